@@ -1,0 +1,1 @@
+"""DFVisor: a distributed network slicer on P4Runtime switches."""

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pushes the tunnel header, or rewrites the one in transit. Everything was decided in ingress.
+
+control TunnelPush(inout headers_t hdr, inout metadata_t meta) {
+    @id(ACTION_TUNNEL_SOURCE) @name(".set_tunnel_source")
+    action set_tunnel_source(@id(1) ipv4_t vtep, @id(2) mac_t mac) {
+        meta.tunnel_src = vtep;
+        meta.link_src = mac;
+    }
+
+    // Written by the agent, as the default entry: this switch's VTEP and link address.
+    @id(TABLE_TUNNEL_SOURCE) @name(".tunnel_source")
+    table tunnel_source {
+        actions = {
+            set_tunnel_source;
+            @defaultonly NoAction;
+        }
+        default_action = NoAction();
+    }
+
+    apply {
+        tunnel_source.apply();
+        if (meta.transit == 1) {
+            hdr.first.ethernet.src = meta.link_src;
+            hdr.first.ethernet.dst = meta.link_dst;
+            hdr.first.ipv4.ttl = meta.ttl;
+        } else if (meta.encapsulate == 1) {
+            hdr.tunnel.ethernet.setValid();
+            hdr.tunnel.ethernet.dst = meta.link_dst;
+            hdr.tunnel.ethernet.src = meta.link_src;
+            hdr.tunnel.ethernet.type = ETHERTYPE_IPV4;
+            hdr.tunnel.ipv4.setValid();
+            hdr.tunnel.ipv4.version = 4;
+            hdr.tunnel.ipv4.ihl = 5;
+            hdr.tunnel.ipv4.dscp = meta.dscp;
+            hdr.tunnel.ipv4.ecn = 0;  // RFC 6040 compatibility mode
+            hdr.tunnel.ipv4.total_length = meta.frame_bytes + IPV4_BYTES + GRE_KEYED_BYTES;
+            hdr.tunnel.ipv4.identification = IDENTIFICATION_STAMPED | (bit<16>)meta.path_class;
+            hdr.tunnel.ipv4.reserved = 0;
+            hdr.tunnel.ipv4.dont_fragment = 1;
+            hdr.tunnel.ipv4.more_fragments = 0;
+            hdr.tunnel.ipv4.fragment_offset = 0;
+            hdr.tunnel.ipv4.ttl = meta.ttl;
+            hdr.tunnel.ipv4.protocol = PROTO_GRE;
+            hdr.tunnel.ipv4.src = meta.tunnel_src;
+            hdr.tunnel.ipv4.dst = meta.tunnel_dst;
+            hdr.tunnel.gre.setValid();
+            hdr.tunnel.gre.checksum_present = 0;
+            hdr.tunnel.gre.routing_present = 0;
+            hdr.tunnel.gre.key_present = 1;
+            hdr.tunnel.gre.sequence_present = 0;
+            hdr.tunnel.gre.reserved = 0;
+            hdr.tunnel.gre.version = 0;
+            hdr.tunnel.gre.protocol = ETHERTYPE_TEB;
+            hdr.tunnel.gre_key.setValid();
+            hdr.tunnel.gre_key.key = meta.gre_key;
+        }
+    }
+}
