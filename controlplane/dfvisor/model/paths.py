@@ -1,0 +1,75 @@
+"""Shortest paths through the fabric: pure, and the same answer everywhere for the same input.
+
+Every part that needs a path (agents, VN controllers, validation) asks here, so all switches agree on one
+destination-rooted tree and no loop can arise from different choices.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from dfvisor.model.records import Fabric
+from dfvisor.model.types import PortRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hop:
+    """The way onwards from a switch: its own `port`, the `neighbour` there and the neighbour's port."""
+
+    port: PortRef
+    neighbour: str
+    neighbour_port: PortRef
+
+
+def next_hops(fabric: Fabric, destination: str, avoid: Collection[str] = ()) -> dict[str, Hop]:
+    """The next hop towards switch `destination` from every switch that can reach it.
+
+    The tree is rooted at the destination: least total cost first; among equals the neighbour of lower
+    name, then the lower local port. Switches in `avoid` are not used for transit, but may themselves be
+    source or destination. The destination is not in the result, nor is a switch without a path.
+    """
+    links: dict[str, list[tuple[str, PortRef, PortRef, int]]] = {}
+    for link in fabric.links:
+        links.setdefault(link.a.switch, []).append((link.b.switch, link.a, link.b, link.cost))
+        links.setdefault(link.b.switch, []).append((link.a.switch, link.b, link.a, link.cost))
+    avoided = frozenset(avoid)
+    cost: dict[str, int] = {}
+    heap: list[tuple[int, str]] = [(0, destination)]
+    while heap:
+        far, switch = heapq.heappop(heap)
+        if switch in cost:
+            continue
+        cost[switch] = far
+        if switch in avoided and switch != destination:
+            continue  # a source at best: nothing is reached through it
+        for other, _, _, price in links.get(switch, ()):
+            if other not in cost:
+                heapq.heappush(heap, (far + price, other))
+
+    hops: dict[str, Hop] = {}
+    for switch in sorted(cost):
+        if switch == destination:
+            continue
+        _, neighbour, port, far_port = min(
+            (cost[other] + price, other, near, far_port)
+            for other, near, far_port, price in links[switch]
+            if other in cost and (other == destination or other not in avoided) and other != switch
+        )
+        hops[switch] = Hop(port=port, neighbour=neighbour, neighbour_port=far_port)
+    return hops
+
+
+def path(
+    fabric: Fabric, source: str, destination: str, avoid: Collection[str] = ()
+) -> tuple[str, ...] | None:
+    """Switches from `source` to `destination`, both included; None when there is no path."""
+    hops = next_hops(fabric, destination, avoid)
+    switches = [source]
+    while switches[-1] != destination:
+        hop = hops.get(switches[-1])
+        if hop is None:
+            return None
+        switches.append(hop.neighbour)
+    return tuple(switches)

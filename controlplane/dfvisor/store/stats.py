@@ -1,0 +1,112 @@
+"""What switches and daemons report: `/stats`, `/applied`, `/live/agents`, and who leads a VN.
+
+Every record here is written by its owner alone and read on demand by others; nobody watches `/stats` or
+`/applied`. All times are seconds since the epoch (UTC). Counters are totals since the switch's entry or
+cell was created; a reader that wants rates keeps two readings.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Counter(msgspec.Struct, frozen=True, kw_only=True):
+    """A direct counter summed over the table entries that stand for one record.
+
+    `table` is the short P4 name (`classifier`, `slice`, `flow`, `slice_forward`, `bridge`, ...). `kind`
+    and `name` say which record of the VN the entries came from: kind `flowspace`, `endpoint`, `slice`
+    or `best-effort` (packets of an access port that no flowspace matched). Where the counter belongs to
+    one access port, `port` is its number; otherwise 0.
+    """
+
+    table: str
+    vn: str
+    kind: str
+    name: str
+    packets: int
+    bytes: int
+    port: int = 0
+
+
+class Drop(msgspec.Struct, frozen=True, kw_only=True):
+    """Packets that the program dropped, per slice and reason (the P4 program's drop reason enum).
+
+    `vn` and `slice` are empty where the packet was dropped before its slice was known.
+    """
+
+    vn: str
+    slice: str
+    reason: str
+    packets: int
+    bytes: int = 0
+
+
+class PortCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """Frames in and out of one P4 port, as far as the target can tell."""
+
+    port: int
+    rx_packets: int = 0
+    rx_bytes: int = 0
+    tx_packets: int = 0
+    tx_bytes: int = 0
+
+
+class SwitchStats(msgspec.Struct, frozen=True, kw_only=True):
+    """One reading of a switch's counters, taken at `at`. The store splits it into pages itself."""
+
+    switch: str
+    at: float
+    counters: tuple[Counter, ...] = ()
+    drops: tuple[Drop, ...] = ()
+    ports: tuple[PortCounters, ...] = ()
+
+
+class AgentInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach the agent of a live switch. Addresses are `host:port`.
+
+    `slicer` is the agent's own P4Runtime server for slice controllers; `switch_address` the switch's
+    P4Runtime server itself (for read-only inspection) with its `device_id`; `target` is `bmv2` or
+    `softswitch`.
+    """
+
+    slicer: str
+    target: str
+    pid: int
+    switch_address: str = ""
+    device_id: int = 0
+
+
+class VnApplied(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one VN has got on one switch.
+
+    `revision`: the last one whose infrastructure entries the agent wrote. `flows`: the last one whose
+    flow entries the VNC completed on this switch. `error` says why `revision` is behind, if it is.
+    """
+
+    revision: int
+    flows: int = 0
+    error: str | None = None
+    at: float = 0.0
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """What a switch's agent has applied: the fabric revision, and each VN known to it.
+
+    A VN that was deleted and removed from the switch is absent.
+    """
+
+    vns: dict[str, VnApplied] = {}
+    fabric: int = 0
+    at: float = 0.0
+
+
+class Active(msgspec.Struct, frozen=True, kw_only=True):
+    """`/vns/<vn>/active`: the activated revision, and the VN controller that leads the VN.
+
+    `leader` is a display name (empty: none yet). `election_id` is the czxid of the leader's owner node,
+    the only election id (low half) that a slicer accepts for role `vn/<vn>`; 0 while there is none.
+    """
+
+    revision: int = 0
+    leader: str = ""
+    election_id: int = 0
