@@ -40,6 +40,7 @@ struct metadata_t {
     bit<6> dscp;
     path_class_t path_class;
     next_hop_id_t next_hop;
+    cookie_t cookie;             // of the entry that acted last
     bit<8> ttl;                  // of the outer header to send
     ipv4_t tunnel_src;
     ipv4_t tunnel_dst;

@@ -5,8 +5,9 @@
 #ifndef DFVISOR_PARSER_P4_
 #define DFVISOR_PARSER_P4_
 
-parser FrameParser(packet_in packet, out frame_t frame) {
+parser FrameParser(packet_in packet, out frame_t frame, out bool carries_gre) {
     state start {
+        carries_gre = false;
         packet.extract(frame.ethernet);
         transition select(frame.ethernet.type) {
             ETHERTYPE_VLAN: vlan_outer;
@@ -52,6 +53,7 @@ parser FrameParser(packet_in packet, out frame_t frame) {
             (0, PROTO_TCP): tcp;
             (0, PROTO_UDP): l4;
             (0, PROTO_SCTP): l4;
+            (0, PROTO_GRE): gre;
             default: accept;
         }
     }
@@ -73,6 +75,10 @@ parser FrameParser(packet_in packet, out frame_t frame) {
         packet.extract(frame.l4);
         transition accept;
     }
+    state gre {
+        carries_gre = true;
+        transition accept;
+    }
 }
 
 parser DfParser(packet_in packet, out headers_t hdr, inout metadata_t meta,
@@ -81,11 +87,11 @@ parser DfParser(packet_in packet, out headers_t hdr, inout metadata_t meta,
     FrameParser() second;
 
     state start {
-        first.apply(packet, hdr.first);
-        transition select(hdr.first.ipv4.isValid(), hdr.first.ipv4.fragment_offset,
-                          hdr.first.ipv4.protocol) {
-            (true, 0, PROTO_GRE): gre;
-            default: accept;
+        bool carries_gre;
+        first.apply(packet, hdr.first, carries_gre);
+        transition select(carries_gre) {
+            true: gre;
+            false: accept;
         }
     }
     state gre {
@@ -113,7 +119,8 @@ parser DfParser(packet_in packet, out headers_t hdr, inout metadata_t meta,
         }
     }
     state inner {
-        second.apply(packet, hdr.second);
+        bool carries_gre;
+        second.apply(packet, hdr.second, carries_gre);
         transition accept;
     }
 }

@@ -3,12 +3,12 @@
 
 control IngressPort(inout metadata_t meta, inout standard_metadata_t standard_metadata) {
     @id(COUNTER_ACCESS_PORT) @name(".access_port_counter")
-    direct_counter(CounterType.packets_and_bytes) counter;
+    direct_counter(CounterType.packets_and_bytes) hits;
 
     // A tenant's port: its VN, and that VN's best-effort slice, which takes what no flowspace claims.
     @id(ACTION_ACCESS) @name(".set_access")
     action set_access(@id(1) vn_id_t vn, @id(2) slice_id_t best_effort_slice) {
-        counter.count();
+        hits.count();
         meta.role = PortRole.ACCESS;
         meta.drop_reason = DropReason.NONE;
         meta.vn = vn;
@@ -20,7 +20,7 @@ control IngressPort(inout metadata_t meta, inout standard_metadata_t standard_me
     // A port to another switch.
     @id(ACTION_FABRIC) @name(".set_fabric")
     action set_fabric() {
-        counter.count();
+        hits.count();
         meta.role = PortRole.FABRIC;
         meta.drop_reason = DropReason.NONE;
     }
@@ -38,7 +38,7 @@ control IngressPort(inout metadata_t meta, inout standard_metadata_t standard_me
             @defaultonly NoAction;
         }
         const default_action = NoAction();
-        counters = counter;
+        counters = hits;
         size = ACCESS_PORTS;
     }
 
@@ -49,17 +49,19 @@ control IngressPort(inout metadata_t meta, inout standard_metadata_t standard_me
 
 control Classify(inout metadata_t meta, inout standard_metadata_t standard_metadata) {
     @id(COUNTER_CLASSIFIER) @name(".classifier_counter")
-    direct_counter(CounterType.packets_and_bytes) counter;
+    direct_counter(CounterType.packets_and_bytes) hits;
 
     @id(ACTION_CLASSIFY) @name(".classify")
     action classify(@id(1) slice_id_t slice_id, @id(2) cookie_t cookie) {
-        counter.count();
+        hits.count();
+        meta.cookie = cookie;
         meta.slice_id = slice_id;
     }
 
     @id(ACTION_CLASSIFY_DENY) @name(".classify_deny")
     action classify_deny(@id(1) cookie_t cookie) {
-        counter.count();
+        hits.count();
+        meta.cookie = cookie;
         meta.drop_reason = DropReason.DENIED;
     }
 
@@ -92,7 +94,7 @@ control Classify(inout metadata_t meta, inout standard_metadata_t standard_metad
             @defaultonly NoAction;
         }
         const default_action = NoAction();
-        counters = counter;
+        counters = hits;
         size = CLASSIFIER_ENTRIES;
     }
 

@@ -3,17 +3,17 @@
 
 control Bridge(inout metadata_t meta, inout standard_metadata_t standard_metadata) {
     @id(COUNTER_BRIDGE) @name(".bridge_counter")
-    direct_counter(CounterType.packets_and_bytes) counter;
+    direct_counter(CounterType.packets_and_bytes) hits;
 
     @id(ACTION_BRIDGE_LOCAL) @name(".bridge_local")
     action bridge_local(@id(1) next_hop_id_t next_hop) {
-        counter.count();
+        hits.count();
         meta.next_hop = next_hop;
     }
 
     @id(ACTION_BRIDGE_REMOTE) @name(".bridge_remote")
     action bridge_remote(@id(1) next_hop_id_t next_hop) {
-        counter.count();
+        hits.count();
         meta.next_hop = next_hop;
         // Best effort goes end to end. One that was demoted here came hop by hop, and may go on.
         if (meta.role == PortRole.FABRIC && meta.received_qos_level == BEST_EFFORT) {
@@ -35,7 +35,7 @@ control Bridge(inout metadata_t meta, inout standard_metadata_t standard_metadat
             @defaultonly NoAction;
         }
         const default_action = NoAction();
-        counters = counter;
+        counters = hits;
         size = MACS;
     }
 

@@ -4,11 +4,11 @@
 control FabricIn(inout headers_t hdr, inout metadata_t meta,
                  inout standard_metadata_t standard_metadata) {
     @id(COUNTER_SLICE) @name(".slice_counter")
-    direct_counter(CounterType.packets_and_bytes) counter;
+    direct_counter(CounterType.packets_and_bytes) hits;
 
     @id(ACTION_SLICE) @name(".set_slice")
     action set_slice(@id(1) slice_id_t slice_id, @id(2) vn_id_t vn) {
-        counter.count();
+        hits.count();
         meta.slice_id = slice_id;
         meta.vn = vn;
     }
@@ -26,7 +26,7 @@ control FabricIn(inout headers_t hdr, inout metadata_t meta,
             @defaultonly NoAction;
         }
         const default_action = NoAction();
-        counters = counter;
+        counters = hits;
         size = SLICE_IDS;
     }
 

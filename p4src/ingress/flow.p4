@@ -14,17 +14,19 @@
 
 control FlowMatch(inout metadata_t meta) {
     @id(COUNTER_FLOW) @name(".flow_counter")
-    direct_counter(CounterType.packets_and_bytes) counter;
+    direct_counter(CounterType.packets_and_bytes) hits;
 
     @id(ACTION_FLOW_PERMIT) @name(".permit")
     action permit(@id(1) cookie_t cookie) {
-        counter.count();
+        hits.count();
+        meta.cookie = cookie;
     }
 
     // The first switch decides the path class; the later ones take it from the packet.
     @id(ACTION_FLOW_PERMIT_ON_PATH) @name(".permit_on_path")
     action permit_on_path(@id(1) path_class_t path_class, @id(2) cookie_t cookie) {
-        counter.count();
+        hits.count();
+        meta.cookie = cookie;
         if (meta.role == PortRole.ACCESS) {
             meta.path_class = path_class;
         }
@@ -32,13 +34,15 @@ control FlowMatch(inout metadata_t meta) {
 
     @id(ACTION_FLOW_DENY) @name(".deny")
     action deny(@id(1) cookie_t cookie) {
-        counter.count();
+        hits.count();
+        meta.cookie = cookie;
         meta.drop_reason = DropReason.FLOW_DENIED;
     }
 
     @id(ACTION_FLOW_DEMOTE) @name(".demote")
     action demote(@id(1) cookie_t cookie) {
-        counter.count();
+        hits.count();
+        meta.cookie = cookie;
         DEMOTE(meta)
     }
 
@@ -72,7 +76,7 @@ control FlowMatch(inout metadata_t meta) {
             @defaultonly NoAction;
         }
         const default_action = NoAction();
-        counters = counter;
+        counters = hits;
         size = FLOW_ENTRIES;
     }
 
@@ -91,11 +95,12 @@ control FlowMatch(inout metadata_t meta) {
 
 control SliceForward(inout metadata_t meta) {
     @id(COUNTER_SLICE_FORWARD) @name(".slice_forward_counter")
-    direct_counter(CounterType.packets_and_bytes) counter;
+    direct_counter(CounterType.packets_and_bytes) hits;
 
     @id(ACTION_FORWARD) @name(".forward")
     action forward(@id(1) next_hop_id_t next_hop, @id(2) cookie_t cookie) {
-        counter.count();
+        hits.count();
+        meta.cookie = cookie;
         meta.next_hop = next_hop;
     }
 
@@ -113,7 +118,7 @@ control SliceForward(inout metadata_t meta) {
             @defaultonly NoAction;
         }
         const default_action = NoAction();
-        counters = counter;
+        counters = hits;
         size = MACS;
     }
 
