@@ -1,0 +1,108 @@
+# DFVisor. `make help` lists the targets; everything runs from a fresh clone as root on Debian 12.
+SHELL := /bin/sh
+SWITCH ?= s1
+ROLE ?= slice/red/gold
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+STAMP := $(VENV)/.installed
+# bmv2 where simple_switch_grpc is installed, otherwise the switch that comes with DFVisor.
+TARGET ?= $(if $(shell command -v simple_switch_grpc 2>/dev/null),bmv2,softswitch)
+NETWORK ?= examples/demo.yaml
+PACKAGES := python3-venv gcc libc6-dev iproute2 ethtool iputils-ping iperf3 tcpdump tshark \
+            procps default-jre-headless zookeeper
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help deps packages p4 build build-and-run down shell lint format type test test-unit test-zk \
+        ptf parity vectors e2e bench soak clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  TARGET=bmv2|softswitch chooses the switch (now: $(TARGET)); ONCE=1 ends build-and-run with 0 or 1"
+
+packages:
+	@missing=""; for p in $(PACKAGES); do \
+	    dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	    echo "deps: installing Debian packages:$$missing"; \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(MAKE) --no-print-directory packages
+	@echo "deps: installing Python packages into $(VENV)"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q -r requirements.lock
+	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+deps: packages $(STAMP) ## install what is missing: Debian packages and a virtual environment
+
+p4: ## compile p4src/ where p4c is installed; otherwise verify the committed files
+	@tools/compile-p4.sh
+
+build: deps p4 ## everything that is needed to run
+	@$(BIN)/softswitch --compile-only bmv2_configs/dfvisor.json
+
+build-and-run: build ## the whole system on this machine, with real traffic (ONCE=1: exit afterwards)
+	@$(BIN)/python -m emulation.demo --target $(TARGET) --network $(NETWORK) $(if $(ONCE),--once)
+
+down: $(STAMP) ## end whatever build-and-run left
+	@$(BIN)/python -m emulation.down
+
+shell: .venv-shell/.installed $(STAMP) ## p4runtime-shell at a slicer: make shell SWITCH=s1 ROLE=slice/red/gold
+	@tools/shell.sh $(SWITCH) $(ROLE)
+
+.venv-shell/.installed: requirements-shell.lock
+	@echo "shell: installing p4runtime-shell into .venv-shell"
+	@test -x .venv-shell/bin/pip || $(PYTHON) -m venv .venv-shell
+	@.venv-shell/bin/pip install -q -r requirements-shell.lock
+	@touch $@
+
+lint: $(STAMP) ## ruff and clang-format, without changing anything
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/clang-format --dry-run -Werror tools/softswitch/runtime/*.[ch]
+
+format: $(STAMP) ## format the sources
+	@$(BIN)/ruff check -q --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/clang-format -i tools/softswitch/runtime/*.[ch]
+
+type: $(STAMP) ## mypy, strict
+	@$(BIN)/mypy
+
+test: build test-unit test-zk ptf parity e2e ## the whole suite
+
+test-unit: $(STAMP) ## without ZooKeeper and namespaces
+	@$(BIN)/pytest -q -m "not zk and not e2e"
+
+test-zk: $(STAMP) ## against a real ZooKeeper server
+	@$(BIN)/pytest -q -m zk
+
+ptf: build ## packet tests by ptf on TARGET
+	@$(BIN)/python ptf_tests/run.py --target $(TARGET)
+
+parity: build ## the softswitch against BMv2: live where it is installed, else its committed vectors
+	@$(BIN)/python ptf_tests/parity.py
+
+vectors: build ## record anew what BMv2 sends (needs simple_switch_grpc)
+	@$(BIN)/python ptf_tests/parity.py --record
+
+e2e: build ## the whole system in network namespaces
+	@DFVISOR_TARGET=$(TARGET) $(BIN)/pytest -q -m e2e
+
+bench: build ## packets per second, and the latency of a change, beside their yardsticks
+	@$(BIN)/python -m bench.switch
+	@$(BIN)/python -m bench.change
+
+soak: build ## longer, seeded runs of the property and parity tests
+	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q -m "not zk and not e2e"
+	@$(BIN)/python ptf_tests/parity.py --scenarios $(or $(SCENARIOS),500) --seed $(or $(SEED),1)
+
+clean: ## remove what was built here
+	@rm -rf $(VENV) .venv-shell .cache .run build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
