@@ -11,6 +11,7 @@ control Replica(inout metadata_t meta, inout standard_metadata_t standard_metada
 
     // Written by the agent: replication id -> remote VTEP and the link address towards it; the replica
     // itself names the fabric port. Replication id 0 is a local port and is not looked up.
+    // A miss sends nothing: a tenant's frame never goes onto the fabric without its tunnel.
     @id(TABLE_REPLICA) @name(".replica")
     table replica {
         key = {
@@ -25,6 +26,8 @@ control Replica(inout metadata_t meta, inout standard_metadata_t standard_metada
     }
 
     apply {
-        replica.apply();
+        if (!replica.apply().hit) {
+            mark_to_drop(standard_metadata);
+        }
     }
 }

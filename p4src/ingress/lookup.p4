@@ -2,9 +2,11 @@
 // Copies the tenant frame's fields into the lookup metadata. All of it starts at zero.
 control LookupFields(inout frame_t frame, inout lookup_t lookup) {
     apply {
-        lookup.eth_src = frame.ethernet.src;
-        lookup.eth_dst = frame.ethernet.dst;
-        lookup.eth_type = frame.ethernet.type;
+        if (frame.ethernet.isValid()) {
+            lookup.eth_src = frame.ethernet.src;
+            lookup.eth_dst = frame.ethernet.dst;
+            lookup.eth_type = frame.ethernet.type;
+        }
         if (frame.vlan_outer.isValid()) {
             lookup.vlan_tci = 1w1 ++ frame.vlan_outer.vid;
             lookup.eth_type = frame.vlan_outer.type;
