@@ -1,7 +1,7 @@
 """Shortest paths through the fabric: pure, and the same answer everywhere for the same input.
 
-Every part that needs a path (agents, VN controllers, validation) asks here, so all switches agree on one
-destination-rooted tree and no loop can arise from different choices.
+Every part that needs a path (agents, VN controllers, validation) asks here, so all switches agree
+on one destination-rooted tree and no loop can arise from different choices.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from dfvisor.model.types import PortRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hop:
-    """The way onwards from a switch: its own `port`, the `neighbour` there and the neighbour's port."""
+    """The way onwards from a switch: its own `port`, the `neighbour` there and the neighbour's
+    port.
+    """
 
     port: PortRef
     neighbour: str
@@ -26,9 +28,10 @@ class Hop:
 def next_hops(fabric: Fabric, destination: str, avoid: Collection[str] = ()) -> dict[str, Hop]:
     """The next hop towards switch `destination` from every switch that can reach it.
 
-    The tree is rooted at the destination: least total cost first; among equals the neighbour of lower
-    name, then the lower local port. Switches in `avoid` are not used for transit, but may themselves be
-    source or destination. The destination is not in the result, nor is a switch without a path.
+    The tree is rooted at the destination: least total cost first; among equals the neighbour of
+    lower name, then the lower local port. Switches in `avoid` are not used for transit, but may
+    themselves be source or destination. The destination is not in the result, nor is a switch
+    without a path.
     """
     links: dict[str, list[tuple[str, PortRef, PortRef, int]]] = {}
     for link in fabric.links:

@@ -1,7 +1,8 @@
 """The records of the global database, as values.
 
-Nothing here does I/O or knows where a record is stored. Names are the keys of the dictionaries; a record
-repeats its own name so that it can stand alone. Everything is frozen: a change makes a new value.
+Nothing here does I/O or knows where a record is stored. Names are the keys of the dictionaries; a
+record repeats its own name so that it can stand alone. Everything is frozen: a change makes a new
+value.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ class Profile:
 class Slice:
     """A QoS overlay of a VN, named on the wire by its 32-bit GRE key (1..2^32-1).
 
-    Without a profile it is best effort: exactly one of those per VN. `avoid` names switches that its
-    packets must not transit.
+    Without a profile it is best effort: exactly one of those per VN. `avoid` names switches that
+    its packets must not transit.
     """
 
     name: str
@@ -100,11 +101,12 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """Header fields of a flowspace; None means any. At most one of the IPv4 and IPv6 halves is used.
+    """Header fields of a flowspace; None means any. At most one of the IPv4 and IPv6 halves is
+    used.
 
-    `vlan` is the outer VLAN id 0..4095, or `UNTAGGED`; `endpoint` restricts to frames that enter at
-    that endpoint's access port (edge only). `l4_src`/`l4_dst` are inclusive ranges of TCP/UDP ports.
-    `tcp_flags` is (value, mask), 8 bits each.
+    `vlan` is the outer VLAN id 0..4095, or `UNTAGGED`; `endpoint` restricts to frames that enter
+    at that endpoint's access port (edge only). `l4_src`/`l4_dst` are inclusive ranges of TCP/UDP
+    ports. `tcp_flags` is (value, mask), 8 bits each.
     """
 
     endpoint: str | None = None

@@ -1,7 +1,8 @@
 """From a flowspace's match to ternary table keys: pure.
 
-Field names are those of the P4 tables `classifier` and `flow`. Values are integers of the field's width;
-a field that does not matter is absent. Port ranges become prefixes, so one match may need several keys.
+Field names are those of the P4 tables `classifier` and `flow`. Values are integers of the field's
+width; a field that does not matter is absent. Port ranges become prefixes, so one match may need
+several keys.
 """
 
 from __future__ import annotations
@@ -52,18 +53,15 @@ class TernaryMatch:
 def expand(match: Match, *, bidirectional: bool = False) -> list[TernaryMatch]:
     """The keys that together match exactly what `match` matches (and its mirror, if bidirectional).
 
-    `ipv4_*` implies EtherType 0x0800 and `ipv6_*` 0x86dd where none is said. A match on ports or TCP
-    flags excludes later fragments, which carry neither. `endpoint` is not a header: the caller adds the
-    ingress port. The order is deterministic and no key appears twice.
+    `ipv4_*` implies EtherType 0x0800 and `ipv6_*` 0x86dd where none is said. A match on ports or
+    TCP flags excludes later fragments, which carry neither. `endpoint` is not a header: the caller
+    adds the ingress port. The order is deterministic and no key appears twice.
     """
     keys = _expand_one(match)
     if bidirectional:
         keys += _expand_one(mirror(match))
-    unique: list[TernaryMatch] = []
-    for key in keys:
-        if key not in unique:
-            unique.append(key)
-    return unique
+    unique = {tuple(key.fields.items()): key for key in keys}
+    return list(unique.values())
 
 
 def mirror(match: Match) -> Match:
@@ -82,7 +80,9 @@ def mirror(match: Match) -> Match:
 
 
 def canonical(match: Match) -> Match:
-    """The same match with everything said that is implied, and no constraint that constrains nothing."""
+    """The same match with everything said that is implied, and no constraint that constrains
+    nothing.
+    """
     eth_type = match.eth_type
     if eth_type is None and (match.ipv4_src or match.ipv4_dst):
         eth_type = ETH_IPV4

@@ -1,4 +1,4 @@
-"""Small value types: MAC addresses, switch ports, L4 port ranges. They parse and print themselves."""
+"""Small value types: MAC addresses, switch ports, L4 port ranges; with their text forms."""
 
 from __future__ import annotations
 

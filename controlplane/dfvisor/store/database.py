@@ -1,15 +1,15 @@
 """The global database, as the rest of the system sees it: records in, records out, "look again".
 
-Owns the layout of the ZooKeeper tree (layout.py) and the way a change is made: pages are staged, then
-one transaction that checks the version of the VN's revision sets the revision and `active`. Must not
-know what records mean to a switch.
+Owns the layout of the ZooKeeper tree (layout.py) and the way a change is made: pages are staged,
+then one transaction that checks the version of the VN's revision sets the revision and `active`.
+Must not know what records mean to a switch.
 
-Callbacks run on the event loop, never on kazoo's threads, and mean "look again": they carry no data,
-may come more often than there are changes, and come once after every reconnect. Register the watch
-first, then read.
+Callbacks run on the event loop, never on kazoo's threads, and mean "look again": they carry no
+data, may come more often than there are changes, and come once after every reconnect. Register the
+watch first, then read.
 
-Errors: `StoreUnavailable` (no session or no answer in time), `Conflict` (somebody else changed the same
-record), `StoreError` (a record in the database that cannot be read).
+Errors: `StoreUnavailable` (no session or no answer in time), `Conflict` (somebody else changed the
+same record), `StoreError` (a record in the database that cannot be read).
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Watch:
 class Ownership:
     """A candidacy for leading one VN: an ephemeral sequential node under `/owners/<vn>`.
 
-    The lowest node leads. Lost with the session: then `lost` is True and the VN must be contended for
-    anew.
+    The lowest node leads. Lost with the session: then `lost` is True and the VN must be contended
+    for anew.
     """
 
     vn: str
@@ -99,7 +99,9 @@ class GlobalDatabase:
     def connected(self) -> bool: ...
 
     def on_session(self, callback: Callable[[bool], None]) -> None:
-        """Call back with True after (re)connecting, False when the connection is suspended or lost."""
+        """Call back with True after (re)connecting, False when the connection is suspended or
+        lost.
+        """
 
     async def sync(self) -> None:
         """Make the following reads see everything committed before now."""
@@ -119,7 +121,9 @@ class GlobalDatabase:
     # -- virtual networks
 
     async def vn_names(self) -> tuple[str, ...]:
-        """Names of the VNs that exist, sorted (one whose first revision is being staged may be among them)."""
+        """Names of the VNs that exist, sorted (one whose first revision is being staged may be
+        among them).
+        """
         ...
 
     async def read_vn(self, name: str) -> VnSnapshot | None:
@@ -154,7 +158,9 @@ class GlobalDatabase:
         ...
 
     async def claim(self, ownership: Ownership) -> None:
-        """As the leader, write name and election id to `active`; Conflict when no longer the leader."""
+        """As the leader, write name and election id to `active`; Conflict when no longer the
+        leader.
+        """
 
     async def read_active(self, vn: str) -> Active | None: ...
 

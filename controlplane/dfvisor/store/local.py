@@ -1,7 +1,8 @@
 """The local database: one SQLite file per agent and per VN controller. Synchronous and fast.
 
-Holds what a daemon needs to come back alone: last snapshots, id allocations, a boot counter, key/value.
-Written in WAL mode, one transaction per call; survives kill -9 (power loss needs synchronous=FULL).
+Holds what a daemon needs to come back alone: last snapshots, id allocations, a boot counter,
+key/value. Written in WAL mode, one transaction per call; survives kill -9 (power loss needs
+synchronous=FULL).
 """
 
 from __future__ import annotations

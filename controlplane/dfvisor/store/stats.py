@@ -1,8 +1,8 @@
 """What switches and daemons report: `/stats`, `/applied`, `/live/agents`, and who leads a VN.
 
-Every record here is written by its owner alone and read on demand by others; nobody watches `/stats` or
-`/applied`. All times are seconds since the epoch (UTC). Counters are totals since the switch's entry or
-cell was created; a reader that wants rates keeps two readings.
+Every record here is written by its owner alone and read on demand by others; nobody watches
+`/stats` or `/applied`. All times are seconds since the epoch (UTC). Counters are totals since the
+switch's entry or cell was created; a reader that wants rates keeps two readings.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import msgspec
 class Counter(msgspec.Struct, frozen=True, kw_only=True):
     """A direct counter summed over the table entries that stand for one record.
 
-    `table` is the short P4 name (`classifier`, `slice`, `flow`, `slice_forward`, `bridge`, ...). `kind`
-    and `name` say which record of the VN the entries came from: kind `flowspace`, `endpoint`, `slice`
-    or `best-effort` (packets of an access port that no flowspace matched). Where the counter belongs to
-    one access port, `port` is its number; otherwise 0.
+    `table` is the short P4 name (`classifier`, `slice`, `flow`, `slice_forward`, `bridge`, ...).
+    `kind` and `name` say which record of the VN the entries came from: kind `flowspace`,
+    `endpoint`, `slice` or `best-effort` (packets of an access port that no flowspace matched).
+    Where the counter belongs to one access port, `port` is its number; otherwise 0.
     """
 
     table: str
@@ -64,9 +64,9 @@ class SwitchStats(msgspec.Struct, frozen=True, kw_only=True):
 class AgentInfo(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach the agent of a live switch. Addresses are `host:port`.
 
-    `slicer` is the agent's own P4Runtime server for slice controllers; `switch_address` the switch's
-    P4Runtime server itself (for read-only inspection) with its `device_id`; `target` is `bmv2` or
-    `softswitch`.
+    `slicer` is the agent's own P4Runtime server for slice controllers; `switch_address` the
+    switch's P4Runtime server itself (for read-only inspection) with its `device_id`; `target` is
+    `bmv2` or `softswitch`.
     """
 
     slicer: str
@@ -79,8 +79,9 @@ class AgentInfo(msgspec.Struct, frozen=True, kw_only=True):
 class VnApplied(msgspec.Struct, frozen=True, kw_only=True):
     """How far one VN has got on one switch.
 
-    `revision`: the last one whose infrastructure entries the agent wrote. `flows`: the last one whose
-    flow entries the VNC completed on this switch. `error` says why `revision` is behind, if it is.
+    `revision`: the last one whose infrastructure entries the agent wrote. `flows`: the last one
+    whose flow entries the VNC completed on this switch. `error` says why `revision` is behind, if
+    it is.
     """
 
     revision: int
@@ -103,8 +104,9 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 class Active(msgspec.Struct, frozen=True, kw_only=True):
     """`/vns/<vn>/active`: the activated revision, and the VN controller that leads the VN.
 
-    `leader` is a display name (empty: none yet). `election_id` is the czxid of the leader's owner node,
-    the only election id (low half) that a slicer accepts for role `vn/<vn>`; 0 while there is none.
+    `leader` is a display name (empty: none yet). `election_id` is the czxid of the leader's owner
+    node, the only election id (low half) that a slicer accepts for role `vn/<vn>`; 0 while there
+    is none.
     """
 
     revision: int = 0

@@ -1,0 +1,462 @@
+"""Records to and from plain values: the one form used by description files and the database.
+
+Pure. Reading checks each value alone (type, range, form) and collects every problem; what needs
+more than one record is checked by validate.py. A record with a problem is left out and remembered
+as broken, so that references to it are not reported as dangling as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TypeVar
+
+from dfvisor.errors import Problem
+from dfvisor.model.records import (
+    UNTAGGED,
+    Endpoint,
+    Flowspace,
+    Link,
+    Match,
+    MissPolicy,
+    Profile,
+    Slice,
+    Switch,
+    Tenant,
+    Treatment,
+)
+from dfvisor.model.source import Path, Plain, line_of, show
+from dfvisor.model.types import Mac, PortRange, PortRef
+
+T = TypeVar("T")
+D = TypeVar("D")
+E = TypeVar("E", bound=StrEnum)
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+MAX_KEY = 2**32 - 1
+MAX_PRIORITY = 65000
+MAX_DEVICE_ID = 65535
+MAX_COST = 2**31 - 1
+
+IP_PROTOCOLS: Mapping[str, int] = {
+    "icmp": 1,
+    "tcp": 6,
+    "udp": 17,
+    "gre": 47,
+    "icmpv6": 58,
+    "sctp": 132,
+}
+ETH_TYPES: Mapping[str, int] = {"ipv4": 0x0800, "arp": 0x0806, "ipv6": 0x86DD}
+_IP_NAMES = {number: name for name, number in IP_PROTOCOLS.items()}
+_ETH_NAMES = {number: name for name, number in ETH_TYPES.items()}
+
+
+class Problems:
+    """Collects problems with the line of their path, and the paths of broken records."""
+
+    def __init__(self, lines: Mapping[Path, int] | None = None) -> None:
+        self.lines = lines or {}
+        self.found: list[Problem] = []
+        self.broken: set[Path] = set()
+
+    def add(self, path: Path, message: str) -> None:
+        line = line_of(self.lines, path)
+        self.found.append(Problem(line=line, path=show(path), message=message))
+
+
+class Fields:
+    """The keys of one mapping, taken one by one; `end` reports those that nobody took."""
+
+    def __init__(self, value: Plain, path: Path, problems: Problems) -> None:
+        self._path = path
+        self._problems = problems
+        self._taken: set[str] = set()
+        self.ok = True
+        self._mapping = True
+        self._values: dict[str, Plain] = {}
+        if isinstance(value, dict):
+            self._values = value
+        elif value is not None:
+            self._mapping = False
+            self._fail((), f"expected a mapping, not {_kind(value)}")
+
+    def need(self, key: str, parse: Callable[[Plain], T], stand_in: T) -> T:
+        """A required value; `stand_in` is returned after a problem was reported."""
+        if self._values.get(key) is None:
+            self._taken.add(key)
+            if self._mapping:
+                self._fail((), f"{key} is missing")
+            return stand_in
+        return self.take(key, parse, stand_in)
+
+    def take(self, key: str, parse: Callable[[Plain], T], default: D) -> T | D:
+        """An optional value; null counts as absent."""
+        self._taken.add(key)
+        value = self._values.get(key)
+        if value is None:
+            return default
+        try:
+            return parse(value)
+        except ValueError as error:
+            self._fail((key,), str(error))
+            return default
+
+    def items(self, key: str) -> Iterable[tuple[str, Plain, Path]]:
+        """Named records under `key`: name, value, path; bad names are reported."""
+        self._taken.add(key)
+        value = self._values.get(key)
+        if value is None:
+            return
+        if not isinstance(value, dict):
+            self._fail((key,), f"expected a mapping of names, not {_kind(value)}")
+            return
+        for name, record in value.items():
+            path = (*self._path, key, name)
+            if NAME.fullmatch(name):
+                yield name, record, path
+            else:
+                self._problems.add(
+                    path, f"{name!r} is no name (letters, digits, '_', '.', '-'; at most 63)"
+                )
+
+    def end(self) -> bool:
+        """Report unknown keys. Whether everything was fine."""
+        for key in self._values:
+            if key not in self._taken:
+                close = difflib.get_close_matches(key, self._taken, 1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                self._fail((key,), f"unknown key {key!r}{hint}")
+        if not self.ok:
+            self._problems.broken.add(self._path)
+        return self.ok
+
+    def _fail(self, inner: Path, message: str) -> None:
+        self.ok = False
+        self._problems.add((*self._path, *inner), message)
+
+
+# -- values
+
+
+def _kind(value: Plain) -> str:
+    names = {bool: "true/false", int: "a number", float: "a fraction", str: "text", list: "a list"}
+    return names.get(type(value), "a mapping") if value is not None else "nothing"
+
+
+def text(value: Plain) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, not {_kind(value)} ({value!r})")
+    return value
+
+
+def anything(value: Plain) -> Plain:
+    """For what the caller parses itself."""
+    return value
+
+
+def name(value: Plain) -> str:
+    found = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
+    if not NAME.fullmatch(found):
+        raise ValueError(f"{found!r} is no name (letters, digits, '_', '.', '-'; at most 63)")
+    return found
+
+
+def integer(low: int, high: int) -> Callable[[Plain], int]:
+    def parse(value: Plain) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"expected a number {low}..{high}, not {_kind(value)} ({value!r})")
+        if not low <= value <= high:
+            raise ValueError(f"{value} is out of range {low}..{high}")
+        return value
+
+    return parse
+
+
+def boolean(value: Plain) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true or false, not {value!r}")
+    return value
+
+
+def choice(kind: type[E]) -> Callable[[Plain], E]:
+    def parse(value: Plain) -> E:
+        for member in kind:
+            if value == member.value:
+                return member
+        allowed = ", ".join(member.value for member in kind)
+        raise ValueError(f"{value!r} is not one of: {allowed}")
+
+    return parse
+
+
+def sequence(parse_item: Callable[[Plain], T]) -> Callable[[Plain], tuple[T, ...]]:
+    def parse(value: Plain) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f"expected a list, not {_kind(value)} ({value!r})")
+        return tuple(parse_item(item) for item in value)
+
+    return parse
+
+
+def mac(value: Plain) -> Mac:
+    return Mac.parse(text(value))
+
+
+def port_ref(value: Plain) -> PortRef:
+    return PortRef.parse(text(value))
+
+
+def port_range(value: Plain) -> PortRange:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return PortRange.parse(str(value))
+    return PortRange.parse(text(value))
+
+
+def address(value: Plain) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(text(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IP address") from None
+
+
+def ipv4(value: Plain) -> IPv4Address:
+    try:
+        return IPv4Address(text(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IPv4 address like 192.0.2.1") from None
+
+
+def ipv4_network(value: Plain) -> IPv4Network:
+    try:
+        loose = IPv4Network(text(value), strict=False)
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IPv4 network like 10.0.0.0/24") from None
+    return _no_host_bits(loose, text(value))
+
+
+def ipv6_network(value: Plain) -> IPv6Network:
+    try:
+        loose = IPv6Network(text(value), strict=False)
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IPv6 network like 2001:db8::/64") from None
+    return _no_host_bits(loose, text(value))
+
+
+N = TypeVar("N", IPv4Network, IPv6Network)
+
+
+def _no_host_bits(network: N, said: str) -> N:
+    if int(ip_address(said.split("/")[0])) != int(network.network_address):
+        raise ValueError(f"{said!r} has bits set beyond its prefix; did you mean {network}?")
+    return network
+
+
+def named_number(names: Mapping[str, int], high: int) -> Callable[[Plain], int]:
+    def parse(value: Plain) -> int:
+        if isinstance(value, str):
+            if value.lower() in names:
+                return names[value.lower()]
+            raise ValueError(f"{value!r} is not one of: {', '.join(names)}, or 0..{high}")
+        return integer(0, high)(value)
+
+    return parse
+
+
+def vlan(value: Plain) -> int:
+    return UNTAGGED if value == "untagged" else integer(0, 4095)(value)
+
+
+def tcp_flags(value: Plain) -> tuple[int, int]:
+    """`0x02/0x12` (value/mask), or a number: all eight flags."""
+    if isinstance(value, int):
+        return integer(0, 255)(value), 255
+    found = re.fullmatch(r"(0x[0-9a-fA-F]{1,2}|\d{1,3})/(0x[0-9a-fA-F]{1,2}|\d{1,3})", text(value))
+    if not found:
+        raise ValueError(f"{value!r} is not value/mask like 0x02/0x12")
+    flags, mask = int(found[1], 0), int(found[2], 0)
+    if not 0 < mask <= 255 or flags & ~mask:
+        raise ValueError(f"{value!r}: the mask must be 1..255 and cover the value")
+    return flags, mask
+
+
+# -- records
+
+
+def parse_switch(label: str, value: Plain, path: Path, problems: Problems) -> Switch | None:
+    fields = Fields(value, path, problems)
+    device_id = fields.need("device_id", integer(1, MAX_DEVICE_ID), 1)
+    vtep = fields.need("vtep", ipv4, IPv4Address(1))
+    return Switch(name=label, device_id=device_id, vtep=vtep) if fields.end() else None
+
+
+def parse_link(value: Plain, path: Path, problems: Problems) -> Link | None:
+    fields = Fields(value, path, problems)
+    a = fields.need("a", port_ref, PortRef("", 1))
+    b = fields.need("b", port_ref, PortRef("", 1))
+    cost = fields.take("cost", integer(1, MAX_COST), 1)
+    return link(a, b, cost) if fields.end() else None
+
+
+def link(a: PortRef, b: PortRef, cost: int = 1) -> Link:
+    """A link with its ends in order, so that one cable has one form."""
+    first, second = sorted((a, b))
+    return Link(a=first, b=second, cost=cost)
+
+
+def link_name(cable: Link) -> str:
+    """`s1:1-s2:1`: the name of a link, the same from either end."""
+    first, second = sorted((cable.a, cable.b))
+    return f"{first}-{second}"
+
+
+def parse_tenant(label: str, value: Plain, path: Path, problems: Problems) -> Tenant | None:
+    return Tenant(name=label) if Fields(value, path, problems).end() else None
+
+
+def parse_profile(label: str, value: Plain, path: Path, problems: Problems) -> Profile | None:
+    fields = Fields(value, path, problems)
+    queue = fields.need("queue", integer(0, 7), 0)
+    dscp = fields.need("dscp", integer(0, 63), 0)
+    return Profile(name=label, queue=queue, dscp=dscp) if fields.end() else None
+
+
+def parse_slice(label: str, value: Plain, path: Path, problems: Problems) -> Slice | None:
+    fields = Fields(value, path, problems)
+    key = fields.need("key", integer(1, MAX_KEY), 1)
+    profile = fields.take("profile", name, None)
+    miss = fields.take("miss", choice(MissPolicy), MissPolicy.BEST_EFFORT)
+    avoid = fields.take("avoid", sequence(name), ())
+    if not fields.end():
+        return None
+    return Slice(name=label, key=key, profile=profile, miss=miss, avoid=avoid)
+
+
+def parse_endpoint(label: str, value: Plain, path: Path, problems: Problems) -> Endpoint | None:
+    fields = Fields(value, path, problems)
+    hardware = fields.need("mac", mac, Mac(0))
+    ips = fields.take("ips", sequence(address), ())
+    port = fields.need("port", port_ref, PortRef("", 1))
+    return Endpoint(name=label, mac=hardware, ips=ips, port=port) if fields.end() else None
+
+
+def parse_match(value: Plain, path: Path, problems: Problems) -> Match | None:
+    fields = Fields(value, path, problems)
+    match = Match(
+        endpoint=fields.take("endpoint", name, None),
+        eth_src=fields.take("eth_src", mac, None),
+        eth_dst=fields.take("eth_dst", mac, None),
+        eth_type=fields.take("eth_type", named_number(ETH_TYPES, 0xFFFF), None),
+        vlan=fields.take("vlan", vlan, None),
+        ipv4_src=fields.take("ipv4_src", ipv4_network, None),
+        ipv4_dst=fields.take("ipv4_dst", ipv4_network, None),
+        ipv6_src=fields.take("ipv6_src", ipv6_network, None),
+        ipv6_dst=fields.take("ipv6_dst", ipv6_network, None),
+        ip_proto=fields.take("ip_proto", named_number(IP_PROTOCOLS, 0xFF), None),
+        dscp=fields.take("dscp", integer(0, 63), None),
+        fragment=fields.take("fragment", boolean, None),
+        l4_src=fields.take("l4_src", port_range, None),
+        l4_dst=fields.take("l4_dst", port_range, None),
+        tcp_flags=fields.take("tcp_flags", tcp_flags, None),
+    )
+    return match if fields.end() else None
+
+
+def parse_flowspace(label: str, value: Plain, path: Path, problems: Problems) -> Flowspace | None:
+    fields = Fields(value, path, problems)
+    priority = fields.need("priority", integer(1, MAX_PRIORITY), 1)
+    in_slice = fields.need("slice", name, "")
+    treatment = fields.take("treatment", choice(Treatment), Treatment.PERMIT)
+    bidirectional = fields.take("bidirectional", boolean, False)
+    match = parse_match(fields.take("match", anything, None), (*path, "match"), problems)
+    if not fields.end() or match is None:
+        problems.broken.add(path)
+        return None
+    return Flowspace(
+        name=label,
+        priority=priority,
+        match=match,
+        slice=in_slice,
+        treatment=treatment,
+        bidirectional=bidirectional,
+    )
+
+
+# -- rendering: what parsing reads back as the same record; defaults are left out
+
+
+def render_switch(switch: Switch) -> dict[str, Plain]:
+    return {"device_id": switch.device_id, "vtep": str(switch.vtep)}
+
+
+def render_link(cable: Link) -> dict[str, Plain]:
+    return {"a": str(cable.a), "b": str(cable.b), "cost": cable.cost}
+
+
+def render_profile(profile: Profile) -> dict[str, Plain]:
+    return {"queue": profile.queue, "dscp": profile.dscp}
+
+
+def render_slice(slice_: Slice) -> dict[str, Plain]:
+    plain: dict[str, Plain] = {"key": slice_.key}
+    if slice_.profile is not None:
+        plain["profile"] = slice_.profile
+    if slice_.miss is not MissPolicy.BEST_EFFORT:
+        plain["miss"] = slice_.miss.value
+    if slice_.avoid:
+        plain["avoid"] = list(slice_.avoid)
+    return plain
+
+
+def render_endpoint(endpoint: Endpoint) -> dict[str, Plain]:
+    plain: dict[str, Plain] = {"mac": str(endpoint.mac)}
+    if endpoint.ips:
+        plain["ips"] = [str(ip) for ip in endpoint.ips]
+    plain["port"] = str(endpoint.port)
+    return plain
+
+
+def render_match(match: Match) -> dict[str, Plain]:
+    plain: dict[str, Plain] = {
+        "endpoint": match.endpoint,
+        "eth_src": None if match.eth_src is None else str(match.eth_src),
+        "eth_dst": None if match.eth_dst is None else str(match.eth_dst),
+        "eth_type": match.eth_type
+        if match.eth_type is None
+        else _ETH_NAMES.get(match.eth_type, match.eth_type),
+        "vlan": "untagged" if match.vlan == UNTAGGED else match.vlan,
+        "ipv4_src": None if match.ipv4_src is None else str(match.ipv4_src),
+        "ipv4_dst": None if match.ipv4_dst is None else str(match.ipv4_dst),
+        "ipv6_src": None if match.ipv6_src is None else str(match.ipv6_src),
+        "ipv6_dst": None if match.ipv6_dst is None else str(match.ipv6_dst),
+        "ip_proto": match.ip_proto
+        if match.ip_proto is None
+        else _IP_NAMES.get(match.ip_proto, match.ip_proto),
+        "dscp": match.dscp,
+        "fragment": match.fragment,
+        "l4_src": None if match.l4_src is None else _render_ports(match.l4_src),
+        "l4_dst": None if match.l4_dst is None else _render_ports(match.l4_dst),
+        "tcp_flags": None
+        if match.tcp_flags is None
+        else f"0x{match.tcp_flags[0]:02x}/0x{match.tcp_flags[1]:02x}",
+    }
+    return {key: value for key, value in plain.items() if value is not None}
+
+
+def _render_ports(ports: PortRange) -> Plain:
+    return ports.low if ports.low == ports.high else str(ports)
+
+
+def render_flowspace(flowspace: Flowspace) -> dict[str, Plain]:
+    plain: dict[str, Plain] = {
+        "priority": flowspace.priority,
+        "match": render_match(flowspace.match),
+        "slice": flowspace.slice,
+    }
+    if flowspace.treatment is not Treatment.PERMIT:
+        plain["treatment"] = flowspace.treatment.value
+    if flowspace.bidirectional:
+        plain["bidirectional"] = True
+    return plain

@@ -1,0 +1,275 @@
+"""What makes a network impossible although each of its records is well formed: pure.
+
+The same checks run for `dfvctl check`, before every apply, and on what the daemons read.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+
+from dfvisor.errors import Problem
+from dfvisor.model.overlap import conflicts
+from dfvisor.model.paths import next_hops
+from dfvisor.model.plain import ETH_TYPES, IP_PROTOCOLS, Problems, link_name
+from dfvisor.model.records import (
+    Fabric,
+    Flowspace,
+    MissPolicy,
+    Network,
+    Slice,
+    VirtualNetwork,
+)
+from dfvisor.model.source import Path
+from dfvisor.model.types import PortRef
+
+_PORT_PROTOCOLS = frozenset(IP_PROTOCOLS[name] for name in ("tcp", "udp", "sctp"))
+
+
+def validate(
+    network: Network,
+    *,
+    lines: Mapping[Path, int] | None = None,
+    broken: Collection[Path] = (),
+) -> list[Problem]:
+    """Every problem of the network, in the order of the records.
+
+    `lines` gives places in a file. `broken` are paths of records that could not be read:
+    references to them are not reported.
+    """
+    return _Validator(network, Problems(lines), frozenset(broken)).run()
+
+
+class _Validator:
+    def __init__(self, network: Network, problems: Problems, broken: frozenset[Path]) -> None:
+        self._network = network
+        self._problems = problems
+        self._broken = broken
+        self._fabric_ports: dict[PortRef, str] = {}
+        self._access_ports: dict[PortRef, str] = {}
+        self._keys: dict[int, str] = {}
+        self._trees: dict[tuple[str, tuple[str, ...]], frozenset[str]] = {}
+
+    def run(self) -> list[Problem]:
+        self._fabric(self._network.fabric)
+        for vn in self._network.vns.values():
+            self._vn(vn)
+        return self._problems.found
+
+    def _add(self, path: Path, message: str) -> None:
+        self._problems.add(path, message)
+
+    def _refer(self, path: Path, what: str, name: str, known: Collection[str], where: Path) -> bool:
+        """Report a reference to a record that does not exist; False then."""
+        if name in known:
+            return True
+        if (*where, name) in self._broken:
+            return False
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        self._add(path, f"there is no {what} {name!r}{hint}")
+        return False
+
+    # -- the provider's part
+
+    def _fabric(self, fabric: Fabric) -> None:
+        device_ids: dict[int, str] = {}
+        vteps: dict[object, str] = {}
+        for name, switch in fabric.switches.items():
+            path = ("switches", name)
+            other = device_ids.setdefault(switch.device_id, name)
+            if other != name:
+                self._add(
+                    (*path, "device_id"), f"{switch.device_id} is already that of switch {other}"
+                )
+            other = vteps.setdefault(switch.vtep, name)
+            if other != name:
+                self._add((*path, "vtep"), f"{switch.vtep} is already that of switch {other}")
+            if switch.vtep.is_multicast or switch.vtep.is_unspecified or switch.vtep.is_reserved:
+                self._add((*path, "vtep"), f"{switch.vtep} is not a unicast address")
+        for cable in fabric.links:
+            name = link_name(cable)
+            path = ("links", name)
+            for end in (cable.a, cable.b):
+                self._refer(path, "switch", end.switch, fabric.switches, ("switches",))
+                other = self._fabric_ports.setdefault(end, name)
+                if other != name:
+                    self._add(path, f"port {end} is already used by link {other}")
+            if cable.a.switch == cable.b.switch:
+                self._add(path, f"both ends are at switch {cable.a.switch}")
+
+    # -- virtual networks
+
+    def _vn(self, vn: VirtualNetwork) -> None:
+        path = ("vns", vn.name)
+        if vn.tenant:
+            self._refer((*path, "tenant"), "tenant", vn.tenant, self._network.tenants, ("tenants",))
+        elif path not in self._broken:
+            self._add(path, "tenant is missing")
+        self._slices(vn, path)
+        self._endpoints(vn, path)
+        for flowspace in vn.flowspaces.values():
+            self._flowspace(vn, flowspace, (*path, "flowspaces", flowspace.name))
+        self._overlaps(vn, path)
+        for slice_ in vn.slices.values():
+            self._reachable(vn, slice_, (*path, "slices", slice_.name))
+
+    def _slices(self, vn: VirtualNetwork, path: Path) -> None:
+        best_effort: list[str] = []
+        for name, slice_ in vn.slices.items():
+            where = (*path, "slices", name)
+            other = self._keys.setdefault(slice_.key, f"{vn.name}/{name}")
+            if other != f"{vn.name}/{name}":
+                self._add((*where, "key"), f"{slice_.key} is already the GRE key of slice {other}")
+            for switch in slice_.avoid:
+                self._refer(
+                    (*where, "avoid"),
+                    "switch",
+                    switch,
+                    self._network.fabric.switches,
+                    ("switches",),
+                )
+            if slice_.profile is not None:
+                self._refer(
+                    (*where, "profile"),
+                    "profile",
+                    slice_.profile,
+                    vn.profiles,
+                    (*path, "profiles"),
+                )
+                continue
+            best_effort.append(name)
+            if slice_.avoid:
+                self._add(
+                    (*where, "avoid"), "a best-effort slice takes any path and can avoid nothing"
+                )
+            if slice_.miss is not MissPolicy.BEST_EFFORT:
+                self._add((*where, "miss"), "a best-effort slice has no flow entries to miss")
+        unread = any(broken[: len(path) + 1] == (*path, "slices") for broken in self._broken)
+        if not best_effort and not unread:
+            self._add(path, "no best-effort slice: exactly one slice must have no profile")
+        for name in best_effort[1:]:
+            self._add(
+                (*path, "slices", name),
+                f"a second best-effort slice besides {best_effort[0]}: give it a profile",
+            )
+
+    def _endpoints(self, vn: VirtualNetwork, path: Path) -> None:
+        macs: dict[object, str] = {}
+        ips: dict[object, str] = {}
+        for name, endpoint in vn.endpoints.items():
+            where = (*path, "endpoints", name)
+            if endpoint.mac.multicast:
+                self._add((*where, "mac"), f"{endpoint.mac} is a multicast address")
+            elif not endpoint.mac.value:
+                self._add((*where, "mac"), "the address is all zero")
+            other = macs.setdefault(endpoint.mac, name)
+            if other != name:
+                self._add((*where, "mac"), f"{endpoint.mac} is already that of endpoint {other}")
+            for ip, count in Counter(endpoint.ips).items():
+                other = ips.setdefault(ip, name)
+                if other != name:
+                    self._add((*where, "ips"), f"{ip} is already that of endpoint {other}")
+                if count > 1:
+                    self._add((*where, "ips"), f"{ip} is given twice")
+                if ip.is_multicast or ip.is_unspecified:
+                    self._add((*where, "ips"), f"{ip} is not a unicast address")
+            port = endpoint.port
+            self._refer(
+                (*where, "port"),
+                "switch",
+                port.switch,
+                self._network.fabric.switches,
+                ("switches",),
+            )
+            if port in self._fabric_ports:
+                self._add(
+                    (*where, "port"), f"{port} is a fabric port of link {self._fabric_ports[port]}"
+                )
+            other = self._access_ports.setdefault(port, f"{vn.name}/{name}")
+            if other != f"{vn.name}/{name}":
+                self._add((*where, "port"), f"{port} is already the port of endpoint {other}")
+
+    def _flowspace(self, vn: VirtualNetwork, flowspace: Flowspace, path: Path) -> None:
+        self._refer(
+            (*path, "slice"), "slice", flowspace.slice, vn.slices, ("vns", vn.name, "slices")
+        )
+        match = flowspace.match
+        where = (*path, "match")
+        if match.endpoint is not None:
+            self._refer(
+                (*where, "endpoint"),
+                "endpoint",
+                match.endpoint,
+                vn.endpoints,
+                ("vns", vn.name, "endpoints"),
+            )
+            if flowspace.bidirectional:
+                self._add(
+                    (*path, "bidirectional"),
+                    "a match on the entry's endpoint has no reverse; write two flowspaces",
+                )
+        for message in _match_problems(flowspace):
+            self._add(where, message)
+
+    def _overlaps(self, vn: VirtualNetwork, path: Path) -> None:
+        for first, second in conflicts(vn.flowspaces.values()):
+            one, two = vn.flowspaces[first], vn.flowspaces[second]
+            self._add(
+                (*path, "flowspaces", second),
+                f"overlaps flowspace {first} of equal priority {one.priority}, but goes to "
+                f"{two.slice}/{two.treatment.value} instead of {one.slice}/{one.treatment.value}",
+            )
+
+    def _reachable(self, vn: VirtualNetwork, slice_: Slice, path: Path) -> None:
+        """Every two endpoints must have a path that the slice allows."""
+        switches = self._network.fabric.switches
+        homes: dict[str, str] = {}
+        for endpoint in vn.endpoints.values():
+            if endpoint.port.switch in switches:
+                homes.setdefault(endpoint.port.switch, endpoint.name)
+        names = sorted(homes)
+        cut: list[str] = []
+        for position, destination in enumerate(names):
+            reached = self._reach(destination, slice_.avoid)
+            cut += [
+                f"{homes[source]}@{source} and {homes[destination]}@{destination}"
+                for source in names[position + 1 :]
+                if source not in reached
+            ]
+        if cut:
+            more = f" and {len(cut) - 3} more pairs" if len(cut) > 3 else ""
+            why = f" avoiding {', '.join(slice_.avoid)}" if slice_.avoid else ""
+            self._add(path, f"no path{why} between {'; '.join(cut[:3])}{more}")
+
+    def _reach(self, destination: str, avoid: Iterable[str]) -> frozenset[str]:
+        question = (destination, tuple(sorted(set(avoid))))
+        if question not in self._trees:
+            self._trees[question] = frozenset(next_hops(self._network.fabric, *question))
+        return self._trees[question]
+
+
+def _match_problems(flowspace: Flowspace) -> list[str]:
+    """Why a match could match nothing, or says less than it seems to."""
+    match = flowspace.match
+    ipv4 = match.ipv4_src is not None or match.ipv4_dst is not None
+    ipv6 = match.ipv6_src is not None or match.ipv6_dst is not None
+    ports = match.l4_src is not None or match.l4_dst is not None
+    found: list[str] = []
+    if ipv4 and ipv6:
+        found.append("IPv4 and IPv6 addresses exclude each other")
+    for used, name in ((ipv4, "ipv4"), (ipv6, "ipv6")):
+        if used and match.eth_type not in (None, ETH_TYPES[name]):
+            found.append(f"{name} addresses need eth_type {name}, not 0x{match.eth_type:04x}")
+    if ports and match.ip_proto not in _PORT_PROTOCOLS:
+        found.append("l4_src and l4_dst need ip_proto tcp, udp or sctp")
+    if match.tcp_flags is not None and match.ip_proto != IP_PROTOCOLS["tcp"]:
+        found.append("tcp_flags needs ip_proto tcp")
+    if (ports or match.tcp_flags is not None) and match.fragment:
+        found.append("later fragments carry no ports and no TCP flags")
+    if match.eth_type is not None and match.eth_type not in (ETH_TYPES["ipv4"], ETH_TYPES["ipv6"]):
+        said = {"ip_proto": match.ip_proto, "dscp": match.dscp, "fragment": match.fragment}
+        if names := [name for name, value in said.items() if value is not None]:
+            found.append(f"{', '.join(names)} need an IP eth_type, not 0x{match.eth_type:04x}")
+    return found
