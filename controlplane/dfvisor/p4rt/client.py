@@ -1,0 +1,402 @@
+"""One connection to a P4Runtime server (a switch or a slicer): stream, writes, reads, pipeline.
+
+A thin shell over grpc.aio. It does not reconnect: when `wait_lost` returns, the caller makes
+another client. Every call has a time limit. Errors are those of `errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import grpc
+import grpc.aio
+
+from dfvisor.p4rt.entries import MulticastGroup, TableEntry
+from dfvisor.p4rt.errors import Failure, NotPrimary, RpcFailed, SwitchUnavailable, WriteError
+from dfvisor.p4rt.p4info import Schema, decode_group
+from dfvisor.p4rt.pb import DecodeError, p4r, p4r_grpc, rpc_status
+from dfvisor.p4rt.ports import UpdateStatus
+
+log = logging.getLogger(__name__)
+
+RPC_TIMEOUT_S = 10.0
+PIPELINE_TIMEOUT_S = 60.0  # a switch may compile what it is given
+UPDATES_PER_WRITE = 500
+CELLS_PER_READ = 4096
+MAX_MESSAGE_BYTES = 64 << 20
+MAX_METADATA_BYTES = (
+    1 << 20
+)  # per-update errors travel in trailing metadata, 100 bytes and more each
+
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),  # a new client is a new connection
+)
+
+ElectionId = tuple[int, int]
+Metadata = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CounterValue:
+    """What a counter has counted; a counter of packets alone has 0 bytes."""
+
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountedEntry:
+    """A table entry and its direct counter."""
+
+    entry: TableEntry
+    counter: CounterValue
+
+
+class P4RuntimeClient:
+    """A client of one device of one server, in one role.
+
+    `election_id` is (high, low) of the 128-bit number; without it the client only reads. `role`
+    None is P4Runtime's default role. `on_standing` is told True on becoming primary, False on
+    ceasing to be.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        device_id: int,
+        *,
+        election_id: ElectionId | None = None,
+        role: str | None = None,
+        schema: Schema | None = None,
+        on_standing: Callable[[bool], None] | None = None,
+    ) -> None:
+        self.address = address
+        self.device_id = device_id
+        self.election_id = election_id
+        self.role = role
+        self.schema = schema
+        self._on_standing = on_standing
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._stub = p4r_grpc.P4RuntimeStub(self._channel)
+        self._requests: asyncio.Queue[p4r.StreamMessageRequest] = asyncio.Queue()
+        self._reader: asyncio.Task[None] | None = None
+        self._standing = asyncio.Condition()
+        self._primary: bool | None = None
+        self._refusal = ""
+        self._lost = asyncio.Event()
+
+    # -- connection and arbitration
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether the server has last said that this client is primary, and the stream stands."""
+        return self._primary is True and not self._lost.is_set()
+
+    async def connect(self, timeout_s: float = RPC_TIMEOUT_S) -> None:
+        """Wait until the server answers at the address; SwitchUnavailable otherwise."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._channel.channel_ready()
+        except TimeoutError as error:
+            raise SwitchUnavailable(f"{self.address}: no answer in {timeout_s:g} s") from error
+
+    async def become_primary(self, timeout_s: float = RPC_TIMEOUT_S) -> None:
+        """Open the stream, present the election id and wait for the verdict.
+
+        Raises NotPrimary if another client is primary, SwitchUnavailable if there is no answer.
+        """
+        if self.election_id is None:
+            raise NotPrimary(f"{self.address}: this client has no election id")
+        if self._reader is None:
+            self._reader = asyncio.create_task(
+                self._read_stream(), name=f"p4rt-stream-{self.address}"
+            )
+        message = p4r.StreamMessageRequest()
+        arbitration = message.arbitration
+        arbitration.device_id = self.device_id
+        arbitration.election_id.high, arbitration.election_id.low = self.election_id
+        if self.role is not None:
+            arbitration.role.name = self.role
+        self._primary = None
+        await self._requests.put(message)
+        try:
+            async with asyncio.timeout(timeout_s), self._standing:
+                await self._standing.wait_for(
+                    lambda: self._primary is not None or self._lost.is_set()
+                )
+        except TimeoutError as error:
+            raise SwitchUnavailable(
+                f"{self.address}: no answer to arbitration in {timeout_s:g} s"
+            ) from error
+        if self._lost.is_set():
+            raise SwitchUnavailable(f"{self.address}: stream closed: {self._refusal}")
+        if not self._primary:
+            raise NotPrimary(f"{self.address}: not primary: {self._refusal}")
+
+    async def wait_lost(self) -> None:
+        """Return when the stream has ended; at once if it has."""
+        await self._lost.wait()
+
+    async def close(self) -> None:
+        """End stream and connection; safe twice."""
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        await self._mark_lost("closed")
+        await self._channel.close(None)
+
+    async def _read_stream(self) -> None:
+        reason = "the server ended it"
+        call = self._stub.StreamChannel(self._outgoing())
+        try:
+            async for message in call:
+                await self._handle(message)
+            details = await call.details()
+            reason = f"{(await call.code()).name}: {details or 'the server ended the stream'}"
+        except grpc.aio.AioRpcError as error:
+            reason = f"{error.code().name}: {error.details()}"
+        finally:
+            call.cancel()
+            await self._mark_lost(reason)
+
+    async def _outgoing(self) -> AsyncIterator[p4r.StreamMessageRequest]:
+        while True:
+            yield await self._requests.get()
+
+    async def _handle(self, message: p4r.StreamMessageResponse) -> None:
+        kind = message.WhichOneof("update")
+        if kind != "arbitration":
+            log.debug("%s: stream message %s ignored", self.address, kind)
+            return
+        status = message.arbitration.status
+        was = self._primary
+        async with self._standing:
+            self._primary = status.code == grpc.StatusCode.OK.value[0]
+            self._refusal = status.message or f"code {status.code}"
+            self._standing.notify_all()
+        if was is not None and was != self._primary:
+            log.info("%s: %s primary", self.address, "now" if self._primary else "no longer")
+        if self._on_standing and was != self._primary:
+            self._on_standing(bool(self._primary))
+
+    async def _mark_lost(self, reason: str) -> None:
+        if self._lost.is_set():
+            return
+        self._refusal = reason
+        self._lost.set()
+        async with self._standing:
+            self._standing.notify_all()
+        if self._primary and self._on_standing:
+            self._on_standing(False)
+
+    # -- pipeline
+
+    async def get_pipeline_cookie(self) -> int | None:
+        """The cookie of the switch's pipeline, None if it has no pipeline."""
+        config = await self._get_pipeline(p4r.GetForwardingPipelineConfigRequest.COOKIE_ONLY)
+        return None if config is None else config.cookie.cookie
+
+    async def get_schema(self) -> Schema | None:
+        """The switch's P4Info, None if it has no pipeline."""
+        config = await self._get_pipeline(p4r.GetForwardingPipelineConfigRequest.P4INFO_AND_COOKIE)
+        return Schema(config.p4info) if config is not None and config.HasField("p4info") else None
+
+    async def _get_pipeline(
+        self, what: p4r.GetForwardingPipelineConfigRequest.ResponseType.ValueType
+    ) -> p4r.ForwardingPipelineConfig | None:
+        request = p4r.GetForwardingPipelineConfigRequest(
+            device_id=self.device_id, response_type=what
+        )
+        try:
+            answer = await self._stub.GetForwardingPipelineConfig(request, timeout=RPC_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                return None  # P4Runtime: no forwarding pipeline has been set
+            raise self._translated(error, "reading the pipeline") from error
+        return answer.config if answer.HasField("config") else None
+
+    async def set_pipeline(self, schema: Schema, device_config: bytes, cookie: int) -> None:
+        """Replace the pipeline (VERIFY_AND_COMMIT): all tables are empty afterwards."""
+        request = p4r.SetForwardingPipelineConfigRequest(
+            device_id=self.device_id,
+            role=self.role or "",
+            action=p4r.SetForwardingPipelineConfigRequest.VERIFY_AND_COMMIT,
+        )
+        self._put_election_id(request.election_id)
+        request.config.p4info.CopyFrom(schema.proto)
+        request.config.p4_device_config = device_config
+        request.config.cookie.cookie = cookie
+        try:
+            await self._stub.SetForwardingPipelineConfig(request, timeout=PIPELINE_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error, "setting the pipeline") from error
+
+    # -- writes
+
+    async def write(self, updates: Sequence[p4r.Update], metadata: Metadata | None = None) -> None:
+        """Carry out the updates in order, in batches, continuing after errors.
+
+        Raises WriteError with every update that failed. An empty sequence is one empty Write.
+        """
+        statuses = await self.write_statuses(updates, metadata)
+        failures = [
+            Failure(update, status.code, status.message)
+            for update, status in zip(updates, statuses, strict=True)
+            if status.code
+        ]
+        if failures:
+            raise WriteError(failures, len(updates))
+
+    async def write_statuses(
+        self, updates: Sequence[p4r.Update], metadata: Metadata | None = None
+    ) -> list[UpdateStatus]:
+        """As `write`, but with one status per update instead of WriteError."""
+        statuses: list[UpdateStatus] = []
+        for start in range(0, max(1, len(updates)), UPDATES_PER_WRITE):
+            chunk = updates[start : start + UPDATES_PER_WRITE]
+            statuses += await self._write_chunk(chunk, metadata)
+        return statuses
+
+    async def _write_chunk(
+        self, updates: Sequence[p4r.Update], metadata: Metadata | None
+    ) -> list[UpdateStatus]:
+        request = p4r.WriteRequest(
+            device_id=self.device_id,
+            role=self.role or "",
+            atomicity=p4r.WriteRequest.CONTINUE_ON_ERROR,
+            updates=updates,
+        )
+        self._put_election_id(request.election_id)
+        try:
+            await self._stub.Write(
+                request, timeout=RPC_TIMEOUT_S, metadata=tuple((metadata or {}).items())
+            )
+        except grpc.aio.AioRpcError as error:
+            details = _update_details(error)
+            if len(details) == len(updates) and updates:
+                return details
+            raise self._translated(error, f"writing {len(updates)} updates") from error
+        return [UpdateStatus()] * len(updates)
+
+    def _put_election_id(self, message: p4r.Uint128) -> None:
+        if self.election_id is not None:
+            message.high, message.low = self.election_id
+
+    # -- reads
+
+    async def read(self, entities: Iterable[p4r.Entity]) -> list[p4r.Entity]:
+        """The entities that the server has for these wildcards, from all messages of the answer."""
+        request = p4r.ReadRequest(device_id=self.device_id, role=self.role or "")
+        request.entities.extend(entities)
+        found: list[p4r.Entity] = []
+        call = self._stub.Read(request, timeout=RPC_TIMEOUT_S)
+        try:
+            async for answer in call:
+                found += answer.entities
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error, "reading") from error
+        return found
+
+    async def read_entries(self, table: str | None = None) -> list[TableEntry]:
+        """All entries of a table, or of all; default entries are not among them."""
+        schema = self._need_schema()
+        wildcard = p4r.Entity(
+            table_entry=p4r.TableEntry(table_id=schema.table(table).id if table else 0)
+        )
+        return [schema.decode_entry(entity.table_entry) for entity in await self.read([wildcard])]
+
+    async def read_default(self, table: str) -> TableEntry:
+        """The default entry of a table."""
+        schema = self._need_schema()
+        wildcard = p4r.Entity(
+            table_entry=p4r.TableEntry(table_id=schema.table(table).id, is_default_action=True)
+        )
+        for entity in await self.read([wildcard]):
+            return schema.decode_entry(entity.table_entry)
+        return TableEntry(table, (), 0, "", (), True)
+
+    async def read_multicast(self) -> list[MulticastGroup]:
+        """All multicast groups."""
+        wildcard = p4r.Entity()
+        wildcard.packet_replication_engine_entry.multicast_group_entry.SetInParent()
+        return [
+            decode_group(entity.packet_replication_engine_entry.multicast_group_entry)
+            for entity in await self.read([wildcard])
+        ]
+
+    async def read_direct(self, *tables: str) -> list[CountedEntry]:
+        """All entries of the tables with their direct counters."""
+        schema = self._need_schema()
+        wildcards = []
+        for table in tables:
+            wildcard = p4r.Entity(table_entry=p4r.TableEntry(table_id=schema.table(table).id))
+            wildcard.table_entry.counter_data.SetInParent()
+            wildcards.append(wildcard)
+        return [
+            CountedEntry(
+                schema.decode_entry(entity.table_entry), _counter(entity.table_entry.counter_data)
+            )
+            for entity in await self.read(wildcards)
+        ]
+
+    async def read_counters(self, name: str, indexes: Iterable[int]) -> dict[int, CounterValue]:
+        """Cells of an indirect counter, by index."""
+        counter = self._need_schema().counter(name)
+        wanted = sorted(set(indexes))
+        found: dict[int, CounterValue] = {}
+        for start in range(0, len(wanted), CELLS_PER_READ):
+            cells = []
+            for index in wanted[start : start + CELLS_PER_READ]:
+                cell = p4r.Entity()
+                cell.counter_entry.counter_id = counter.id
+                cell.counter_entry.index.index = index
+                cells.append(cell)
+            for entity in await self.read(cells):
+                entry = entity.counter_entry
+                found[entry.index.index] = _counter(entry.data)
+        return found
+
+    def _need_schema(self) -> Schema:
+        if self.schema is None:
+            raise SwitchUnavailable(f"{self.address}: the pipeline's P4Info is not known yet")
+        return self.schema
+
+    def _translated(self, error: grpc.aio.AioRpcError, doing: str) -> Exception:
+        code, details = error.code(), error.details() or "no details"
+        message = f"{self.address}: {doing}: {code.name}: {details}"
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            return SwitchUnavailable(message)
+        return RpcFailed(code, message)
+
+
+def _counter(data: p4r.CounterData) -> CounterValue:
+    return CounterValue(data.packet_count, data.byte_count)
+
+
+def _update_details(error: grpc.aio.AioRpcError) -> list[UpdateStatus]:
+    """The per-update errors of a failed Write (P4Runtime 12.3), empty if the server gave none."""
+    trailer = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
+    for key, value in trailer:
+        if key != "grpc-status-details-bin" or not isinstance(value, bytes):
+            continue
+        try:
+            status = rpc_status.Status.FromString(value)
+            found = []
+            for detail in status.details:
+                one = p4r.Error()
+                if not detail.Unpack(one):
+                    return []
+                found.append(UpdateStatus(one.canonical_code, one.message))
+        except DecodeError:
+            return []
+        return found
+    return []

@@ -1,0 +1,107 @@
+"""What the agent and the slicer beside it are to each other. Both live in one process and event
+loop.
+
+The agent gives the slicer a `SliceDirectory` (what exists here, by which numbers) and a
+`SwitchPort` (the agent's own stream to the switch, on which it is primary). The slicer gives the
+agent a `Slicer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from dfvisor.p4rt.pb import p4r
+
+NEIGHBOUR = 0x10000
+"""Virtual next hops: 1..510 is a local access port, NEIGHBOUR + device id a switch over a link."""
+
+
+class SliceInfo(NamedTuple):
+    """A slice as this switch knows it: GRE key, and local slice id 1..4095."""
+
+    key: int
+    slice_id: int
+    best_effort: bool
+
+
+class UpdateStatus(NamedTuple):
+    """What became of one update: `code` is a number of `google.rpc.Code`, 0 is OK."""
+
+    code: int = 0
+    message: str = ""
+
+
+class SliceDirectory(Protocol):
+    """What the agent knows of the VNs present on its switch. Lookups are in memory."""
+
+    def vns(self) -> Sequence[str]:
+        """Names of the VNs held, sorted."""
+        ...
+
+    def revision(self, vn: str) -> int | None:
+        """The revision whose infrastructure entries are on the switch; None: VN not present."""
+        ...
+
+    def slices_of(self, vn: str) -> Mapping[str, SliceInfo]:
+        """The VN's slices by name, best effort included; empty for a VN not present."""
+        ...
+
+    def slice_id(self, vn: str, slice_name: str) -> int | None:
+        """The local id of a slice, None where there is none."""
+        ...
+
+    def next_hop_id(self, vn: str, virtual: int) -> int | None:
+        """The id in table `next_hop` of a virtual next hop; None if the VN may not use it.
+
+        Allowed are the access ports of the VN's own endpoints here, and every neighbour switch.
+        """
+        ...
+
+    def virtual_next_hop(self, vn: str, next_hop: int) -> int | None:
+        """The inverse of `next_hop_id`; None for an id that is none of the VN's."""
+        ...
+
+    async def wait_for_revision(self, vn: str, revision: int, timeout_s: float) -> bool:
+        """True once `revision(vn) >= revision`, False after the timeout; also for a VN not held."""
+        ...
+
+    def flows_completed(self, vn: str, revision: int) -> None:
+        """The VN's controller has completed its flow entries of this revision on this switch."""
+        ...
+
+
+class SwitchPort(Protocol):
+    """The agent's own connection to its switch, on which it is primary. No role, no translation."""
+
+    async def write(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
+        """Carry out the updates, continuing after errors; one status per update, in their order.
+
+        Raises SwitchUnavailable (or NotPrimary) when the switch is away: the outcome is then
+        unknown, and the agent calls `Slicer.replay` once the switch is back.
+        """
+        ...
+
+    async def read(self, request: p4r.ReadRequest) -> list[p4r.Entity]:
+        """All entities of all answers. The request's device id and role are filled in."""
+        ...
+
+
+class Slicer(Protocol):
+    """What the agent asks of the slicer."""
+
+    async def start(self, address: str) -> str:
+        """Fill the mirror from the switch, then serve at `host:port` (port 0: any); the bound
+        address.
+        """
+        ...
+
+    async def replay(self) -> None:
+        """Make `flow` and `slice_forward` of the switch equal to the mirror: it has restarted."""
+        ...
+
+    async def drop_slice(self, slice_id: int) -> None:
+        """Forget a slice and delete its entries from the switch; its id may be given to another."""
+        ...
+
+    async def stop(self) -> None: ...
