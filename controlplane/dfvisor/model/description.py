@@ -75,7 +75,7 @@ def load(path: FilePath | str) -> Description:
 
 
 def load_network(path: FilePath | str) -> Network:
-    """Read a file that describes a whole network, validated; DescriptionError lists the problems."""
+    """Read a file that describes a whole network; DescriptionError lists all problems."""
     return plan(Network(), load(path))
 
 

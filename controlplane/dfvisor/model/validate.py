@@ -112,6 +112,8 @@ class _Validator:
         for flowspace in vn.flowspaces.values():
             self._flowspace(vn, flowspace, (*path, "flowspaces", flowspace.name))
         self._overlaps(vn, path)
+        if any(where[0] in ("switches", "links") for where in self._broken if where):
+            return  # paths through what could not be read would be missed
         for slice_ in vn.slices.values():
             self._reachable(vn, slice_, (*path, "slices", slice_.name))
 

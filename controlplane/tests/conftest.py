@@ -1,0 +1,32 @@
+"""Fixtures shared by the tests of the control plane: a real ZooKeeper, one chroot per test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from emulation.zookeeper import ZooKeeperServer
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def zookeeper_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeperServer]:
+    """A server for the whole session; tests that stop or pause one start their own."""
+    with ZooKeeperServer(tmp_path_factory.mktemp("zookeeper")) as server:
+        yield server
+
+
+@pytest.fixture
+def zookeeper(zookeeper_server: ZooKeeperServer) -> str:
+    """Address with a chroot of the test's own: `127.0.0.1:port/test-n`."""
+    return f"{zookeeper_server.address}/test-{next(_numbers)}"
+
+
+@pytest.fixture
+def own_zookeeper(tmp_path: Path) -> Iterator[ZooKeeperServer]:
+    """A server that the test may stop, pause and restart."""
+    with ZooKeeperServer(tmp_path / "zookeeper") as server:
+        yield server
