@@ -92,6 +92,8 @@ class P4RuntimeClient:
         self._standing = asyncio.Condition()
         self._primary: bool | None = None
         self._refusal = ""
+        self._highest: ElectionId | None = None
+        self._vacant = False
         self._lost = asyncio.Event()
 
     # -- connection and arbitration
@@ -100,6 +102,11 @@ class P4RuntimeClient:
     def is_primary(self) -> bool:
         """Whether the server has last said that this client is primary, and the stream stands."""
         return self._primary is True and not self._lost.is_set()
+
+    @property
+    def highest_election_id(self) -> ElectionId | None:
+        """The highest election id that the server has seen for the role, as it said last."""
+        return self._highest
 
     async def connect(self, timeout_s: float = RPC_TIMEOUT_S) -> None:
         """Wait until the server answers at the address; SwitchUnavailable otherwise."""
@@ -140,7 +147,7 @@ class P4RuntimeClient:
         if self._lost.is_set():
             raise SwitchUnavailable(f"{self.address}: stream closed: {self._refusal}")
         if not self._primary:
-            raise NotPrimary(f"{self.address}: not primary: {self._refusal}")
+            raise NotPrimary(f"{self.address}: not primary: {self._refusal}", vacant=self._vacant)
 
     async def wait_lost(self) -> None:
         """Return when the stream has ended; at once if it has."""
@@ -178,6 +185,9 @@ class P4RuntimeClient:
             log.debug("%s: stream message %s ignored", self.address, kind)
             return
         status = message.arbitration.status
+        highest = message.arbitration.election_id
+        self._highest = (highest.high, highest.low)
+        self._vacant = status.code == grpc.StatusCode.NOT_FOUND.value[0]
         was = self._primary
         async with self._standing:
             self._primary = status.code == grpc.StatusCode.OK.value[0]
@@ -306,13 +316,12 @@ class P4RuntimeClient:
             raise self._translated(error, "reading") from error
         return found
 
-    async def read_entries(self, table: str | None = None) -> list[TableEntry]:
-        """All entries of a table, or of all; default entries are not among them."""
+    async def read_entries(self, *tables: str) -> list[TableEntry]:
+        """All entries of these tables, or of all; default entries are not among them."""
         schema = self._need_schema()
-        wildcard = p4r.Entity(
-            table_entry=p4r.TableEntry(table_id=schema.table(table).id if table else 0)
-        )
-        return [schema.decode_entry(entity.table_entry) for entity in await self.read([wildcard])]
+        ids = [schema.table(table).id for table in tables] or [0]
+        wildcards = [p4r.Entity(table_entry=p4r.TableEntry(table_id=id_)) for id_ in ids]
+        return [schema.decode_entry(entity.table_entry) for entity in await self.read(wildcards)]
 
     async def read_default(self, table: str) -> TableEntry:
         """The default entry of a table."""

@@ -30,7 +30,11 @@ class SwitchUnavailable(SwitchError):
 
 
 class NotPrimary(SwitchError):
-    """This client may not write: another one is primary."""
+    """This client may not write. With `vacant` nobody is primary: a higher election id is needed."""
+
+    def __init__(self, message: str, *, vacant: bool = False) -> None:
+        self.vacant = vacant
+        super().__init__(message)
 
 
 class RpcFailed(SwitchError):
