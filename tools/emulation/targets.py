@@ -1,0 +1,40 @@
+"""The command line of a switch process: pure. The same flags for both targets, where both have
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from emulation.plan import SwitchPlan, switch_interface
+
+QUEUES = 8  # BMv2 drops packets of a priority that has no queue, silently
+MULTICAST_NODES = 65536  # BMv2's default of 4,096 is one per (group, replica)
+
+
+class Target(StrEnum):
+    """Which switch runs the compiled program."""
+
+    BMV2 = "bmv2"
+    SOFTSWITCH = "softswitch"
+
+
+def switch_command(
+    target: Target, program: Sequence[str], switch: SwitchPlan, socket: Path
+) -> tuple[str, ...]:
+    """How to start `switch` inside its namespace, serving P4Runtime at the unix socket.
+
+    `program` is the executable (with leading arguments). The switch starts without a pipeline; its
+    agent pushes it.
+    """
+    argv = [*program, "--no-p4", "--device-id", str(switch.device_id), "--log-level", "off"]
+    for port in switch.ports:
+        argv += ["-i", f"{port}@{switch_interface(port)}"]
+    if target is Target.BMV2:  # its other servers, which would collide between instances
+        argv += ["--thrift-port", "9090"]  # on all interfaces, but of its own namespace
+        argv += ["--notifications-addr", f"ipc://{socket.with_suffix('.notify')}"]
+    argv += ["--", "--grpc-server-addr", f"unix:{socket}", "--priority-queues", str(QUEUES)]
+    argv += ["--max-l1-entries", str(MULTICAST_NODES), "--max-l2-entries", str(MULTICAST_NODES)]
+    return tuple(argv)
