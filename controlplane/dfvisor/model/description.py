@@ -79,9 +79,12 @@ def load_network(path: FilePath | str) -> Network:
     return plan(Network(), load(path))
 
 
-def read(text: str, *, source: str = "", as_json: bool = False) -> Description:
-    """Everything that the text says. Problems are collected in the result, not raised."""
-    found = read_json(text) if as_json else read_yaml(text)
+def read(text: str, *, source: str = "", as_json: bool = False, locate: bool = True) -> Description:
+    """Everything that the text says. Problems are collected in the result, not raised.
+
+    `locate` False saves the time to find the lines of a JSON text.
+    """
+    found = read_json(text, locate=locate) if as_json else read_yaml(text)
     problems = Problems(found.lines)
     problems.found.extend(found.problems)
     if found.value is None and found.problems:

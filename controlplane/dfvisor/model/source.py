@@ -66,8 +66,11 @@ def read_yaml(text: str) -> Source:
     return Source(value, walker.lines, tuple(walker.problems))
 
 
-def read_json(text: str) -> Source:
-    """Parse one JSON document; lines are known for files up to 1 MiB that are YAML as well."""
+def read_json(text: str, *, locate: bool = True) -> Source:
+    """Parse one JSON document.
+
+    With `locate`, lines are looked for (slowly) in texts of up to 1 MiB that are YAML as well.
+    """
     problems: list[Problem] = []
 
     def unique(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
@@ -85,7 +88,7 @@ def read_json(text: str) -> Source:
     except RecursionError:
         return _broken("not JSON: nested too deeply", 0)
     lines: Mapping[Path, int] = {}
-    if len(text) <= _JSON_LINES_LIMIT_BYTES:
+    if locate and len(text) <= _JSON_LINES_LIMIT_BYTES:
         located = read_yaml(text)
         if located.value is not None:
             lines = located.lines

@@ -1,8 +1,7 @@
 """The global database, as the rest of the system sees it: records in, records out, "look again".
 
-Owns the layout of the ZooKeeper tree (layout.py) and the way a change is made: pages are staged,
-then one transaction that checks the version of the VN's revision sets the revision and `active`.
-Must not know what records mean to a switch.
+A facade over the parts of the tree (layout.py): fabric.py, vns.py, owners.py, reports.py. Must not
+know what records mean to a switch.
 
 Callbacks run on the event loop, never on kazoo's threads, and mean "look again": they carry no
 data, may come more often than there are changes, and come once after every reconnect. Register the
@@ -14,33 +13,31 @@ same record), `StoreError` (a record in the database that cannot be read).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
+from dfvisor.store import layout
+from dfvisor.store.codec import FabricRevision, encode
+from dfvisor.store.fabric import FabricSnapshot, FabricStore
+from dfvisor.store.owners import Owners, Ownership
+from dfvisor.store.reports import Reports
 from dfvisor.store.stats import Active, AgentInfo, Applied, SwitchStats
+from dfvisor.store.vns import PAGE_GRACE_S, Verify, VnSnapshot, VnStore
+from dfvisor.store.watch import Tasks, Watch, Watches
+from dfvisor.store.zk import NodeExists, Session, ZooKeeper
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FabricSnapshot:
-    """The provider's part at one `revision` (0: nothing written yet; +1 with every change)."""
-
-    revision: int
-    fabric: Fabric
-    tenants: dict[str, Tenant]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VnSnapshot:
-    """A VN at one revision. `zxid` orders revisions of all VNs; `time` is seconds since the epoch."""
-
-    revision: int
-    vn: VirtualNetwork
-    zxid: int
-    time: float
-    version: int  # of the revision node: what a change checks
-    change: str  # uuid of the change that made this revision
+__all__ = [
+    "FabricSnapshot",
+    "GlobalDatabase",
+    "NetworkSnapshot",
+    "Ownership",
+    "VnSnapshot",
+    "Watch",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,143 +49,205 @@ class NetworkSnapshot:
     bad: dict[str, str]
 
     @property
-    def network(self) -> Network: ...
-
-
-class Watch:
-    """A standing watch; `cancel` ends it."""
-
-    def cancel(self) -> None: ...
-
-
-class Ownership:
-    """A candidacy for leading one VN: an ephemeral sequential node under `/owners/<vn>`.
-
-    The lowest node leads. Lost with the session: then `lost` is True and the VN must be contended
-    for anew.
-    """
-
-    vn: str
-    name: str  # display name of the contender
-    czxid: int  # of the owner node: the election id to present
-
-    @property
-    def is_leader(self) -> bool:
-        """True only while connected and lowest, as far as last seen."""
-        ...
-
-    @property
-    def lost(self) -> bool: ...
-
-    async def release(self) -> None: ...
+    def network(self) -> Network:
+        return Network(
+            fabric=self.fabric.fabric,
+            tenants=self.fabric.tenants,
+            vns={name: snapshot.vn for name, snapshot in self.vns.items()},
+        )
 
 
 class GlobalDatabase:
     """A session with the global database. Make it with `connect`, end it with `close`."""
 
+    def __init__(
+        self, zk: ZooKeeper, *, timeout_s: float = 10.0, page_grace_s: float = PAGE_GRACE_S
+    ) -> None:
+        """Over a started client; `connect` is the usual way."""
+        self._zk = zk
+        self._tasks = Tasks()
+        self._watches = Watches(zk, self._tasks)
+        self._fabric = FabricStore(zk, timeout_s=timeout_s)
+        self._vns = VnStore(zk, timeout_s=timeout_s, page_grace_s=page_grace_s)
+        self._owners = Owners(zk, self._watches)
+        self._reports = Reports(zk, self._tasks)
+
     @classmethod
     async def connect(
-        cls, address: str, *, session_timeout_s: float = 2.0, timeout_s: float = 10.0
+        cls,
+        address: str,
+        *,
+        session_timeout_s: float = 2.0,
+        timeout_s: float = 10.0,
+        page_grace_s: float = PAGE_GRACE_S,
     ) -> Self:
-        """Open a session at `host:port[,host:port...]/chroot` and make the fixed nodes."""
-        ...
+        """Open a session at `host:port[,host:port...][/chroot]` and make the fixed nodes.
 
-    async def close(self) -> None: ...
+        StoreUnavailable when no server answers within `timeout_s`. Afterwards the session is kept
+        up (reconnecting for ever) until `close`.
+        """
+        zk = ZooKeeper(address, session_timeout_s=session_timeout_s)
+        await zk.start(timeout_s)
+        try:
+            if await zk.exists(layout.FABRIC_REVISION) is None:
+                for path in layout.FIXED:
+                    await zk.ensure(path)
+                try:
+                    data = encode(FabricRevision(revision=0, changes=()))
+                    await zk.create(layout.FABRIC_REVISION, data)
+                except NodeExists:
+                    pass  # somebody else set up the tree at the same time
+        except BaseException:
+            await zk.close()
+            raise
+        return cls(zk, timeout_s=timeout_s, page_grace_s=page_grace_s)
+
+    async def close(self) -> None:
+        """End the session: ephemeral nodes go at once."""
+        await self._tasks.close()
+        await self._zk.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     @property
-    def connected(self) -> bool: ...
+    def connected(self) -> bool:
+        return self._zk.state is Session.CONNECTED
+
+    @property
+    def session_id(self) -> int:
+        return self._zk.session_id
 
     def on_session(self, callback: Callable[[bool], None]) -> None:
-        """Call back with True after (re)connecting, False when the connection is suspended or
-        lost.
-        """
+        """Call back with True after reconnecting, False when the connection goes."""
+        self._zk.listen(lambda state: callback(state is Session.CONNECTED))
 
     async def sync(self) -> None:
         """Make the following reads see everything committed before now."""
+        await self._zk.sync()
 
     # -- provider's part
 
-    async def read_fabric(self) -> FabricSnapshot: ...
+    async def read_fabric(self) -> FabricSnapshot:
+        """Switches, links and tenants of one revision."""
+        return await self._fabric.read()
 
     async def apply_fabric(
-        self, base: FabricSnapshot, fabric: Fabric, tenants: dict[str, Tenant]
+        self, base: FabricSnapshot, fabric: Fabric, tenants: Mapping[str, Tenant]
     ) -> FabricSnapshot:
-        """Replace the provider's part; Conflict when it is no longer at `base`. No-op when equal."""
-        ...
+        """Replace the provider's part; Conflict when no longer at `base`. No-op when equal."""
+        return await self._fabric.apply(base, fabric, tenants)
 
-    async def watch_fabric(self, callback: Callable[[], None]) -> Watch: ...
+    async def watch_fabric(self, callback: Callable[[], None]) -> Watch:
+        """Look again at `read_fabric`."""
+        return await self._watches.node(layout.FABRIC_REVISION, callback)
 
     # -- virtual networks
 
     async def vn_names(self) -> tuple[str, ...]:
-        """Names of the VNs that exist, sorted (one whose first revision is being staged may be
-        among them).
-        """
-        ...
+        """Names of the VNs, sorted; one whose first revision is being staged may be among them."""
+        return await self._vns.names()
 
     async def read_vn(self, name: str) -> VnSnapshot | None:
-        """The VN at its newest revision, None where there is none. Reads only pages not yet held."""
-        ...
+        """The VN at its newest revision, or None. Reads only the pages not yet held."""
+        return await self._vns.read(name)
 
-    async def read_network(self) -> NetworkSnapshot: ...
+    async def read_network(self) -> NetworkSnapshot:
+        """Everything that a description can say, each VN at its newest revision."""
+        fabric = await self.read_fabric()
+        vns: dict[str, VnSnapshot] = {}
+        bad: dict[str, str] = {}
 
-    async def apply(self, base: VnSnapshot | None, vn: VirtualNetwork) -> VnSnapshot:
+        async def read(name: str) -> None:
+            try:
+                snapshot = await self.read_vn(name)
+            except StoreUnavailable:
+                raise
+            except StoreError as error:
+                bad[name] = str(error)
+            else:
+                if snapshot is not None:
+                    vns[name] = snapshot
+
+        names = await self.vn_names()
+        await asyncio.gather(*(read(name) for name in names))
+        return NetworkSnapshot(fabric=fabric, vns=dict(sorted(vns.items())), bad=bad)
+
+    async def apply(
+        self, base: VnSnapshot | None, vn: VirtualNetwork, *, verify: Verify | None = None
+    ) -> VnSnapshot:
         """Make `vn` the VN's next revision; `base` is what it was derived from (None: a new VN).
 
-        A concurrent change of other records is merged; of the same record, or an existing VN where
-        `base` is None, it is a Conflict. No-op (same revision) when nothing differs.
+        A concurrent change of other records is merged, and `verify` may refuse the result by
+        raising; one of the same record, or an existing VN where `base` is None, is a Conflict.
+        No-op (same revision) when nothing differs. After a lost connection the outcome is looked
+        up; StoreUnavailable when it could not be.
         """
-        ...
+        return await self._vns.apply(base, vn, verify)
 
     async def delete_vn(self, base: VnSnapshot) -> None:
         """Delete the VN. Conflict when it has changed since `base`."""
+        await self._vns.delete(base)
 
     async def watch_vns(self, callback: Callable[[], None]) -> Watch:
         """Look again at `vn_names`."""
-        ...
+        return await self._watches.children(layout.VNS, callback)
 
     async def watch_vn(self, name: str, callback: Callable[[], None]) -> Watch:
         """Look again at `read_vn(name)`; also when the VN comes or goes."""
-        ...
+        return await self._watches.node(layout.revision(name), callback)
 
     # -- leaders
 
     async def contend(self, vn: str, name: str, callback: Callable[[], None]) -> Ownership:
         """Stand for leading `vn`; `callback` when `is_leader` or `lost` may have changed."""
-        ...
+        return await self._owners.contend(vn, name, callback)
 
     async def claim(self, ownership: Ownership) -> None:
-        """As the leader, write name and election id to `active`; Conflict when no longer the
-        leader.
-        """
+        """As the leader, write name and election id to `active`; Conflict when not the leader."""
+        await self._owners.claim(ownership)
 
-    async def read_active(self, vn: str) -> Active | None: ...
+    async def read_active(self, vn: str) -> Active | None:
+        """Activated revision and leader; None where there is no such VN."""
+        return await self._vns.active(vn)
 
-    async def watch_active(self, vn: str, callback: Callable[[], None]) -> Watch: ...
+    async def watch_active(self, vn: str, callback: Callable[[], None]) -> Watch:
+        """Look again at `read_active`."""
+        return await self._watches.node(layout.active(vn), callback)
 
     async def read_owners(self, vn: str) -> tuple[str, ...]:
         """Display names of the contenders, the leader first."""
-        ...
+        return await self._owners.names(vn)
 
     # -- reports
 
     async def register_agent(self, switch: str, info: AgentInfo) -> None:
         """Announce the agent as live; kept up across reconnects and new sessions until `close`."""
+        await self._reports.register(switch, info)
 
     async def read_agents(self) -> dict[str, AgentInfo]:
         """Live agents by switch."""
-        ...
+        return await self._reports.agents()
 
     async def watch_agents(self, callback: Callable[[], None]) -> Watch:
         """Look again at `read_agents`."""
-        ...
+        return await self._watches.children(layout.AGENTS, callback)
 
-    async def publish_applied(self, switch: str, record: Applied) -> None: ...
+    async def publish_applied(self, switch: str, record: Applied) -> None:
+        """Say what the switch's agent has applied."""
+        await self._reports.publish_applied(switch, record)
 
     async def read_applied(self) -> dict[str, Applied]:
-        """By switch."""
-        ...
+        """By switch; also of agents that are no longer live."""
+        return await self._reports.applied()
 
-    async def publish_stats(self, stats: SwitchStats) -> None: ...
+    async def publish_stats(self, stats: SwitchStats) -> None:
+        """Push a reading of the switch's counters."""
+        await self._reports.publish_stats(stats)
 
-    async def read_stats(self, switch: str) -> SwitchStats | None: ...
+    async def read_stats(self, switch: str) -> SwitchStats | None:
+        """The last reading pushed, in one piece; None where there never was one."""
+        return await self._reports.stats(switch)

@@ -212,7 +212,7 @@ class ZooKeeper:
     # -- requests
 
     async def get(self, path: str, watch: Callback | None = None) -> tuple[bytes, Stat]:
-        """Data and metadata; raises NoNode. `watch` is called once when the node changes or goes."""
+        """Data and metadata; raises NoNode. `watch` is called once when it changes or goes."""
         data, stat = await self._ask(path, self._client.get_async, path, watch=self._watcher(watch))
         return data, _stat(stat)
 

@@ -1,0 +1,218 @@
+"""Records of the global database to and from bytes: JSON with a schema version. Pure.
+
+Records have the same plain form as in description files, so there is one parser and one set of
+checks; a record that cannot be read raises StoreError naming it, and is never taken for an absent
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+from dfvisor.errors import StoreError
+from dfvisor.model import plain as form
+from dfvisor.model.plain import Problems
+from dfvisor.model.records import (
+    Endpoint,
+    Flowspace,
+    Link,
+    Profile,
+    Slice,
+    Switch,
+    Tenant,
+    UnknownUnicast,
+    VirtualNetwork,
+)
+from dfvisor.model.source import Path, Plain
+
+SCHEMA = 1
+Record: TypeAlias = Profile | Slice | Endpoint | Flowspace
+Key: TypeAlias = tuple[str, str]  # (kind, name): kinds are the collections of a VN
+T = TypeVar("T")
+
+KINDS = ("profiles", "slices", "endpoints", "flowspaces")
+
+
+class Revision(msgspec.Struct, frozen=True, kw_only=True):
+    """`/vns/<vn>/revision`. `pages`: prefix of the hash -> (node name, content hash).
+
+    `changes` are the uuids of the last changes, newest first: who lost the connection during a
+    change looks here for the outcome.
+    """
+
+    revision: int
+    changes: tuple[str, ...]
+    tenant: str
+    unknown_unicast: str
+    pages: dict[str, tuple[str, str]]
+    schema: int = SCHEMA
+
+
+class FabricRevision(msgspec.Struct, frozen=True, kw_only=True):
+    """`/fabric/revision`."""
+
+    revision: int
+    changes: tuple[str, ...]
+    schema: int = SCHEMA
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """`/grants/<vn>`: the provider's word on whose VN it is."""
+
+    tenant: str
+    schema: int = SCHEMA
+
+
+class Retired(msgspec.Struct, frozen=True, kw_only=True):
+    """`/retired/<vn>`: the last revision number used when the VN was deleted; 0 before that."""
+
+    revision: int
+    schema: int = SCHEMA
+
+
+def encode(value: Any) -> bytes:
+    """Structs and plain values; the order of keys is kept."""
+    return msgspec.json.encode(value)
+
+
+def decode(data: bytes, kind: type[T], path: str) -> T:
+    """StoreError names the node and what is wrong with it."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: bad record: {error}") from error
+
+
+# -- the records of a VN
+
+
+def records_of(vn: VirtualNetwork) -> dict[Key, Record]:
+    """All records of the VN by kind and name."""
+    found: dict[Key, Record] = {}
+    found |= {("profiles", name): record for name, record in vn.profiles.items()}
+    found |= {("slices", name): record for name, record in vn.slices.items()}
+    found |= {("endpoints", name): record for name, record in vn.endpoints.items()}
+    found |= {("flowspaces", name): record for name, record in vn.flowspaces.items()}
+    return found
+
+
+def assemble(
+    name: str, tenant: str, unknown_unicast: UnknownUnicast, records: Mapping[Key, Record]
+) -> VirtualNetwork:
+    """The VN with these records, in order of their names."""
+    vn = VirtualNetwork(name=name, tenant=tenant, unknown_unicast=unknown_unicast)
+    for (_, label), record in sorted(records.items()):
+        match record:
+            case Profile():
+                vn.profiles[label] = record
+            case Slice():
+                vn.slices[label] = record
+            case Endpoint():
+                vn.endpoints[label] = record
+            case Flowspace():
+                vn.flowspaces[label] = record
+    return vn
+
+
+def encode_record(record: Record) -> bytes:
+    """The record alone; equal records give equal bytes."""
+    match record:
+        case Profile():
+            plain = form.render_profile(record)
+        case Slice():
+            plain = form.render_slice(record)
+        case Endpoint():
+            plain = form.render_endpoint(record)
+        case Flowspace():
+            plain = form.render_flowspace(record)
+    return encode(plain)
+
+
+def encode_page(records: Iterable[tuple[Key, bytes]]) -> bytes:
+    """A page of encoded records, in order of kind and name."""
+    kinds: dict[str, dict[str, msgspec.Raw]] = {}
+    for (kind, name), data in sorted(records):
+        kinds.setdefault(kind, {})[name] = msgspec.Raw(data)
+    return encode({"schema": SCHEMA, **kinds})
+
+
+_PARSERS: dict[str, Callable[[str, Plain, Path, Problems], Record | None]] = {
+    "profiles": form.parse_profile,
+    "slices": form.parse_slice,
+    "endpoints": form.parse_endpoint,
+    "flowspaces": form.parse_flowspace,
+}
+
+
+def decode_page(data: bytes, path: str) -> dict[Key, Record]:
+    """The records of a page; StoreError lists every one that cannot be read."""
+    page = decode(data, dict[str, Any], path)
+    if page.pop("schema", None) != SCHEMA:
+        raise StoreError(f"{path}: bad record: schema is not {SCHEMA}")
+    problems = Problems()
+    found: dict[Key, Record] = {}
+    for kind, named in page.items():
+        if kind not in _PARSERS or not isinstance(named, dict):
+            raise StoreError(f"{path}: bad record: there are no {kind!r}")
+        for name, value in named.items():
+            record = _PARSERS[kind](name, value, (kind, name), problems)
+            if record is not None:
+                found[kind, name] = record
+    _no_problems(problems, path)
+    return found
+
+
+# -- the provider's records
+
+
+def encode_switch(switch: Switch) -> bytes:
+    return encode({"schema": SCHEMA, **form.render_switch(switch)})
+
+
+def encode_link(link: Link) -> bytes:
+    return encode({"schema": SCHEMA, **form.render_link(link)})
+
+
+def encode_tenant(_: Tenant) -> bytes:
+    return encode({"schema": SCHEMA})
+
+
+def decode_switch(data: bytes, name: str, path: str) -> Switch:
+    problems = Problems()
+    switch = form.parse_switch(name, _body(data, path), (), problems)
+    return _checked(switch, problems, path)
+
+
+def decode_link(data: bytes, path: str) -> Link:
+    problems = Problems()
+    link = form.parse_link(_body(data, path), (), problems)
+    return _checked(link, problems, path)
+
+
+def decode_tenant(data: bytes, name: str, path: str) -> Tenant:
+    problems = Problems()
+    tenant = form.parse_tenant(name, _body(data, path), (), problems)
+    return _checked(tenant, problems, path)
+
+
+def _body(data: bytes, path: str) -> Plain:
+    body = decode(data, dict[str, Any], path)
+    if body.pop("schema", None) != SCHEMA:
+        raise StoreError(f"{path}: bad record: schema is not {SCHEMA}")
+    return body
+
+
+def _checked(record: T | None, problems: Problems, path: str) -> T:
+    _no_problems(problems, path)
+    if record is None:
+        raise StoreError(f"{path}: bad record")
+    return record
+
+
+def _no_problems(problems: Problems, path: str) -> None:
+    if problems.found:
+        listed = "; ".join(str(problem) for problem in problems.found)
+        raise StoreError(f"{path}: bad record: {listed}")

@@ -1,0 +1,74 @@
+"""Where things are in the ZooKeeper tree. All paths are below the chroot of the connection.
+
+/switches/<switch>  /links/<link>  /tenants/<tenant>  /fabric/revision   provider
+/grants/<vn>                       whose VN it is                        provider
+/vns/<vn>/revision                 number, manifest of pages; watched    tenant
+/vns/<vn>/pages/<generation>-<n>   immutable pages of records            tenant
+/vns/<vn>/active                   activated revision, leader; watched   leader
+/owners/<vn>/n-<sequence>          ephemeral; the lowest leads the VN    VN controllers
+/retired/<vn>                      last revision number before deletion  provider
+/live/agents/<switch>              ephemeral                             agents
+/applied/<switch>  /stats/<switch>/<page>                                agents
+"""
+
+from __future__ import annotations
+
+SWITCHES = "/switches"
+LINKS = "/links"
+TENANTS = "/tenants"
+FABRIC = "/fabric"
+FABRIC_REVISION = "/fabric/revision"
+GRANTS = "/grants"
+VNS = "/vns"
+OWNERS = "/owners"
+RETIRED = "/retired"
+AGENTS = "/live/agents"
+APPLIED = "/applied"
+STATS = "/stats"
+
+FIXED = (
+    SWITCHES,
+    LINKS,
+    TENANTS,
+    FABRIC,
+    GRANTS,
+    VNS,
+    OWNERS,
+    RETIRED,
+    "/live",
+    AGENTS,
+    APPLIED,
+    STATS,
+)
+
+
+def vn(name: str) -> str:
+    return f"{VNS}/{name}"
+
+
+def revision(name: str) -> str:
+    return f"{VNS}/{name}/revision"
+
+
+def active(name: str) -> str:
+    return f"{VNS}/{name}/active"
+
+
+def pages(name: str) -> str:
+    return f"{VNS}/{name}/pages"
+
+
+def page(name: str, node: str) -> str:
+    return f"{VNS}/{name}/pages/{node}"
+
+
+def owners(name: str) -> str:
+    return f"{OWNERS}/{name}"
+
+
+def grant(name: str) -> str:
+    return f"{GRANTS}/{name}"
+
+
+def retired(name: str) -> str:
+    return f"{RETIRED}/{name}"

@@ -1,0 +1,198 @@
+"""Who leads a VN: ephemeral sequential nodes, of which the lowest leads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from dfvisor.errors import Conflict, StoreError, StoreUnavailable
+from dfvisor.store import layout
+from dfvisor.store.codec import decode, encode
+from dfvisor.store.stats import Active
+from dfvisor.store.watch import Watch, Watches
+from dfvisor.store.zk import BadVersion, Check, NoNode, NotEmpty, Session, Set, ZooKeeper
+
+_ATTEMPTS = 20
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Data of an owner node."""
+
+    name: str
+
+
+class Ownership:
+    """A candidacy for leading one VN: an ephemeral sequential node under `/owners/<vn>`.
+
+    `czxid` of that node is the election id to present. The node is lost with the session: then
+    `lost` is True, and the VN must be contended for anew.
+    """
+
+    def __init__(self, owners: Owners, vn: str, name: str, node: str, czxid: int) -> None:
+        self.vn = vn
+        self.name = name
+        self.czxid = czxid
+        self.lost = False
+        self.node = node
+        self._owners = owners
+        self._lowest = False
+        self.watch: Watch | None = None
+
+    @property
+    def path(self) -> str:
+        return f"{layout.owners(self.vn)}/{self.node}"
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this is the lowest node, as far as last seen; False while disconnected."""
+        return self._lowest and not self.lost and self._owners.connected
+
+    def see(self, nodes: list[str]) -> bool:
+        """Take note of the nodes that exist. Whether anything changed."""
+        before = (self._lowest, self.lost)
+        if self.node not in nodes:
+            self.lost = True
+        self._lowest = bool(nodes) and _by_sequence(nodes)[0] == self.node
+        return before != (self._lowest, self.lost)
+
+    async def release(self) -> None:
+        """Give up: delete the node. Without a connection the session's end does it."""
+        await self._owners.release(self)
+
+
+class Owners:
+    """Contends for VNs in one session."""
+
+    def __init__(self, zk: ZooKeeper, watches: Watches) -> None:
+        self._zk = zk
+        self._watches = watches
+        self._held: dict[str, Ownership] = {}
+        self._callbacks: dict[str, Callable[[], None]] = {}
+        zk.listen(self._on_state)
+
+    @property
+    def connected(self) -> bool:
+        return self._zk.state is Session.CONNECTED
+
+    def _on_state(self, state: Session) -> None:
+        for vn, ownership in list(self._held.items()):
+            if state is Session.LOST:
+                self._drop(ownership)
+                ownership.lost = True
+            self._callbacks[vn]()
+            if state is Session.LOST:
+                self._callbacks.pop(vn, None)
+
+    async def contend(self, vn: str, name: str, callback: Callable[[], None]) -> Ownership:
+        if vn in self._held:
+            raise StoreError(f"already standing for virtual network {vn}")
+        parent = layout.owners(vn)
+        await self._zk.ensure(parent)
+        node = await self._left_over(parent)
+        if node is None:
+            path = await self._zk.create(
+                f"{parent}/n-", encode(Owner(name=name)), ephemeral=True, sequential=True
+            )
+            node = path.rsplit("/", 1)[1]
+        stat = await self._zk.exists(f"{parent}/{node}")
+        if stat is None:
+            raise StoreUnavailable(f"{parent}/{node}: lost with its session")
+        ownership = Ownership(self, vn, name, node, stat.czxid)
+        self._held[vn] = ownership
+        self._callbacks[vn] = callback
+
+        def look() -> None:
+            self._watches.tasks.spawn(self._look(ownership), f"owners of {vn}")
+
+        ownership.watch = await self._watches.children(parent, look)
+        ownership.see(await self._zk.children(parent))
+        return ownership
+
+    async def _left_over(self, parent: str) -> str | None:
+        """Our own node from an attempt that lost its connection before the answer came."""
+        for node in await self._zk.children(parent):
+            stat = await self._zk.exists(f"{parent}/{node}")
+            if stat is not None and stat.owner == self._zk.session_id:
+                return node
+        return None
+
+    async def _look(self, ownership: Ownership) -> None:
+        try:
+            nodes = await self._zk.children(layout.owners(ownership.vn))
+        except NoNode:
+            nodes = []
+        except StoreUnavailable:
+            return  # the reconnect looks again
+        if self._held.get(ownership.vn) is not ownership:
+            return
+        callback = self._callbacks[ownership.vn]
+        ownership.see(nodes)
+        if ownership.lost:
+            self._drop(ownership)
+            self._callbacks.pop(ownership.vn, None)
+        callback()
+
+    def _drop(self, ownership: Ownership) -> None:
+        if ownership.watch is not None:
+            ownership.watch.cancel()
+        if self._held.get(ownership.vn) is ownership:
+            del self._held[ownership.vn]
+
+    async def release(self, ownership: Ownership) -> None:
+        self._drop(ownership)
+        self._callbacks.pop(ownership.vn, None)
+        ownership.lost = True
+        try:
+            await self._zk.delete(ownership.path)
+            if await self._zk.exists(layout.vn(ownership.vn)) is None:
+                await self._zk.delete(layout.owners(ownership.vn))
+        except (NoNode, NotEmpty, StoreUnavailable):
+            return  # gone already, or others stand, or the session's end deletes it
+
+    async def claim(self, ownership: Ownership) -> None:
+        """Write name and election id to `active`, if (and only if) still the lowest."""
+        path = layout.active(ownership.vn)
+        for _ in range(_ATTEMPTS):
+            try:
+                nodes = await self._zk.children(layout.owners(ownership.vn))
+                ownership.see(nodes)
+                if not ownership.is_leader:
+                    raise Conflict(f"{ownership.name} does not lead virtual network {ownership.vn}")
+                data, stat = await self._zk.get(path)
+                active = decode(data, Active, path)
+                claimed = Active(
+                    revision=active.revision,
+                    leader=ownership.name,
+                    election_id=ownership.czxid,
+                )
+                if claimed != active:
+                    await self._zk.multi(
+                        [Check(ownership.path, 0), Set(path, encode(claimed), stat.version)]
+                    )
+                return
+            except BadVersion:
+                continue  # a change of the VN set it meanwhile
+            except NoNode as error:
+                raise Conflict(f"virtual network {ownership.vn} or its owner is gone") from error
+        raise Conflict(f"{path} keeps changing; {_ATTEMPTS} attempts failed")
+
+    async def names(self, vn: str) -> tuple[str, ...]:
+        """Display names of the contenders, the leader first."""
+        try:
+            nodes = _by_sequence(await self._zk.children(layout.owners(vn)))
+        except NoNode:
+            return ()
+        found: list[str] = []
+        for node in nodes:
+            path = f"{layout.owners(vn)}/{node}"
+            try:
+                data, _ = await self._zk.get(path)
+            except NoNode:
+                continue
+            found.append(decode(data, Owner, path).name)
+        return tuple(found)
+
+
+def _by_sequence(nodes: list[str]) -> list[str]:
+    return sorted(nodes, key=lambda node: node.rsplit("-", 1)[-1])

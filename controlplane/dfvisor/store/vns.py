@@ -1,0 +1,346 @@
+"""Virtual networks in the global database: reading by pages, and changing by one transaction.
+
+A change stages new pages, then one transaction checks the revision's version and sets the revision
+and `active`. Nobody sees a half-written revision; who loses the race merges and tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from dfvisor.errors import Conflict, StoreError, StoreUnavailable
+from dfvisor.model.records import UnknownUnicast, VirtualNetwork
+from dfvisor.store import layout
+from dfvisor.store.codec import (
+    Grant,
+    Key,
+    Record,
+    Retired,
+    Revision,
+    assemble,
+    decode,
+    decode_page,
+    encode,
+    records_of,
+)
+from dfvisor.store.merge import merge_vn
+from dfvisor.store.pages import Layout, digest, lay_out, split
+from dfvisor.store.stats import Active
+from dfvisor.store.watch import until_connected
+from dfvisor.store.zk import (
+    BadVersion,
+    Check,
+    Create,
+    Delete,
+    NodeExists,
+    NoNode,
+    NotEmpty,
+    Operation,
+    Set,
+    Stat,
+    ZooKeeper,
+)
+
+MAX_MULTI_BYTES = 900_000  # a server closes the connection on a request over about 1 MB
+PAGE_GRACE_S = 60.0  # an unused page younger than this may belong to a change under way
+REMEMBERED_CHANGES = 16
+_ATTEMPTS = 20
+_READS_AT_ONCE = 64
+
+Verify = Callable[[VirtualNetwork], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VnSnapshot:
+    """A VN at one revision. `zxid` orders the revisions of all VNs; `time` is in seconds since the
+    epoch, by the server's clock.
+    """
+
+    revision: int
+    vn: VirtualNetwork
+    zxid: int
+    time: float
+    version: int  # of the revision node: what a change checks
+    change: str  # uuid of the change that made this revision
+    manifest: Revision
+
+
+class VnStore:
+    """Reads and changes VNs; holds the decoded pages of those it has read."""
+
+    def __init__(
+        self, zk: ZooKeeper, *, timeout_s: float = 10.0, page_grace_s: float = PAGE_GRACE_S
+    ) -> None:
+        self._zk = zk
+        self._timeout_s = timeout_s
+        self._page_grace_s = page_grace_s
+        self._held: dict[str, dict[tuple[str, str], dict[Key, Record]]] = {}
+        self.pages_read = 0
+
+    # -- reading
+
+    async def names(self) -> tuple[str, ...]:
+        return tuple(await self._zk.children(layout.VNS))
+
+    async def read(self, name: str) -> VnSnapshot | None:
+        """The newest revision; reads only the pages that are not held yet."""
+        for _ in range(_ATTEMPTS):
+            try:
+                data, stat = await self._zk.get(layout.revision(name))
+            except NoNode:
+                self._held.pop(name, None)
+                return None
+            manifest = decode(data, Revision, layout.revision(name))
+            try:
+                return await self._read_pages(name, manifest, stat)
+            except NoNode as error:
+                missing = error  # the page of an older revision, collected meanwhile
+        raise StoreError(f"{missing}: bad record: the revision names a page that does not exist")
+
+    async def _read_pages(self, name: str, manifest: Revision, stat: Stat) -> VnSnapshot:
+        held = self._held.get(name, {})
+        wanted = [reference for reference in manifest.pages.values() if reference not in held]
+        read: dict[tuple[str, str], dict[Key, Record]] = {}
+        for start in range(0, len(wanted), _READS_AT_ONCE):
+            batch = wanted[start : start + _READS_AT_ONCE]
+            pages = await asyncio.gather(*(self._read_page(name, *ref) for ref in batch))
+            read.update(zip(batch, pages, strict=True))
+        self._held[name] = {ref: held.get(ref) or read[ref] for ref in manifest.pages.values()}
+        records: dict[Key, Record] = {}
+        for page in self._held[name].values():
+            records |= page
+        try:
+            unknown_unicast = UnknownUnicast(manifest.unknown_unicast)
+        except ValueError as error:
+            raise StoreError(f"{layout.revision(name)}: bad record: {error}") from error
+        return VnSnapshot(
+            revision=manifest.revision,
+            vn=assemble(name, manifest.tenant, unknown_unicast, records),
+            zxid=stat.mzxid,
+            time=stat.mtime,
+            version=stat.version,
+            change=manifest.changes[0] if manifest.changes else "",
+            manifest=manifest,
+        )
+
+    async def _read_page(self, name: str, node: str, content: str) -> dict[Key, Record]:
+        path = layout.page(name, node)
+        data, _ = await self._zk.get(path)
+        self.pages_read += 1
+        if digest(data) != content:
+            raise StoreError(f"{path}: bad record: its content is not what the revision says")
+        return decode_page(data, path)
+
+    async def active(self, name: str) -> Active | None:
+        try:
+            data, _ = await self._zk.get(layout.active(name))
+        except NoNode:
+            return None
+        return decode(data, Active, layout.active(name))
+
+    # -- changing
+
+    async def apply(
+        self, base: VnSnapshot | None, vn: VirtualNetwork, verify: Verify | None = None
+    ) -> VnSnapshot:
+        """Make `vn` the next revision of the VN; see GlobalDatabase.apply."""
+        original = base
+        current = base
+        wanted = vn
+        change = str(uuid.uuid4())
+        lost: StoreUnavailable | None = None
+        for attempt in range(_ATTEMPTS):
+            try:
+                if attempt or base is None:
+                    if lost:
+                        await until_connected(self._zk, self._timeout_s)
+                    current = await self.read(vn.name)
+                    if current is not None and change in current.manifest.changes:
+                        return current
+                    wanted = _reconcile(original, vn, current)
+                    if verify is not None and wanted is not vn:
+                        verify(wanted)
+                if current is not None and current.vn == wanted:
+                    return current
+                return await self._try(current, wanted, change)
+            except (BadVersion, NodeExists, NoNode):
+                lost = None  # somebody was faster
+            except StoreUnavailable as error:
+                if lost:
+                    raise StoreUnavailable(
+                        f"change {change} of virtual network {vn.name}: "
+                        f"the outcome is not known: {error}"
+                    ) from error
+                lost = error
+        raise Conflict(f"virtual network {vn.name} keeps changing; {_ATTEMPTS} attempts failed")
+
+    async def _try(self, current: VnSnapshot | None, vn: VirtualNetwork, change: str) -> VnSnapshot:
+        retired, retired_stat = Retired(revision=0), None
+        active, active_stat = Active(), None
+        if current is None:
+            retired, retired_stat = await self._retired(vn.name)
+            number = retired.revision + 1
+        else:
+            number = current.revision + 1
+            data, active_stat = await self._zk.get(layout.active(vn.name))
+            active = decode(data, Active, layout.active(vn.name))
+        generation = f"{number}.{uuid.uuid4().hex[:8]}"
+        pages = lay_out(split(records_of(vn)), current.manifest if current else None, generation)
+        manifest = Revision(
+            revision=number,
+            changes=(change, *(current.manifest.changes if current else ()))[:REMEMBERED_CHANGES],
+            tenant=vn.tenant,
+            unknown_unicast=vn.unknown_unicast.value,
+            pages=pages.manifest,
+        )
+        new_active = Active(revision=number, leader=active.leader, election_id=active.election_id)
+        grant = encode(Grant(tenant=vn.tenant))
+        operations: list[Operation]
+        if current is None:
+            operations = [
+                Create(layout.revision(vn.name), encode(manifest)),
+                Create(layout.active(vn.name), encode(new_active)),
+                Create(layout.grant(vn.name), grant),
+                *_retire(vn.name, retired_stat, retired.revision),
+            ]
+        else:
+            operations = [
+                Set(layout.revision(vn.name), encode(manifest), current.version),
+                Set(layout.active(vn.name), encode(new_active), _version(active_stat)),
+            ]
+            if vn.tenant != current.vn.tenant:
+                operations.append(Set(layout.grant(vn.name), grant))
+        await self._commit(vn.name, current is None, pages, operations)
+        found = await self.read(vn.name)
+        if found is None:
+            raise Conflict(f"virtual network {vn.name} was deleted by somebody else")
+        if current is not None:
+            await self._collect(vn.name, found)
+        return found
+
+    async def _commit(
+        self, name: str, new: bool, pages: Layout, operations: Sequence[Operation]
+    ) -> None:
+        """Everything in one transaction if it fits, else the pages first."""
+        creates = [Create(layout.page(name, node), data) for node, data in pages.staged.items()]
+        parents = [Create(layout.vn(name)), Create(layout.pages(name))]
+        if new and await self._zk.exists(layout.vn(name)) is not None:
+            parents = []  # left over from a creation that did not finish
+        before = parents if new else []
+        if _size([*before, *creates, *operations]) <= MAX_MULTI_BYTES:
+            await self._zk.multi([*before, *creates, *operations])
+            return
+        if before:
+            await self._zk.multi(before)
+        for batch in _batches(creates):
+            await self._zk.multi(batch)
+        checks = [Check(create.path, 0) for create in creates]  # not collected meanwhile
+        await self._zk.multi([*checks, *operations])
+
+    async def _retired(self, name: str) -> tuple[Retired, Stat | None]:
+        try:
+            data, stat = await self._zk.get(layout.retired(name))
+        except NoNode:
+            return Retired(revision=0), None
+        return decode(data, Retired, layout.retired(name)), stat
+
+    async def _collect(self, name: str, snapshot: VnSnapshot) -> None:
+        """Delete pages that no revision needs and that are older than the grace time."""
+        used = {node for node, _ in snapshot.manifest.pages.values()}
+        try:
+            unused = set(await self._zk.children(layout.pages(name))) - used
+            for node in sorted(unused):
+                path = layout.page(name, node)
+                stat = await self._zk.exists(path)
+                if stat is not None and snapshot.time - stat.mtime >= self._page_grace_s:
+                    await self._zk.delete(path)
+        except (NoNode, StoreUnavailable):
+            return  # the VN is going, or the next change will collect
+
+    async def delete(self, base: VnSnapshot) -> None:
+        """Delete the VN at `base`; Conflict when it has changed since."""
+        name = base.vn.name
+        lost: StoreUnavailable | None = None
+        for _ in range(_ATTEMPTS):
+            try:
+                if lost:
+                    await until_connected(self._zk, self._timeout_s)
+                await self._delete(name, base)
+                break
+            except (BadVersion, NodeExists) as error:
+                raise Conflict(f"virtual network {name} was changed by somebody else") from error
+            except NoNode as error:
+                if lost:
+                    break  # our own attempt had succeeded
+                raise Conflict(f"virtual network {name} was deleted by somebody else") from error
+            except NotEmpty:
+                continue  # a page was staged meanwhile
+            except StoreUnavailable as error:
+                if lost:
+                    raise
+                lost = error
+        else:
+            raise Conflict(f"virtual network {name} keeps changing; {_ATTEMPTS} attempts failed")
+        self._held.pop(name, None)
+
+    async def _delete(self, name: str, base: VnSnapshot) -> None:
+        _, retired_stat = await self._retired(name)
+        nodes = await self._zk.children(layout.pages(name))
+        await self._zk.multi(
+            [
+                Delete(layout.revision(name), base.version),
+                *(Delete(layout.page(name, node)) for node in nodes),
+                Delete(layout.pages(name)),
+                Delete(layout.active(name)),
+                Delete(layout.vn(name)),
+                Delete(layout.grant(name)),
+                *_retire(name, retired_stat, base.revision),
+            ]
+        )
+
+
+def _reconcile(
+    base: VnSnapshot | None, mine: VirtualNetwork, theirs: VnSnapshot | None
+) -> VirtualNetwork:
+    """What to write now that the VN is at `theirs`."""
+    if base is None:
+        if theirs is not None:
+            raise Conflict(f"virtual network {mine.name} exists already")
+        return mine
+    if theirs is None or theirs.revision < base.revision:
+        raise Conflict(f"virtual network {mine.name} was deleted by somebody else")
+    if theirs.revision == base.revision:
+        return mine
+    return merge_vn(base.vn, mine, theirs.vn)
+
+
+def _retire(name: str, stat: Stat | None, revision: int) -> list[Operation]:
+    """Write the last revision number; two creations or deletions at once cannot both pass."""
+    data = encode(Retired(revision=revision))
+    if stat is None:
+        return [Create(layout.retired(name), data)]
+    return [Set(layout.retired(name), data, stat.version)]
+
+
+def _version(stat: Stat | None) -> int:
+    return -1 if stat is None else stat.version
+
+
+def _size(operations: Iterable[Operation]) -> int:
+    return sum(
+        len(operation.path) + 64 + len(getattr(operation, "data", b"")) for operation in operations
+    )
+
+
+def _batches(creates: Sequence[Create]) -> Iterable[list[Operation]]:
+    batch: list[Operation] = []
+    for create in creates:
+        if batch and _size([*batch, create]) > MAX_MULTI_BYTES:
+            yield batch
+            batch = []
+        batch.append(create)
+    if batch:
+        yield batch
