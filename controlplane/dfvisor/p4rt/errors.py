@@ -30,7 +30,7 @@ class SwitchUnavailable(SwitchError):
 
 
 class NotPrimary(SwitchError):
-    """This client may not write. With `vacant` nobody is primary: a higher election id is needed."""
+    """This client may not write. `vacant`: nobody is primary, a higher election id would be."""
 
     def __init__(self, message: str, *, vacant: bool = False) -> None:
         self.vacant = vacant

@@ -1,0 +1,92 @@
+"""What a switch should hold and does hold, entry by entry, and who wants it: pure bookkeeping.
+
+Each owner (the fabric, or a VN) has a part of the desired state; parts never share an entry.
+`pending` gives the writes for what has changed since; `written` records what became of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dfvisor.errors import DFVisorError
+from dfvisor.p4rt.entries import (
+    Changes,
+    EntryKey,
+    Item,
+    TableEntry,
+    by_key,
+    diff_maps,
+    entry_key,
+)
+
+
+class Clash(DFVisorError):
+    """Two owners want the same entry (for example one GRE key, or one access port)."""
+
+    def __init__(self, item: Item, other: str) -> None:
+        self.other = other
+        super().__init__(f"{item}: belongs to {other} already")
+
+
+class Book:
+    """Desired entries by owner, and the entries that the switch has as far as known."""
+
+    def __init__(self) -> None:
+        self._desired: dict[EntryKey, Item] = {}
+        self._owner: dict[EntryKey, str] = {}
+        self._parts: dict[str, frozenset[EntryKey]] = {}
+        self._actual: dict[EntryKey, Item] = {}
+        self._touched: set[EntryKey] = set()
+
+    def set_part(self, owner: str, items: Iterable[Item]) -> None:
+        """Replace an owner's part; Clash, and nothing changed, if another has one of the items."""
+        part = by_key(items)
+        for key, item in part.items():
+            other = self._owner.get(key, owner)
+            if other != owner:
+                raise Clash(item, other)
+        old = self._parts.get(owner, frozenset())
+        for key in old - part.keys():
+            del self._desired[key], self._owner[key]
+            self._touched.add(key)
+        for key, item in part.items():
+            if self._desired.get(key) != item:
+                self._desired[key] = item
+                self._touched.add(key)
+            self._owner[key] = owner
+        self._parts[owner] = frozenset(part)
+        if not part:
+            del self._parts[owner]
+
+    def owner_of(self, item: Item) -> str | None:
+        """Who wants the item's entry; None if nobody does."""
+        return self._owner.get(entry_key(item))
+
+    def read_back(self, actual: Iterable[Item]) -> None:
+        """The switch has exactly these entries."""
+        self._actual = by_key(actual)
+        self._touched = set(self._actual) | set(self._desired)
+
+    def pending(self) -> Changes:
+        """The writes that make the switch as desired."""
+        return diff_maps(
+            {key: self._actual[key] for key in self._touched if key in self._actual},
+            {key: self._desired[key] for key in self._touched if key in self._desired},
+        )
+
+    def written(self, item: Item, *, deleted: bool = False) -> None:
+        """The switch has accepted this item of `pending`, or its deletion."""
+        key = entry_key(item)
+        reset = isinstance(item, TableEntry) and item.is_default and not item.action
+        if deleted or reset:
+            self._actual.pop(key, None)
+        else:
+            self._actual[key] = item
+        if self._actual.get(key) == self._desired.get(key):
+            self._touched.discard(key)
+
+    def settle(self) -> None:
+        """Forget what was touched without difference, so that `pending` stays cheap."""
+        self._touched = {
+            key for key in self._touched if self._actual.get(key) != self._desired.get(key)
+        }

@@ -1,0 +1,141 @@
+"""The agent's connection to its switch: connect, become primary, see to the pipeline.
+
+A thin shell. Nothing is cleared that need not be: a switch that runs the same program keeps its
+entries.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from dfvisor.agent.desired import DEFAULTS, INFRASTRUCTURE
+from dfvisor.agent.pipeline import Pipeline
+from dfvisor.p4rt.client import ElectionId, P4RuntimeClient
+from dfvisor.p4rt.drops import DropReason, drop_cell
+from dfvisor.p4rt.entries import Changes, Item, TableEntry
+from dfvisor.p4rt.errors import NotPrimary
+from dfvisor.p4rt.p4info import Schema
+from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.ports import UpdateStatus
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 5.0
+NO_ACTION = "NoAction"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one item of a set of changes."""
+
+    item: Item
+    deleted: bool
+    status: UpdateStatus
+
+
+class Link:
+    """A primary's connection to a switch whose pipeline is ours. Make it with `open_link`."""
+
+    def __init__(self, client: P4RuntimeClient, schema: Schema, *, fresh: bool) -> None:
+        self.client = client
+        self.schema = schema
+        self.fresh = fresh  # the pipeline was pushed just now: all tables are empty
+
+    async def close(self) -> None:
+        """End the connection; the switch goes on forwarding."""
+        await self.client.close()
+
+    async def read_items(self) -> list[Item]:
+        """All infrastructure entries, default entries that were set, and multicast groups."""
+        items: list[Item] = list(await self.client.read_entries(*INFRASTRUCTURE))
+        for table in DEFAULTS:
+            default = await self.client.read_default(table)
+            if default.action not in ("", NO_ACTION):
+                items.append(default)
+        items += await self.client.read_multicast()
+        return items
+
+    async def delete_flows(self, unwanted: Callable[[int], bool]) -> int:
+        """Delete the flow entries of the slice ids that are unwanted; returns how many."""
+        stale: list[TableEntry] = []
+        for found in await self.client.read_entries("flow", "slice_forward"):
+            slice_id = found.field("slice_id")
+            if slice_id is not None and unwanted(slice_id.value):
+                stale.append(found)
+        if stale:
+            await self.client.write([self.schema.delete(found) for found in stale])
+        return len(stale)
+
+    async def reset_drops(self, slice_ids: Iterable[int]) -> None:
+        """Zero the drop counters of slice ids that are given up."""
+        cells = [drop_cell(slice_id, reason) for slice_id in slice_ids for reason in DropReason]
+        if cells:
+            await self.client.write([self._zero("drops", cell) for cell in cells])
+
+    def _zero(self, counter: str, index: int) -> p4r.Update:
+        update = p4r.Update(type=p4r.Update.MODIFY)
+        cell = update.entity.counter_entry
+        cell.counter_id = self.schema.counter(counter).id
+        cell.index.index = index
+        cell.data.SetInParent()
+        return update
+
+    async def carry_out(self, changes: Changes) -> list[Written]:
+        """Write the changes in their order, continuing after errors."""
+        plan: list[tuple[Item, bool, p4r.Update]] = []
+        plan += [(item, False, self.schema.insert(item)) for item in changes.inserts]
+        plan += [(item, False, self.schema.modify(item)) for item in changes.modifies]
+        plan += [(item, True, self.schema.delete(item)) for item in changes.deletes]
+        if not plan:
+            return []
+        statuses = await self.client.write_statuses([update for _, _, update in plan])
+        return [
+            Written(item, deleted, status)
+            for (item, deleted, _), status in zip(plan, statuses, strict=True)
+        ]
+
+
+async def open_link(
+    address: str, device_id: int, election_id: ElectionId, pipeline: Pipeline
+) -> Link:
+    """Connect, become primary, and push the pipeline if the switch has another one or none.
+
+    Raises SwitchUnavailable, NotPrimary or RpcFailed; then nothing stays open.
+    """
+    client = P4RuntimeClient(address, device_id, election_id=election_id, schema=pipeline.schema)
+    try:
+        await client.connect(CONNECT_TIMEOUT_S)
+        try:
+            await client.become_primary(CONNECT_TIMEOUT_S)
+        except NotPrimary as error:
+            highest = client.highest_election_id
+            if error.vacant and highest is not None and highest > election_id:
+                raise Outranked(highest) from error
+            raise
+        fresh = await client.get_pipeline_cookie() != pipeline.cookie
+        if fresh:
+            await _push(client, pipeline)
+        return Link(client, pipeline.schema, fresh=fresh)
+    except BaseException:
+        await client.close()
+        raise
+
+
+class Outranked(NotPrimary):
+    """Nobody is primary, but the switch has seen a higher election id than ours."""
+
+    def __init__(self, highest: ElectionId) -> None:
+        self.highest = highest
+        super().__init__(f"the switch has seen election id {highest}, and nobody is primary")
+
+
+async def _push(client: P4RuntimeClient, pipeline: Pipeline) -> None:
+    old = await client.get_schema()
+    if old is not None:
+        # BMv2 keeps its groups through a push, but then shows none: copies would double
+        groups = await client.read_multicast()
+        await client.write([old.delete(group) for group in groups])
+    await client.set_pipeline(pipeline.schema, pipeline.device_config, pipeline.cookie)
+    log.info("%s: pipeline pushed", client.address)
