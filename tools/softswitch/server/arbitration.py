@@ -144,5 +144,3 @@ class Arbitration:
         if state is None or state.primary is None:
             return "there is no primary"
         return f"the primary's election id is {state.highest}"
-
-

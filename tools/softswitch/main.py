@@ -1,0 +1,159 @@
+"""The `softswitch` process: command line, signals, start and stop.
+
+Prints `softswitch: listening on ADDR` on stdout when it answers P4Runtime. SIGTERM and SIGINT end
+it with status 0 within a second; what keeps it from starting ends it with status 1 and one line on
+stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+
+import grpc
+
+from softswitch.server.dataplane import engine_builder
+from softswitch.server.errors import RequestError
+from softswitch.server.options import Options, parse_options
+from softswitch.server.pb import p4r_grpc
+from softswitch.server.ports import PortHost, check_ports
+from softswitch.server.service import P4RuntimeService
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 0.6
+RECEIVE_MAX_BYTES = 64 << 20
+"""Largest request: a pipeline push carries the whole BMv2 JSON."""
+
+_LEVELS = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "off": logging.CRITICAL + 1,
+}
+
+
+class StartError(Exception):
+    """The switch cannot start; the message says why."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the switch until a signal; returns the exit status."""
+    options = parse_options(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(
+        stream=sys.stdout if options.log_console else sys.stderr,
+        level=_LEVELS[options.log_level],
+        format="softswitch: %(levelname)s: %(message)s",
+    )
+    for note in options.notes:
+        print(f"softswitch: note: {note}", file=sys.stderr)
+    try:
+        asyncio.run(_serve(options))
+    except StartError as error:
+        print(f"softswitch: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(options: Options) -> None:
+    problems = check_ports(options.ports)
+    if problems:
+        raise StartError("; ".join(problems))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    service = P4RuntimeService(
+        options.device_id, engine_builder(options.cache_dir), PortHost(options.ports)
+    )
+    server = grpc.aio.server(
+        options=(
+            ("grpc.so_reuseport", 0),  # a second switch at this address must fail, not share it
+            ("grpc.max_receive_message_length", RECEIVE_MAX_BYTES),
+            ("grpc.max_send_message_length", -1),
+        )
+    )
+    p4r_grpc.add_P4RuntimeServicer_to_server(service, server)
+    try:
+        if options.config is not None:
+            await _until(stop, _preload(service, options.config))
+        if not stop.is_set():
+            address = await _listen(server, options.address)
+            print(f"softswitch: listening on {address}", flush=True)
+            await stop.wait()
+    finally:
+        await _shut_down(server, service)
+
+
+async def _preload(service: P4RuntimeService, config: Path) -> None:
+    try:
+        await service.preload(config.read_bytes())
+    except OSError as error:
+        raise StartError(f"cannot read {config}: {error.strerror}") from error
+    except RequestError as error:
+        raise StartError(f"{config}: {error.message}") from error
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
+    """Await the work, or the stop signal, whichever comes first."""
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    for task in done:
+        task.result()
+
+
+async def _listen(server: grpc.aio.Server, address: str) -> str:
+    """Bind and start; returns the address with the port really bound (for port 0)."""
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise StartError(f"cannot listen on {address}") from error
+    if port == 0:
+        raise StartError(f"cannot listen on {address}")
+    await server.start()
+    if address.startswith("unix:"):
+        return address
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+async def _shut_down(server: grpc.aio.Server, service: P4RuntimeService) -> None:
+    """Stop within STOP_TIMEOUT_S. A C compiler still at work is ended: nobody waits for it."""
+    late = False
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await server.stop(grace=None)
+            await service.close()
+    except TimeoutError:
+        log.error("not stopped after %s s: leaving", STOP_TIMEOUT_S)
+        late = True
+    if late or service.busy:  # the interpreter would wait for the thread that is still at work
+        _end_children()
+        sys.stdout.flush()
+        os._exit(0)
+
+
+def _end_children() -> None:
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            children = (task / "children").read_text().split()
+        except OSError:  # the thread has ended
+            continue
+        for pid in children:
+            try:
+                os.kill(int(pid), signal.SIGTERM)
+            except ProcessLookupError:
+                continue
+
+
+if __name__ == "__main__":
+    sys.exit(main())

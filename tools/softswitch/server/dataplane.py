@@ -1,0 +1,49 @@
+"""What the server needs of a data plane: the engine's interface, as a protocol.
+
+The real one is `softswitch.engine.Engine`; the tests' fake implements the same, and one contract
+test suite runs on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from softswitch.engine import Engine, KeyPart
+
+
+class DataPlane(Protocol):
+    """One loaded pipeline with its tables, counters, groups and ports. See `Engine` for the words;
+    tables, actions and counters go by their names in the BMv2 JSON, which P4Info shares."""
+
+    def insert(
+        self, table: str, key: Sequence[KeyPart], priority: int, action: str, args: Sequence[int]
+    ) -> int: ...
+    def modify(self, table: str, handle: int, action: str, args: Sequence[int]) -> None: ...
+    def delete(self, table: str, handle: int) -> None: ...
+    def set_default(self, table: str, action: str, args: Sequence[int]) -> None: ...
+    def reset_default(self, table: str) -> None: ...
+    def direct_counter(self, table: str, handle: int) -> tuple[int, int]: ...
+    def set_direct_counter(self, table: str, handle: int, packets: int, bytes_: int) -> None: ...
+    def counter_read(self, counter: str, first: int, count: int) -> list[tuple[int, int]]: ...
+    def counter_write(self, counter: str, index: int, packets: int, bytes_: int) -> None: ...
+    def multicast_set(self, group: int, replicas: Sequence[tuple[int, int]]) -> None: ...
+    def multicast_delete(self, group: int) -> None: ...
+    def add_port(self, port: int, ifname: str) -> None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
+
+
+Builder = Callable[[bytes], DataPlane]
+"""Makes a data plane from BMv2 JSON: blocking, and raises EngineError for what it refuses."""
+
+
+def engine_builder(cache_dir: Path) -> Builder:
+    """The builder of real engines, which keeps compiled pipelines in `cache_dir`."""
+
+    def build(bmv2_json: bytes) -> DataPlane:
+        return Engine.build(bmv2_json, cache_dir=cache_dir)
+
+    return build

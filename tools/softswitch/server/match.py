@@ -1,0 +1,185 @@
+"""Match keys and actions: from P4Runtime messages to checked integers, and back in canonical form.
+
+A key is a flat tuple of integers in P4Info order, which identifies an entry: per field
+`value` (exact), `value, prefix length` (LPM), `value, mask` (ternary, optional), `low, high`
+(range). An omitted field is "don't care": zeros, or the whole range.
+"""
+
+from __future__ import annotations
+
+from softswitch.engine import KeyPart
+from softswitch.server.errors import denied, invalid
+from softswitch.server.pb import p4r
+from softswitch.server.schema import Action, Field, MatchKind, Scope, Table
+from softswitch.server.values import decode, encode
+
+Key = tuple[int, ...]
+
+
+def parse_key(table: Table, matches: list[p4r.FieldMatch]) -> Key:
+    """The key of an entry. Raises INVALID_ARGUMENT naming table, field and value.
+
+    Checks P4Runtime's canonical form: every exact field present, don't-care fields omitted, no
+    value bits outside mask or prefix.
+    """
+    given: list[p4r.FieldMatch | None] = [None] * len(table.fields)
+    for match in matches:
+        place = table.index.get(match.field_id)
+        if place is None:
+            raise invalid(f"table {table.name}: no match field has id {match.field_id}")
+        if given[place] is not None:
+            raise invalid(f"table {table.name}: field {table.fields[place].name}: given twice")
+        given[place] = match
+    parts: list[int] = []
+    for field, found in zip(table.fields, given, strict=True):
+        if found is not None:
+            _append(parts, table, field, found)
+        elif field.kind is MatchKind.EXACT:
+            raise invalid(f"table {table.name}: field {field.name}: missing (its match is exact)")
+        elif field.kind is MatchKind.RANGE:
+            parts += (0, (1 << field.width) - 1)
+        else:
+            parts += (0, 0)
+    return tuple(parts)
+
+
+def _append(parts: list[int], table: Table, field: Field, match: p4r.FieldMatch) -> None:
+    where = f"table {table.name}: field {field.name}"
+    width = field.width
+    kind = match.WhichOneof("field_match_type")
+    if kind != field.kind.value:
+        raise invalid(f"{where}: match is {kind or 'unset'}, expected {field.kind.value}")
+    if field.kind is MatchKind.EXACT:
+        parts.append(decode(match.exact.value, width, where))
+    elif field.kind is MatchKind.TERNARY:
+        value = decode(match.ternary.value, width, where)
+        mask = decode(match.ternary.mask, width, f"{where}: mask")
+        if mask == 0:
+            raise invalid(f"{where}: mask 0: a don't-care field must be omitted")
+        if value & ~mask:
+            raise invalid(f"{where}: value {value:#x} has bits outside mask {mask:#x}")
+        parts += (value, mask)
+    elif field.kind is MatchKind.LPM:
+        value = decode(match.lpm.value, width, where)
+        length = match.lpm.prefix_len
+        if length == 0:
+            raise invalid(f"{where}: prefix length 0: a don't-care field must be omitted")
+        if not 0 < length <= width:
+            raise invalid(f"{where}: prefix length {length}, expected 1..{width}")
+        if value & ((1 << (width - length)) - 1):
+            raise invalid(f"{where}: value {value:#x} has bits beyond its prefix /{length}")
+        parts += (value, length)
+    elif field.kind is MatchKind.RANGE:
+        low = decode(match.range.low, width, f"{where}: low")
+        high = decode(match.range.high, width, f"{where}: high")
+        if low > high:
+            raise invalid(f"{where}: low {low:#x} is above high {high:#x}")
+        if low == 0 and high == (1 << width) - 1:
+            raise invalid(f"{where}: whole range: a don't-care field must be omitted")
+        parts += (low, high)
+    else:
+        parts += (decode(match.optional.value, width, where), (1 << width) - 1)
+
+
+def check_priority(table: Table, priority: int) -> None:
+    """Raises INVALID_ARGUMENT unless the priority is above 0 exactly if the key needs one."""
+    if table.needs_priority and priority <= 0:
+        raise invalid(
+            f"table {table.name}: priority {priority}, expected above 0 "
+            "(the key has a ternary, range or optional field)"
+        )
+    if not table.needs_priority and priority != 0:
+        raise invalid(
+            f"table {table.name}: priority {priority}, expected 0 "
+            "(the key has no ternary, range or optional field)"
+        )
+
+
+def key_parts(table: Table, key: Key) -> list[KeyPart]:
+    """The key as the engine takes it: one part per field."""
+    parts = []
+    at = iter(key)
+    for field in table.fields:
+        value = next(at)
+        if field.kind is MatchKind.EXACT:
+            parts.append(KeyPart(value=value))
+        elif field.kind is MatchKind.LPM:
+            parts.append(KeyPart(value=value, prefix_len=next(at)))
+        elif field.kind is MatchKind.RANGE:
+            parts.append(KeyPart(value=value, high=next(at)))
+        else:
+            parts.append(KeyPart(value=value, mask=next(at)))
+    return parts
+
+
+def put_key(table: Table, key: Key, entry: p4r.TableEntry) -> None:
+    """Append the canonical FieldMatch messages of a key; don't-care fields are omitted."""
+    at = iter(key)
+    for field in table.fields:
+        value = next(at)
+        if field.kind is MatchKind.EXACT:
+            entry.match.add(field_id=field.id).exact.value = encode(value)
+            continue
+        second = next(at)
+        if field.kind is MatchKind.LPM:
+            if second:
+                lpm = entry.match.add(field_id=field.id).lpm
+                lpm.value = encode(value)
+                lpm.prefix_len = second
+        elif field.kind is MatchKind.TERNARY:
+            if second:
+                ternary = entry.match.add(field_id=field.id).ternary
+                ternary.value = encode(value)
+                ternary.mask = encode(second)
+        elif field.kind is MatchKind.RANGE:
+            if value or second != (1 << field.width) - 1:
+                span = entry.match.add(field_id=field.id).range
+                span.low = encode(value)
+                span.high = encode(second)
+        elif second:
+            entry.match.add(field_id=field.id).optional.value = encode(value)
+
+
+def parse_action(
+    table: Table, table_action: p4r.TableAction, *, default: bool
+) -> tuple[Action, tuple[int, ...]]:
+    """The action and its arguments in declaration order.
+
+    Raises INVALID_ARGUMENT for an action that the table does not have, or missing, unknown, twice
+    given or too large parameters; PERMISSION_DENIED for an action outside its scope (`default`
+    says whether it is for the default entry).
+    """
+    kind = table_action.WhichOneof("type")
+    if kind != "action":
+        raise invalid(f"table {table.name}: action is {kind or 'unset'}, expected a direct action")
+    message = table_action.action
+    choice = table.actions.get(message.action_id)
+    if choice is None:
+        raise invalid(f"table {table.name}: has no action with id {message.action_id:#x}")
+    action, scope = choice
+    if scope is (Scope.TABLE_ONLY if default else Scope.DEFAULT_ONLY):
+        use = "as default action" if default else "in an entry"
+        raise denied(f"table {table.name}: action {action.name} is {scope.name}: not {use}")
+    args: list[int | None] = [None] * len(action.params)
+    for given in message.params:
+        place = action.index.get(given.param_id)
+        if place is None:
+            raise invalid(f"action {action.name}: no parameter has id {given.param_id}")
+        param = action.params[place]
+        where = f"action {action.name}: parameter {param.name}"
+        if args[place] is not None:
+            raise invalid(f"{where}: given twice")
+        args[place] = decode(given.value, param.width, where)
+    complete = tuple(arg for arg in args if arg is not None)
+    if len(complete) != len(args):
+        missing = [p.name for p, a in zip(action.params, args, strict=True) if a is None]
+        raise invalid(f"action {action.name}: missing parameter {', '.join(missing)}")
+    return action, complete
+
+
+def put_action(action: Action, args: tuple[int, ...], entry: p4r.TableEntry) -> None:
+    """Set the canonical action of an entry."""
+    message = entry.action.action
+    message.action_id = action.id
+    for param, arg in zip(action.params, args, strict=True):
+        message.params.add(param_id=param.id, value=encode(arg))

@@ -1,0 +1,73 @@
+"""The switch's ports, and which engine has them.
+
+Ports belong to the process; the engine that forwards is replaced when a pipeline is pushed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass
+
+from softswitch.errors import EngineError
+from softswitch.server.dataplane import DataPlane
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """P4 port `number` is the network interface `interface`."""
+
+    number: int
+    interface: str
+
+
+def check_ports(ports: tuple[Port, ...]) -> list[str]:
+    """What is wrong with the ports, one sentence each; opens nothing that stays open."""
+    problems = []
+    for port in ports:
+        try:
+            socket.if_nametoindex(port.interface)
+        except OSError:
+            problems.append(f"port {port.number}: there is no interface {port.interface!r}")
+    if ports and not problems:
+        try:
+            socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+        except PermissionError:
+            problems.append("opening interfaces needs root or the capability CAP_NET_RAW")
+    return problems
+
+
+class PortHost:
+    """Gives the ports to one engine at a time. Not for concurrent use: the caller holds a lock."""
+
+    def __init__(self, ports: tuple[Port, ...]) -> None:
+        self._ports = ports
+        self._engine: DataPlane | None = None
+
+    async def hand_over(self, engine: DataPlane) -> None:
+        """Stop the forwarding engine, if any, and let this one forward. The old one is not closed.
+
+        An interface that cannot be opened any more is reported in the log and left out, so that
+        one lost port does not keep a pipeline from being pushed.
+        """
+        old, self._engine = self._engine, engine
+        await asyncio.to_thread(self._switch, old, engine)
+
+    def _switch(self, old: DataPlane | None, new: DataPlane) -> None:
+        if old is not None:
+            old.stop()
+        for port in self._ports:
+            try:
+                new.add_port(port.number, port.interface)
+            except (EngineError, OSError) as error:
+                log.error("port %d (%s) is left out: %s", port.number, port.interface, error)
+        new.start()
+
+    async def stop(self) -> None:
+        """Stop forwarding."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await asyncio.to_thread(engine.stop)

@@ -1,0 +1,225 @@
+"""The P4Info of a pipeline, checked once and turned into lookup tables.
+
+Everything that the write path asks ("which field is this, how wide, which actions may this table
+run") is a plain attribute or dict here. Order of fields and parameters is P4Info order, which p4c
+keeps equal to the BMv2 JSON's; `json_view.check_against` verifies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from softswitch.server.errors import invalid
+from softswitch.server.pb import p4i
+
+
+class MatchKind(Enum):
+    """How a key field matches; the value is the name of the FieldMatch's member."""
+
+    EXACT = "exact"
+    LPM = "lpm"
+    TERNARY = "ternary"
+    RANGE = "range"
+    OPTIONAL = "optional"
+
+    @property
+    def needs_priority(self) -> bool:
+        """Whether a key with such a field needs a priority above zero."""
+        return self in (MatchKind.TERNARY, MatchKind.RANGE, MatchKind.OPTIONAL)
+
+
+class Scope(Enum):
+    """Where a table may use an action."""
+
+    TABLE_AND_DEFAULT = p4i.ActionRef.TABLE_AND_DEFAULT
+    TABLE_ONLY = p4i.ActionRef.TABLE_ONLY
+    DEFAULT_ONLY = p4i.ActionRef.DEFAULT_ONLY
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A key field of a table; width in bits."""
+
+    id: int
+    name: str
+    kind: MatchKind
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A parameter of an action; width in bits."""
+
+    id: int
+    name: str
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An action and its parameters in declaration order; `index` maps a param id to its place."""
+
+    id: int
+    name: str
+    params: tuple[Param, ...]
+    index: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; `index` maps a field id to its place in the key."""
+
+    id: int
+    name: str
+    fields: tuple[Field, ...]
+    index: Mapping[int, int]
+    actions: Mapping[int, tuple[Action, Scope]]
+    size: int
+    needs_priority: bool
+    is_const: bool
+    const_default: bool
+    direct_counter: bool
+    direct_meter: bool
+    idle_timeout: bool
+    indirect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """An indirect counter array of `size` cells."""
+
+    id: int
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a pipeline offers to P4Runtime clients. `others` counts the objects of classes that
+    this server does not serve, by the name of their P4Info list (such as `meters`)."""
+
+    tables: Mapping[int, Table]
+    counters: Mapping[int, Counter]
+    others: Mapping[str, int]
+
+
+_KINDS = {
+    p4i.MatchField.EXACT: MatchKind.EXACT,
+    p4i.MatchField.LPM: MatchKind.LPM,
+    p4i.MatchField.TERNARY: MatchKind.TERNARY,
+    p4i.MatchField.RANGE: MatchKind.RANGE,
+    p4i.MatchField.OPTIONAL: MatchKind.OPTIONAL,
+}
+
+_OTHER_LISTS = (
+    "action_profiles",
+    "meters",
+    "direct_meters",
+    "value_sets",
+    "registers",
+    "digests",
+    "externs",
+    "controller_packet_metadata",
+)
+
+
+def from_p4info(info: p4i.P4Info) -> Schema:
+    """Check a P4Info and index it. Raises INVALID_ARGUMENT naming the object at fault."""
+    _check_unique_ids(info)
+    actions = {action.preamble.id: _action(action) for action in info.actions}
+    direct_counters = {c.preamble.id for c in info.direct_counters}
+    direct_meters = {m.preamble.id for m in info.direct_meters}
+    tables = {
+        table.preamble.id: _table(table, actions, direct_counters, direct_meters)
+        for table in info.tables
+    }
+    counters = {
+        c.preamble.id: Counter(c.preamble.id, c.preamble.name, c.size) for c in info.counters
+    }
+    return Schema(
+        tables=tables,
+        counters=counters,
+        others={name: len(getattr(info, name)) for name in _OTHER_LISTS},
+    )
+
+
+def _check_unique_ids(info: p4i.P4Info) -> None:
+    seen: dict[int, str] = {}
+    groups: Iterable[Iterable[p4i.Table | p4i.Action | p4i.Counter | p4i.DirectCounter]] = (
+        info.tables,
+        info.actions,
+        info.counters,
+        info.direct_counters,
+    )
+    for group in groups:
+        for item in group:
+            pre = item.preamble
+            if pre.id == 0:
+                raise invalid(f"P4Info: {pre.name!r} has id 0")
+            if pre.id in seen:
+                raise invalid(f"P4Info: {pre.name!r} and {seen[pre.id]!r} share id {pre.id:#x}")
+            seen[pre.id] = pre.name
+
+
+def _action(action: p4i.Action) -> Action:
+    name = action.preamble.name
+    params = tuple(Param(p.id, p.name, p.bitwidth) for p in action.params)
+    for param in params:
+        if param.width <= 0:
+            raise invalid(
+                f"P4Info: action {name}: parameter {param.name}: width {param.width} "
+                "(translated string types are not supported)"
+            )
+    index = {param.id: place for place, param in enumerate(params)}
+    if len(index) != len(params):
+        raise invalid(f"P4Info: action {name}: two parameters share an id")
+    return Action(action.preamble.id, name, params, index)
+
+
+def _field(table: str, field: p4i.MatchField) -> Field:
+    kind = _KINDS.get(field.match_type)
+    where = f"P4Info: table {table}: field {field.name}"
+    if kind is None:
+        raise invalid(f"{where}: unknown match type {field.other_match_type or field.match_type}")
+    if field.bitwidth <= 0:
+        raise invalid(
+            f"{where}: width {field.bitwidth} (translated string types are not supported)"
+        )
+    return Field(field.id, field.name, kind, field.bitwidth)
+
+
+def _table(
+    table: p4i.Table,
+    actions: Mapping[int, Action],
+    direct_counters: set[int],
+    direct_meters: set[int],
+) -> Table:
+    name = table.preamble.name
+    fields = tuple(_field(name, field) for field in table.match_fields)
+    index = {field.id: place for place, field in enumerate(fields)}
+    if len(index) != len(fields):
+        raise invalid(f"P4Info: table {name}: two match fields share an id")
+    choices = {}
+    for ref in table.action_refs:
+        action = actions.get(ref.id)
+        if action is None:
+            raise invalid(f"P4Info: table {name}: action id {ref.id:#x} is not declared")
+        choices[ref.id] = (action, Scope(ref.scope))
+    resources = set(table.direct_resource_ids)
+    return Table(
+        id=table.preamble.id,
+        name=name,
+        fields=fields,
+        index=index,
+        actions=choices,
+        size=table.size,
+        needs_priority=any(field.kind.needs_priority for field in fields),
+        is_const=table.is_const_table,
+        const_default=table.const_default_action_id != 0,
+        direct_counter=bool(resources & direct_counters),
+        direct_meter=bool(resources & direct_meters),
+        idle_timeout=table.idle_timeout_behavior != p4i.Table.NO_TIMEOUT,
+        indirect=table.implementation_id != 0,
+    )

@@ -1,0 +1,401 @@
+"""The P4Runtime RPCs of one device (P4Runtime 1.4).
+
+Thin: it checks who asks, orders requests and translates errors; content is `Pipeline`'s, standing
+is `Arbitration`'s. Everything runs on one event loop. `_state` is held by whatever changes the
+pipeline's content or takes a snapshot of it, so requests are strictly serializable; a write that
+has begun is finished even if its client goes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import TypeAlias, TypeVar
+
+import grpc
+from grpc import StatusCode
+
+from softswitch.errors import EngineError
+from softswitch.server.arbitration import Arbitration, Change
+from softswitch.server.dataplane import Builder, DataPlane
+from softswitch.server.errors import (
+    RequestError,
+    denied,
+    internal,
+    invalid,
+    not_found,
+    precondition,
+    unimplemented,
+)
+from softswitch.server.pb import empty_pb2, p4r, p4r_grpc
+from softswitch.server.pipeline import Pipeline, realize
+from softswitch.server.ports import PortHost
+from softswitch.server.status import DETAILS_KEY, batch_status
+from softswitch.server.streams import Stream
+
+log = logging.getLogger(__name__)
+
+API_VERSION = "1.4.0"
+UPDATES_PER_TURN = 128
+"""Updates applied before other RPCs get a turn on the event loop."""
+
+_Result = TypeVar("_Result")
+_Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+_Set: TypeAlias = p4r.SetForwardingPipelineConfigRequest
+_Get: TypeAlias = p4r.GetForwardingPipelineConfigRequest
+
+
+class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
+    """The servicer. `preload` and `close` are for the process around it."""
+
+    def __init__(self, device_id: int, build: Builder, ports: PortHost) -> None:
+        self._device_id = device_id
+        self._build = build
+        self._ports = ports
+        self._arbitration = Arbitration()
+        self._committed: Pipeline | None = None
+        self._saved: Pipeline | None = None
+        self._bare: DataPlane | None = None
+        self._state = asyncio.Lock()
+        self._pushing = asyncio.Lock()
+        self._unfinished: set[asyncio.Task[object]] = set()
+
+    # -- process ------------------------------------------------------------------------------
+
+    async def preload(self, bmv2_json: bytes) -> None:
+        """Forward by a BMv2 JSON given at start. P4Runtime clients still have to set a pipeline,
+        as with BMv2: there is no P4Info yet. Raises RequestError."""
+        work = asyncio.to_thread(realize, bmv2_json, self._build)
+        self._bare = await self._finish(work, "softswitch-preload")
+        await self._ports.hand_over(self._bare)
+
+    async def close(self) -> None:
+        """Stop forwarding and free the engines."""
+        await self._ports.stop()
+        for pipeline in (self._committed, self._saved):
+            if pipeline is not None:
+                pipeline.close()
+        if self._bare is not None:
+            self._bare.close()
+        self._committed = self._saved = self._bare = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether work is still going on that no client can wait for any more."""
+        return bool(self._unfinished)
+
+    async def _finish(self, work: Coroutine[object, object, _Result], name: str) -> _Result:
+        """Await work that must not stop half-way when the client goes away."""
+        task = asyncio.create_task(work, name=name)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        return await asyncio.shield(task)
+
+    # -- Capabilities -------------------------------------------------------------------------
+
+    async def Capabilities(
+        self, request: p4r.CapabilitiesRequest, context: _Context
+    ) -> p4r.CapabilitiesResponse:
+        return p4r.CapabilitiesResponse(p4runtime_api_version=API_VERSION)
+
+    # -- StreamChannel ------------------------------------------------------------------------
+
+    async def StreamChannel(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[p4r.StreamMessageRequest], context: _Context
+    ) -> None:
+        stream = Stream(self._device_id)
+        sender = asyncio.create_task(_send(stream, context), name="p4runtime-stream-sender")
+        try:
+            async for message in request_iterator:
+                await self._on_stream_message(stream, message)
+        except RequestError as error:
+            await self._leave(stream)
+            await context.abort(error.code, error.message)
+        finally:
+            sender.cancel()
+            await asyncio.shield(self._leave(stream))
+
+    async def _on_stream_message(self, stream: Stream, message: p4r.StreamMessageRequest) -> None:
+        kind = message.WhichOneof("update")
+        if kind == "arbitration":
+            await self._arbitrate(stream, message.arbitration)
+            return
+        error = p4r.StreamError(canonical_code=StatusCode.UNIMPLEMENTED.value[0])
+        if kind == "packet":
+            error.message = "PacketOut is not implemented"
+            error.packet_out.packet_out.CopyFrom(message.packet)
+        elif kind == "digest_ack":
+            error.message = "DigestListAck: digests are not implemented"
+            error.digest_list_ack.digest_list_ack.CopyFrom(message.digest_ack)
+        else:
+            error.canonical_code = StatusCode.INVALID_ARGUMENT.value[0]
+            error.message = f"stream message {kind or 'without content'} is not understood"
+            error.other.SetInParent()
+        stream.error(error)
+
+    async def _arbitrate(self, stream: Stream, update: p4r.MasterArbitrationUpdate) -> None:
+        if update.device_id != self._device_id:
+            if self._arbitration.view(stream) is not None:
+                raise precondition(
+                    f"this stream is for device {self._device_id}, not {update.device_id}"
+                )
+            raise self._unknown_device(update.device_id)
+        config = None
+        if update.role.HasField("config"):
+            if not update.role.config.Is(empty_pb2.Empty.DESCRIPTOR):
+                raise invalid(
+                    f"role {update.role.name!r}: config {update.role.config.type_url!r}: this "
+                    "server has no role configurations; leave it unset (or google.protobuf.Empty)"
+                )
+            config = update.role.config.SerializeToString()
+        election_id = _uint128(update.election_id) if update.HasField("election_id") else None
+        change = self._arbitration.update(stream, update.role.name, election_id, config)
+        if change.primary is stream:
+            log.info("role %r: primary has election id %s", update.role.name, election_id)
+        await self._announce(change)
+
+    async def _leave(self, stream: Stream) -> None:
+        await self._announce(self._arbitration.disconnect(stream))
+
+    async def _announce(self, change: Change) -> None:
+        self._notify(change.now)
+        if change.primary is not None:
+            async with self._state:  # the old primary's writes under way come first
+                self._notify((change.primary,))
+
+    def _notify(self, clients: tuple[object, ...]) -> None:
+        for client in clients:
+            view = self._arbitration.view(client)  # as it is now: it may have changed meanwhile
+            if view is not None and isinstance(client, Stream):
+                client.notify(view)
+
+    # -- Write --------------------------------------------------------------------------------
+
+    async def Write(self, request: p4r.WriteRequest, context: _Context) -> p4r.WriteResponse:
+        try:
+            self._check_writer(request)
+            if len(request.updates) <= UPDATES_PER_TURN:
+                errors = await self._write(request)
+            else:
+                errors = await self._finish(self._write(request), "p4runtime-write")
+        except RequestError as error:
+            await context.abort(error.code, error.message)
+        if any(errors):
+            await _abort_batch(context, errors, "update")
+        return p4r.WriteResponse()
+
+    async def _write(self, request: p4r.WriteRequest) -> list[RequestError | None]:
+        async with self._state:
+            self._check_writer(request)  # again: it may have lost its standing while it waited
+            pipeline = self._pipeline()
+            if request.atomicity != p4r.WriteRequest.CONTINUE_ON_ERROR:
+                name = p4r.WriteRequest.Atomicity.Name(request.atomicity)
+                raise unimplemented(f"atomicity {name} is not implemented")
+            errors: list[RequestError | None] = []
+            for place, update in enumerate(request.updates):
+                if place and place % UPDATES_PER_TURN == 0:
+                    await asyncio.sleep(0)
+                try:
+                    pipeline.write(update)
+                except RequestError as error:
+                    errors.append(error)
+                else:
+                    errors.append(None)
+            return errors
+
+    def _check_writer(self, request: p4r.WriteRequest | _Set) -> None:
+        self._check_device(request.device_id)
+        if request.role_id:
+            raise unimplemented(f"role_id {request.role_id}: numeric roles; name the role instead")
+        if not self._arbitration.knows_role(request.role):
+            raise not_found(f"role {request.role!r} is not known: open its stream first")
+        election_id = _uint128(request.election_id) if request.HasField("election_id") else None
+        if not self._arbitration.is_primary(request.role, election_id):
+            raise denied(
+                f"election id {election_id} is not the primary of role {request.role!r}: "
+                + self._arbitration.describe_primary(request.role)
+            )
+
+    # -- Read ---------------------------------------------------------------------------------
+
+    async def Read(  # type: ignore[override]
+        self, request: p4r.ReadRequest, context: _Context
+    ) -> None:
+        errors: list[RequestError | None] = []
+        answers: list[Iterator[p4r.ReadResponse]] = []
+        try:
+            self._check_device(request.device_id)
+            async with self._state:
+                pipeline = self._pipeline()
+                for entity in request.entities:
+                    try:
+                        answers.append(pipeline.read(entity))
+                    except RequestError as error:
+                        errors.append(error)
+                    else:
+                        errors.append(None)
+            for answer in answers:
+                while (message := await self._next(pipeline, answer)) is not None:
+                    await context.write(message)
+        except RequestError as error:
+            await context.abort(error.code, error.message)
+        if any(errors):
+            await _abort_batch(context, errors, "request")
+
+    async def _next(
+        self, pipeline: Pipeline, answer: Iterator[p4r.ReadResponse]
+    ) -> p4r.ReadResponse | None:
+        async with self._state:
+            if pipeline is not self._committed and pipeline is not self._saved:
+                raise RequestError(StatusCode.ABORTED, "the pipeline was replaced during the read")
+            try:
+                return next(answer, None)
+            except EngineError as error:
+                raise internal(str(error)) from error
+
+    # -- pipelines ----------------------------------------------------------------------------
+
+    async def GetForwardingPipelineConfig(
+        self, request: _Get, context: _Context
+    ) -> p4r.GetForwardingPipelineConfigResponse:
+        response = p4r.GetForwardingPipelineConfigResponse()
+        try:
+            self._check_device(request.device_id)
+            if request.response_type not in _Get.ResponseType.values():
+                raise invalid(f"response type {request.response_type} is not known")
+        except RequestError as error:
+            await context.abort(error.code, error.message)
+        if self._committed is None:
+            return response
+        held, wanted, sent = self._committed.config, request.response_type, response.config
+        sent.SetInParent()
+        if held.HasField("cookie"):
+            sent.cookie.CopyFrom(held.cookie)
+        if wanted in (_Get.ALL, _Get.P4INFO_AND_COOKIE):
+            sent.p4info.CopyFrom(held.p4info)
+        if wanted in (_Get.ALL, _Get.DEVICE_CONFIG_AND_COOKIE):
+            sent.p4_device_config = held.p4_device_config
+        return response
+
+    async def SetForwardingPipelineConfig(
+        self, request: _Set, context: _Context
+    ) -> p4r.SetForwardingPipelineConfigResponse:
+        try:
+            self._check_writer(request)
+            await self._finish(self._set_pipeline(request), "p4runtime-set-pipeline")
+        except RequestError as error:
+            log.warning("pipeline refused: %s", error.message)
+            await context.abort(error.code, error.message)
+        return p4r.SetForwardingPipelineConfigResponse()
+
+    async def _set_pipeline(self, request: _Set) -> None:
+        async with self._pushing:
+            action = request.action
+            if action == _Set.COMMIT:
+                await self._commit_saved(request)
+            elif action == _Set.RECONCILE_AND_COMMIT and self._committed is not None:
+                self._reconcile(request)
+            elif action in (
+                _Set.VERIFY,
+                _Set.VERIFY_AND_SAVE,
+                _Set.VERIFY_AND_COMMIT,
+                _Set.RECONCILE_AND_COMMIT,  # nothing to preserve yet
+            ):
+                await self._verify(request)
+            else:
+                raise invalid(f"pipeline action {action} is not known")
+
+    async def _verify(self, request: _Set) -> None:
+        _need_config(request)
+        pipeline = await asyncio.to_thread(Pipeline, request.config, self._build)
+        if request.action == _Set.VERIFY:
+            pipeline.close()
+            return
+        async with self._state:
+            try:
+                self._check_writer(request)  # building takes seconds: it may have been replaced
+            except RequestError:
+                pipeline.close()
+                raise
+            if self._saved is not None:
+                self._saved.close()
+                self._saved = None
+            if request.action == _Set.VERIFY_AND_SAVE:
+                self._saved = pipeline
+                return
+            await self._activate(pipeline)
+
+    async def _commit_saved(self, request: _Set) -> None:
+        if request.HasField("config"):
+            raise invalid("COMMIT takes no config")
+        async with self._state:
+            self._check_writer(request)
+            saved, self._saved = self._saved, None
+            if saved is None:
+                raise not_found("COMMIT: no config was saved by VERIFY_AND_SAVE")
+            await self._activate(saved)
+
+    async def _activate(self, pipeline: Pipeline) -> None:
+        old, self._committed = self._committed, pipeline
+        await self._ports.hand_over(pipeline.engine)
+        if old is not None:
+            old.close()
+        if self._bare is not None:
+            self._bare.close()
+            self._bare = None
+        tables = len(pipeline.schema.tables)
+        log.info("pipeline committed: %d tables, forwarding state empty", tables)
+
+    def _reconcile(self, request: _Set) -> None:
+        _need_config(request)
+        held = self._committed
+        if held is None or (
+            held.config.p4info != request.config.p4info
+            or held.config.p4_device_config != request.config.p4_device_config
+        ):
+            raise unimplemented(
+                "RECONCILE_AND_COMMIT with a changed pipeline is not implemented; "
+                "use VERIFY_AND_COMMIT, which empties all tables"
+            )
+        held.config = request.config  # the cookie may differ
+        if self._saved is not None:
+            self._saved.close()
+            self._saved = None
+
+    def _pipeline(self) -> Pipeline:
+        """The pipeline that Read and Write refer to: a saved one hides the committed one."""
+        pipeline = self._saved or self._committed
+        if pipeline is None:
+            raise precondition("no forwarding pipeline config has been set")
+        return pipeline
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    def _check_device(self, device_id: int) -> None:
+        if device_id != self._device_id:
+            raise self._unknown_device(device_id)
+
+    def _unknown_device(self, device_id: int) -> RequestError:
+        return not_found(f"device id {device_id} is not known, this is device {self._device_id}")
+
+
+async def _send(stream: Stream, context: _Context) -> None:
+    while True:
+        await context.write(await stream.next())
+
+
+async def _abort_batch(context: _Context, errors: list[RequestError | None], unit: str) -> None:
+    summary, details = batch_status(errors, unit)
+    await context.abort(StatusCode.UNKNOWN, summary, ((DETAILS_KEY, details),))
+
+
+def _need_config(request: _Set) -> None:
+    if not request.HasField("config"):
+        raise invalid("the request has no config")
+    if not request.config.HasField("p4info"):
+        raise invalid("the config has no p4info")
+
+
+def _uint128(value: p4r.Uint128) -> int:
+    return (value.high << 64) | value.low

@@ -1,0 +1,63 @@
+"""Fixtures of the server tests: the service over a unix socket, on either data plane."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from softswitch.server.dataplane import Builder, DataPlane, engine_builder
+from softswitch.server.pb import p4r_grpc
+from softswitch.server.ports import PortHost
+from softswitch.server.service import P4RuntimeService
+from softswitch.tests.fake_engine import FakeEngine
+from softswitch.tests.p4client import DEVICE, Client, Switch, connected, contract_config
+
+
+@pytest.fixture(scope="session")
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("softswitch-cache")
+
+
+@pytest.fixture
+def data_plane() -> str:
+    """Which data plane the switch has; tests that run on both override it."""
+    return "fake"
+
+
+@pytest.fixture
+async def switch(data_plane: str, engine_cache: Path, tmp_path: Path) -> AsyncIterator[Switch]:
+    made: list[DataPlane] = []
+    real = engine_builder(engine_cache)
+
+    def build(bmv2_json: bytes) -> DataPlane:
+        engine = FakeEngine(bmv2_json) if data_plane == "fake" else real(bmv2_json)
+        made.append(engine)
+        return engine
+
+    builder: Builder = build
+    service = P4RuntimeService(DEVICE, builder, PortHost(()))
+    server = grpc.aio.server()
+    p4r_grpc.add_P4RuntimeServicer_to_server(service, server)
+    address = f"unix:{tmp_path}/p4rt.sock"
+    server.add_insecure_port(address)
+    await server.start()
+    yield Switch(service, address, made)
+    await server.stop(None)
+    await service.close()
+
+
+@pytest.fixture
+async def client(switch: Switch) -> AsyncIterator[Client]:
+    """A client without a stream and without a pipeline."""
+    async with connected(switch.address) as made:
+        yield made
+
+
+@pytest.fixture
+async def primary(client: Client) -> Client:
+    """A client that is primary with election id 1 and has pushed the test program."""
+    await client.become_primary()
+    await client.push(contract_config(cookie=42))
+    return client

@@ -1,0 +1,85 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from softswitch.server.options import default_cache_dir, parse_options
+from softswitch.server.ports import Port
+
+PROJECT = (
+    "--no-p4 --device-id 1 -i 1@veth0 -i 2@veth1 --thrift-port 9191 --log-console -L off "
+    "-- --grpc-server-addr 127.0.0.1:9600 --cpu-port 510 --priority-queues 8 "
+    "--max-l1-entries 9 --max-l2-entries 9"
+)
+
+
+def test_options_of_the_projects_command_line() -> None:
+    options = parse_options(PROJECT.split())
+    assert options.device_id == 1
+    assert options.ports == (Port(1, "veth0"), Port(2, "veth1"))
+    assert options.address == "127.0.0.1:9600"
+    assert options.priority_queues == 8
+    assert (options.log_level, options.log_console) == ("off", True)
+    assert options.config is None
+    assert any("--thrift-port" in note for note in options.notes)
+
+
+def test_options_in_any_order_around_the_separator_are_the_same() -> None:
+    groups = ["--no-p4 -i 0@a", "--grpc-server-addr unix:/x --priority-queues 8"]
+    first = parse_options(f"{groups[0]} -- {groups[1]}".split())
+    assert parse_options(f"{groups[1]} -- {groups[0]}".split()) == first
+    assert parse_options(f"{groups[1]} {groups[0]}".split()) == first
+    assert first.address == "unix:/x"
+
+
+def test_options_with_a_config_file() -> None:
+    assert parse_options(["prog.json"]).config == Path("prog.json")
+    ignored = parse_options(["prog.json", "--no-p4"])
+    assert ignored.config is None
+    assert "prog.json is ignored" in ignored.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", "--no-p4"),
+        ("--no-p4 -i veth0", "<port number>@<interface>"),
+        ("--no-p4 -i x@veth0", "<port number>@<interface>"),
+        ("--no-p4 -i 1@", "<port number>@<interface>"),
+        ("--no-p4 -i 511@veth0", "0..510"),
+        ("--no-p4 -i 1@a -i 1@b", "port number 1 is given twice"),
+        ("--no-p4 -i 1@a -i 2@a", "port interface a is given twice"),
+        ("--no-p4 --device-id -1", "--device-id"),
+        ("--no-p4 --device-id x", "64 bits"),
+        ("--no-p4 --priority-queues 0", "above 0"),
+        ("--no-p4 --drop-port 510", "only 511"),
+        ("--no-p4 -L loud", "invalid choice"),
+        ("--no-p4 --pcap", "unrecognized"),
+    ],
+)
+def test_options_misuse_exits_2_and_says_why(
+    line: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_options(line.split())
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cache", "home", "expected"),
+    [
+        ("/c", "/tmp", "/c/dfvisor/softswitch"),
+        ("", "/tmp", "/tmp/.cache/dfvisor/softswitch"),
+        ("relative", "/tmp", "/tmp/.cache/dfvisor/softswitch"),
+        ("", "/nonexistent-home", "/var/cache/dfvisor/softswitch"),
+    ],
+)
+def test_default_cache_dir_follows_the_environment(
+    monkeypatch: pytest.MonkeyPatch, cache: str, home: str, expected: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
+    monkeypatch.setenv("HOME", home)
+    assert str(default_cache_dir()) == expected

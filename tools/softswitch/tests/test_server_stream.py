@@ -1,0 +1,231 @@
+"""StreamChannel over real gRPC: statuses, ends of streams, notifications, writers' permission."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import empty_pb2, wrappers_pb2
+from softswitch.server.pb import p4r
+from softswitch.tests.p4client import (
+    DEVICE,
+    Client,
+    StreamEndedError,
+    acl_entry,
+    contract_config,
+)
+
+OK, NOT_FOUND, ALREADY_EXISTS = 0, 5, 6
+TIMEOUT_S = 10
+
+
+async def test_stream_first_client_is_primary(client: Client) -> None:
+    stream = client.stream()
+    await stream.arbitrate(10)
+    message = await stream.next()
+    assert message.arbitration.device_id == DEVICE
+    assert message.arbitration.HasField("status")
+    assert message.arbitration.status.code == OK
+    assert message.arbitration.election_id.low == 10
+    assert not message.arbitration.HasField("role")
+
+
+async def test_stream_higher_id_takes_over_and_both_are_told(client: Client) -> None:
+    first, second = client.stream(), client.stream()
+    await first.arbitrate(10)
+    assert await first.standing() == (OK, 10)
+    await second.arbitrate(11)
+    assert await second.standing() == (OK, 11)
+    assert await first.standing() == (ALREADY_EXISTS, 11)
+
+
+async def test_stream_primary_leaves_backup_is_told_there_is_none(client: Client) -> None:
+    first, second = client.stream(), client.stream()
+    await first.arbitrate((3 << 64) + 1)
+    await first.standing()
+    await second.arbitrate(9)
+    assert await second.standing() == (ALREADY_EXISTS, (3 << 64) + 1)
+    first.close()
+    assert await second.standing() == (NOT_FOUND, (3 << 64) + 1)
+    await second.arbitrate((3 << 64) + 1)
+    assert await second.standing() == (OK, (3 << 64) + 1)
+
+
+async def test_stream_unset_election_id_before_any_primary_gets_not_found(client: Client) -> None:
+    stream = client.stream()
+    await stream.arbitrate(None)
+    assert await stream.standing() == (NOT_FOUND, None)
+
+
+async def test_stream_half_close_counts_as_leaving(client: Client) -> None:
+    first, second = client.stream(), client.stream()
+    await first.arbitrate(5)
+    await first.standing()
+    await second.arbitrate(4)
+    assert await second.standing() == (ALREADY_EXISTS, 5)
+    await first.call.done_writing()
+    assert await second.standing() == (NOT_FOUND, 5)
+
+
+async def test_stream_named_role_is_echoed_and_separate(client: Client) -> None:
+    plain, named = client.stream(), client.stream()
+    await plain.arbitrate(10)
+    await plain.standing()
+    await named.arbitrate(1, role="slice/one", config=empty_pb2.Empty())
+    update = (await named.next()).arbitration
+    assert (update.status.code, update.role.name) == (OK, "slice/one")
+    assert update.role.config.Is(empty_pb2.Empty.DESCRIPTOR)
+
+
+@pytest.mark.parametrize(
+    ("updates", "code"),
+    [
+        pytest.param([{"device": 8}], grpc.StatusCode.NOT_FOUND, id="unknown-device"),
+        pytest.param([{}, {"device": 8}], grpc.StatusCode.FAILED_PRECONDITION, id="changes-device"),
+        pytest.param([{}, {"role": "x"}], grpc.StatusCode.FAILED_PRECONDITION, id="changes-role"),
+        pytest.param(
+            [{"role": "x", "config": wrappers_pb2.StringValue(value="?")}],
+            grpc.StatusCode.INVALID_ARGUMENT,
+            id="role-config",
+        ),
+    ],
+)
+async def test_stream_bad_arbitration_ends_it(
+    client: Client, updates: list[dict[str, Any]], code: grpc.StatusCode
+) -> None:
+    stream = client.stream()
+    for update in updates[:-1]:
+        await stream.arbitrate(1, **update)
+        await stream.next()
+    await stream.arbitrate(1, **updates[-1])
+    with pytest.raises(StreamEndedError) as caught:
+        await stream.next()
+    assert caught.value.code is code
+
+
+async def test_stream_election_id_in_use_ends_the_newcomer_only(client: Client) -> None:
+    first, second = client.stream(), client.stream()
+    await first.arbitrate(10)
+    assert await first.standing() == (OK, 10)
+    await second.arbitrate(10)
+    with pytest.raises(StreamEndedError) as caught:
+        await second.next()
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    await first.arbitrate(10)
+    assert await first.standing() == (OK, 10)
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "member"),
+    [
+        pytest.param(
+            p4r.StreamMessageRequest(packet=p4r.PacketOut(payload=b"x")),
+            grpc.StatusCode.UNIMPLEMENTED,
+            "packet_out",
+            id="packet-out",
+        ),
+        pytest.param(
+            p4r.StreamMessageRequest(digest_ack=p4r.DigestListAck(digest_id=1)),
+            grpc.StatusCode.UNIMPLEMENTED,
+            "digest_list_ack",
+            id="digest-ack",
+        ),
+        pytest.param(
+            p4r.StreamMessageRequest(), grpc.StatusCode.INVALID_ARGUMENT, "other", id="empty"
+        ),
+    ],
+)
+async def test_stream_message_not_served_gets_a_stream_error(
+    client: Client, message: p4r.StreamMessageRequest, code: grpc.StatusCode, member: str
+) -> None:
+    stream = client.stream()
+    await stream.arbitrate(1)
+    await stream.standing()
+    await stream.call.write(message)
+    error = (await stream.next()).error
+    assert error.canonical_code == code.value[0]
+    assert error.WhichOneof("details") == member
+    assert error.message
+    await stream.arbitrate(2)  # the stream goes on
+    assert await stream.standing() == (OK, 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "election_id", "code"),
+    [
+        pytest.param({}, 1, grpc.StatusCode.PERMISSION_DENIED, id="below-the-primary"),
+        pytest.param({}, 3, grpc.StatusCode.PERMISSION_DENIED, id="above-the-primary"),
+        pytest.param({}, None, grpc.StatusCode.PERMISSION_DENIED, id="unset"),
+        pytest.param({"device_id": 9}, 2, grpc.StatusCode.NOT_FOUND, id="unknown-device"),
+        pytest.param({"role": "x"}, 2, grpc.StatusCode.NOT_FOUND, id="unknown-role"),
+        pytest.param({"role_id": 1}, 2, grpc.StatusCode.UNIMPLEMENTED, id="numeric-role"),
+        pytest.param({"atomicity": 1}, 2, grpc.StatusCode.UNIMPLEMENTED, id="rollback"),
+        pytest.param({"atomicity": 2}, 2, grpc.StatusCode.UNIMPLEMENTED, id="atomic"),
+    ],
+)
+async def test_write_without_permission_is_refused_as_a_whole(
+    client: Client, fields: dict[str, object], election_id: int | None, code: grpc.StatusCode
+) -> None:
+    await client.become_primary(2)
+    await client.push(contract_config(), election_id=2)
+    await client.write(election_id=2)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.write(election_id=election_id, **fields)
+    assert caught.value.code() is code
+    trailing: Any = caught.value.trailing_metadata()
+    assert "grpc-status-details-bin" not in dict(trailing)
+
+
+async def test_write_after_the_primary_left_is_denied(client: Client) -> None:
+    stream = await client.become_primary()
+    await client.push(contract_config())
+    stream.close()
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            try:
+                await client.write()
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+                break
+
+
+async def test_write_before_any_pipeline_is_a_failed_precondition(client: Client) -> None:
+    await client.become_primary()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.write()
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.read()
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_read_of_an_unknown_device_is_not_found(primary: Client) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await primary.stub.Read(p4r.ReadRequest(device_id=99)).read()
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_capabilities_names_the_version(client: Client) -> None:
+    response = await client.stub.Capabilities(p4r.CapabilitiesRequest())
+    assert response.p4runtime_api_version == "1.4.0"
+
+
+async def test_write_in_flight_is_finished_before_the_new_primary_is_told(
+    primary: Client,
+) -> None:
+    """A large write is answered in full although a new primary appears in the middle of it."""
+    many = [("INSERT", acl_entry(primary, n + 1)) for n in range(1000)]
+    write = asyncio.create_task(primary.write(*many))
+    second = primary.stream()
+    await second.arbitrate(50)
+    assert await second.standing() == (OK, 50)
+    held = len(await primary.entries(table_id=primary.names.tables["acl_table"].preamble.id))
+    try:
+        await write
+        expected = 1000
+    except grpc.aio.AioRpcError as error:
+        assert error.code() is grpc.StatusCode.PERMISSION_DENIED  # it had not begun
+        expected = 0
+    assert held == expected
