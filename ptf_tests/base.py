@@ -1,0 +1,157 @@
+"""What the packet tests share: a switch in its typical state, sending, and exact expectations.
+
+A case is a class with `runTest`. The state is installed before it and deleted after it. Parameters
+come from run.py: `server` (P4Runtime address) and `target`.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import ptf
+from dfvisor.p4rt.client import CounterValue
+from dfvisor.p4rt.entries import Item, TableEntry, entry_key
+from ptf import testutils
+from ptf.base_tests import BaseTest
+from scapy.layers.l2 import Ether
+
+from ptf_tests.lab import DEVICE_ID, load_schema
+from ptf_tests.network import SLICE_IDS_USED, DropReason, Network, drop_cell
+from ptf_tests.p4rt import SwitchClient
+from ptf_tests.tables import Tables
+
+RECEIVE_TIMEOUT_S = 5.0
+SILENCE_S = 0.05  # after the switch is known to have handled the packet, or has sent its last copy
+COUNTER_TIMEOUT_S = 5.0
+ELECTION = 2  # run.py was 1
+
+DROP_CELLS = {
+    drop_cell(slice_id, reason): (slice_id, reason)
+    for slice_id in SLICE_IDS_USED
+    for reason in DropReason
+}
+
+
+@functools.cache
+def switch_client() -> SwitchClient:
+    """The one connection of this test run."""
+    address = testutils.test_param_get("server")
+    return SwitchClient(address, DEVICE_ID, load_schema(), ELECTION)
+
+
+class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
+    """A switch with the entries of `state()`."""
+
+    def state(self) -> list[Item]:
+        """The entries to start with; a case may take fewer."""
+        return self.network.typical()
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client = switch_client()
+        self.network = Network(Tables(self.client.schema))
+        self.client.clear()
+        self.addCleanup(self.client.clear)
+        self.client.insert(*self.state())
+        self.dataplane = ptf.dataplane_instance
+        self.dataplane.flush()
+        self.drops_before = self._drops()
+
+    # -- state
+
+    def insert(self, *items: Item) -> None:
+        """Insert entries or groups."""
+        self.client.insert(*items)
+
+    def delete(self, *items: Item) -> None:
+        """Delete entries or groups."""
+        self.client.delete(*items)
+
+    def modify(self, *items: Item) -> None:
+        """Replace actions or replicas."""
+        self.client.modify(*items)
+
+    def counter(self, entry: TableEntry) -> CounterValue:
+        """The direct counter of an entry that the switch holds."""
+        for counted in self.client.direct(entry.table):
+            if entry_key(counted.entry) == entry_key(entry):
+                return counted.counter
+        raise AssertionError(f"the switch has no entry {entry}")
+
+    # -- packets
+
+    def passes(self, port: int, frame: bytes, expected: dict[int, bytes]) -> None:
+        """The frame into `port` comes out as exactly `expected` (port -> frame), nothing else."""
+        testutils.send_packet(self, port, frame)
+        for out, wanted in expected.items():
+            self._receive(out, wanted)
+        self._silence()
+        self.assertEqual(self._new_drops(), {}, "drops were counted for a packet that passed")
+
+    def drops(self, port: int, frame: bytes, slice_id: int, reason: DropReason) -> None:
+        """The frame into `port` is dropped and counted for slice and reason, and nowhere else."""
+        testutils.send_packet(self, port, frame)
+        deadline = time.monotonic() + COUNTER_TIMEOUT_S
+        while not self._new_drops():
+            if time.monotonic() > deadline:
+                self._silence()
+                self.fail(f"no drop was counted; expected {reason.name} for slice id {slice_id}")
+            time.sleep(0.005)
+        self._silence()
+        self.assertEqual(self._new_drops(), {(slice_id, reason.name): 1})
+        self.drops_before = self._drops()
+
+    def vanishes(self, port: int, frame: bytes, counted_by: TableEntry) -> None:
+        """The frame into `port`, counted by an entry that it hits, comes out nowhere, uncounted."""
+        before = self.counter(counted_by).packets
+        testutils.send_packet(self, port, frame)
+        self.await_count(counted_by, before + 1)
+        self._silence()
+        self.assertEqual(self._new_drops(), {})
+
+    def await_count(self, entry: TableEntry, packets: int) -> CounterValue:
+        """Wait until an entry has counted that many packets."""
+        deadline = time.monotonic() + COUNTER_TIMEOUT_S
+        while (counter := self.counter(entry)).packets < packets:
+            if time.monotonic() > deadline:
+                self.fail(f"{entry} counted {counter.packets} packets, expected {packets}")
+            time.sleep(0.005)
+        return counter
+
+    def _receive(self, port: int, wanted: bytes) -> None:
+        # ptf's own comparison ignores what follows a frame shorter than 60 bytes.
+        result = testutils.dp_poll(self, port_number=port, timeout=RECEIVE_TIMEOUT_S)
+        if not isinstance(result, self.dataplane.PollSuccess):
+            self.fail(f"port {port}: nothing came out, expected\n{_describe(wanted)}")
+        got = bytes(result.packet)
+        if got != wanted:
+            self.fail(
+                f"port {port}: got\n{_describe(got)}\nexpected\n{_describe(wanted)}\n"
+                f"first difference at byte {_first_difference(got, wanted)}"
+            )
+
+    def _silence(self) -> None:
+        result = testutils.dp_poll(self, timeout=SILENCE_S)
+        if isinstance(result, self.dataplane.PollSuccess):
+            self.fail(f"port {result.port}: unexpected\n{_describe(bytes(result.packet))}")
+
+    def _drops(self) -> dict[int, int]:
+        cells = self.client.cells("drops", DROP_CELLS)
+        return {index: value.packets for index, value in cells.items()}
+
+    def _new_drops(self) -> dict[tuple[int, str], int]:
+        return {
+            (DROP_CELLS[index][0], DROP_CELLS[index][1].name): packets - self.drops_before[index]
+            for index, packets in self._drops().items()
+            if packets != self.drops_before[index]
+        }
+
+
+def _describe(frame: bytes) -> str:
+    return f"  {Ether(frame).summary()}\n  {len(frame)} bytes {frame.hex()}"
+
+
+def _first_difference(got: bytes, wanted: bytes) -> int:
+    pairs = zip(got, wanted, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(got), len(wanted)))

@@ -1,0 +1,58 @@
+"""Runs the packet tests with ptf against a switch: `python ptf_tests/run.py --target softswitch`.
+
+Everything lives in private namespaces and ends with this program. Further arguments go to ptf, for
+example names of modules or cases (`flow`, `flow.FlowMissDropped`). The exit status is ptf's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from ptf_tests.sandbox import run_in_sandbox  # noqa: E402 - the path comes first
+
+CASE_TIMEOUT_S = 60
+SETUP_ELECTION = 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", choices=("softswitch", "bmv2"), required=True)
+    parser.add_argument("rest", nargs="*", help="for ptf: modules, cases, options after --")
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    status = run_in_sandbox(lambda: _run(arguments.target, arguments.rest))
+    verdict = "all passed" if status == 0 else f"FAILED (status {status})"
+    print(f"ptf: {arguments.target}: {verdict} in {time.monotonic() - started:.1f} s")
+    return status
+
+
+def _run(target: str, rest: list[str]) -> int:
+    # Imported here: gRPC must not start threads before the sandbox has its process.
+    from ptf_tests.lab import DEVICE_ID, load_schema, push_pipeline, running_switch
+    from ptf_tests.p4rt import SwitchClient
+
+    logs = ROOT / ".run" / "ptf"
+    logs.mkdir(parents=True, exist_ok=True)
+    with running_switch(target) as lab:
+        client = SwitchClient(lab.address, DEVICE_ID, load_schema(), SETUP_ELECTION)
+        push_pipeline(client)
+        client.close()
+        command = [sys.executable, str(Path(sys.executable).with_name("ptf"))]
+        command += ["--test-dir", str(ROOT / "ptf_tests" / "cases"), "--pypath", str(ROOT)]
+        command += ["--test-params", f"server={lab.address!r};target={target!r}"]
+        command += ["--log-file", str(logs / "ptf.log"), "--debug", "info"]
+        command += ["--test-case-timeout", str(CASE_TIMEOUT_S)]
+        for port, name in lab.interfaces.items():
+            command += ["--interface", f"{port}@{name}"]
+        return subprocess.run([*command, *rest], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
