@@ -1,0 +1,69 @@
+"""Starting and stopping the slicer: what the agent holds of it."""
+
+from __future__ import annotations
+
+import grpc.aio
+
+from dfvisor.errors import SlicerError
+from dfvisor.p4rt.p4info import Schema
+from dfvisor.p4rt.pb import p4r_grpc
+from dfvisor.p4rt.ports import SliceDirectory, SwitchPort
+from dfvisor.slicer.service import SlicerService
+from dfvisor.slicer.tables import FlowTables
+
+MAX_REQUEST_BYTES = 256 << 10  # parsing is done at one go: a larger one would stop everyone else
+STOP_GRACE_S = 0.5
+
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_concurrent_streams", 64),  # of one connection
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),  # a client that vanished must not stay primary
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.so_reuseport", 0),
+)
+MAX_CALLS = 1024
+
+
+class SlicerServer:
+    """The slicer of one switch. `schema` is the whole program's; `device_id` the switch's."""
+
+    def __init__(
+        self, directory: SliceDirectory, switch: SwitchPort, schema: Schema, device_id: int
+    ) -> None:
+        self._tables = FlowTables(switch, schema)
+        self._service = SlicerService(directory, switch, schema, device_id, self._tables)
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, address: str) -> str:
+        """Fill the mirror from the switch, then serve at `host:port` (port 0: any) or
+        `unix:<path>`; the bound address.
+        """
+        await self._tables.fill()
+        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
+        p4r_grpc.add_P4RuntimeServicer_to_server(self._service, server)
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise SlicerError(f"can't listen at {address}: {error}") from error
+        await server.start()
+        self._server = server
+        return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+
+    async def replay(self) -> None:
+        """Make `flow` and `slice_forward` of the switch equal to the mirror: it has restarted."""
+        await self._tables.replay()
+
+    async def drop_slice(self, slice_id: int) -> None:
+        """Forget a slice and delete its entries from the switch; its id may be given to another."""
+        await self._tables.drop_slice(slice_id)
+
+    def next_hops_in_use(self) -> frozenset[int]:
+        """Next-hop ids that entries still name: not to be given to another next hop."""
+        return self._tables.mirror.next_hops()
+
+    async def stop(self) -> None:
+        """Stop serving; entries stay in the switch."""
+        if self._server is not None:
+            await self._server.stop(STOP_GRACE_S)
+            self._server = None
