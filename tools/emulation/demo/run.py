@@ -1,0 +1,29 @@
+"""What all phases of the demonstration share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dfvisor.model.paths import path
+from dfvisor.model.records import Network
+
+from emulation.demo.flows import Flow
+from emulation.demo.probes import Probes
+from emulation.demo.readings import Readings
+from emulation.emulation import Emulation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run: the running network, the probes in its hosts, the database, what is sent."""
+
+    network: Network
+    net: Emulation
+    probes: Probes
+    readings: Readings
+    flows: list[Flow]
+    best_effort_port: int
+
+    def joined(self, a: str, b: str) -> bool:
+        """Whether the fabric has a path between two switches."""
+        return path(self.network.fabric, a, b) is not None
