@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from dfvisor.p4rt.entries import EntryKey, Item, TableEntry, entry_key
 from dfvisor.slicer.translate import slice_of
-from dfvisor.slicer.view import NEXT_HOP
 
 _NOTHING: Mapping[EntryKey, TableEntry] = {}
 
@@ -51,10 +50,6 @@ class Mirror:
     def by_key(self) -> dict[EntryKey, Item]:
         """All entries by identity."""
         return {key: entry for entries in self._slices.values() for key, entry in entries.items()}
-
-    def next_hops(self) -> frozenset[int]:
-        """The next-hop ids that entries name."""
-        return frozenset(value for entry in self for name, value in entry.args if name == NEXT_HOP)
 
     def __iter__(self) -> Iterator[TableEntry]:
         for entries in self._slices.values():

@@ -26,10 +26,17 @@ MAX_CALLS = 1024
 
 
 class SlicerServer:
-    """The slicer of one switch. `schema` is the whole program's; `device_id` the switch's."""
+    """The slicer of one switch. `schema` is the whole program's.
+
+    `device_id` None answers to any: there is only one switch behind a slicer.
+    """
 
     def __init__(
-        self, directory: SliceDirectory, switch: SwitchPort, schema: Schema, device_id: int
+        self,
+        directory: SliceDirectory,
+        switch: SwitchPort,
+        schema: Schema,
+        device_id: int | None = None,
     ) -> None:
         self._tables = FlowTables(switch, schema)
         self._service = SlicerService(directory, switch, schema, device_id, self._tables)
@@ -57,10 +64,6 @@ class SlicerServer:
     async def drop_slice(self, slice_id: int) -> None:
         """Forget a slice and delete its entries from the switch; its id may be given to another."""
         await self._tables.drop_slice(slice_id)
-
-    def next_hops_in_use(self) -> frozenset[int]:
-        """Next-hop ids that entries still name: not to be given to another next hop."""
-        return self._tables.mirror.next_hops()
 
     async def stop(self) -> None:
         """Stop serving; entries stay in the switch."""
