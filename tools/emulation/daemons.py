@@ -11,29 +11,27 @@ from emulation.supervisor import Command
 from emulation.targets import Target
 
 
+def script(name: str) -> str:
+    """The installed command of that name, beside this Python."""
+    return str(Path(sys.executable).parent / name)
+
+
 def agent(
-    switch: SwitchPlan,
-    *,
-    zookeeper: str,
-    socket: Path,
-    state: Path,
-    pipeline: Path,
-    target: Target,
+    switch: SwitchPlan, *, zookeeper: str, socket: Path, data: Path, target: Target
 ) -> Command:
     """The agent beside a switch, with its slicer on a free loopback port."""
-    argv = [sys.executable, "-m", "dfvisor.agent.main", switch.name]
-    argv += ["--zookeeper", zookeeper, "--switch-address", f"unix:{socket}"]
-    argv += ["--state", str(state), "--pipeline", str(pipeline), "--target", target]
+    argv = [script("dfvisor-agent"), "--switch", switch.name, "--p4runtime", f"unix:{socket}"]
+    argv += ["--zookeeper", zookeeper, "--data-dir", str(data), "--target", target]
     return Command(name=f"agent-{switch.name}", argv=tuple(argv))
 
 
-def vnc(name: str, *, zookeeper: str, state: Path, pipeline: Path) -> Command:
+def vnc(name: str, *, zookeeper: str, data: Path) -> Command:
     """A VN controller daemon; any number of them share the VNs."""
-    argv = [sys.executable, "-m", "dfvisor.vnc.main", "--name", name]
-    argv += ["--zookeeper", zookeeper, "--state", str(state)]
+    argv = [script("dfvisor-vnc"), "--name", name]
+    argv += ["--zookeeper", zookeeper, "--data-dir", str(data)]
     return Command(name=name, argv=tuple(argv))
 
 
 def dfvctl(zookeeper: str, arguments: Sequence[str]) -> list[str]:
     """The command-line tool, with the address where it must look."""
-    return [sys.executable, "-m", "dfvisor.cli.main", "--zookeeper", zookeeper, *arguments]
+    return [script("dfvctl"), "--zookeeper", zookeeper, *arguments]

@@ -17,7 +17,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -40,13 +39,12 @@ ZOOKEEPER = "zookeeper"
 CHROOT = "/dfvisor"
 SWITCH_DEADLINE_S = 30.0
 AGENT_DEADLINE_S = 60.0  # a softswitch compiles the pipeline on its first start
-PIPELINE = Path(__file__).resolve().parents[2] / "bmv2_configs"
 
 
 def program_of(target: Target) -> tuple[str, ...]:
     """The executable of a target; EmulationError says how to get it."""
     if target is Target.SOFTSWITCH:
-        return (sys.executable, "-m", "softswitch.main")
+        return (daemons.script("softswitch"),)
     found = shutil.which("simple_switch_grpc")
     if not found:
         raise EmulationError(
@@ -176,8 +174,7 @@ class Emulation:
                     switch.plan,
                     zookeeper=self.zookeeper,
                     socket=self.instance.switch_socket(switch.name),
-                    state=self.instance.directory / f"agent-{switch.name}",
-                    pipeline=PIPELINE,
+                    data=self.instance.directory / f"agent-{switch.name}",
                     target=self.target,
                 )
             )
@@ -186,8 +183,7 @@ class Emulation:
                 daemons.vnc(
                     f"vnc-{number}",
                     zookeeper=self.zookeeper,
-                    state=self.instance.directory / f"vnc-{number}",
-                    pipeline=PIPELINE,
+                    data=self.instance.directory / f"vnc-{number}",
                 )
             )
 
