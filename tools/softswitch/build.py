@@ -1,0 +1,70 @@
+"""Compiles a generated pipeline with the runtime into a shared object, and keeps it by content.
+
+Blocking; the cache directory may be shared by several processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from softswitch.errors import CompileError
+
+RUNTIME = Path(__file__).with_name("runtime")
+_FLAGS = (
+    "-std=gnu17",
+    "-O2",
+    "-g",
+    "-shared",
+    "-fPIC",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-fno-strict-aliasing",
+    "-pthread",
+)
+_SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-O1")
+_TIMEOUT_S = 300
+
+
+def build(text: str, cache_dir: Path, *, sanitize: bool = False) -> Path:
+    """Path of the shared object for this C text; compiled unless the cache has it.
+
+    With `sanitize`, the process must have libasan preloaded (LD_PRELOAD) to load the result.
+    Raises CompileError.
+    """
+    compiler = os.environ.get("CC", "cc")
+    if shutil.which(compiler) is None:
+        raise CompileError(f"no C compiler '{compiler}': install one (Debian: apt install gcc)")
+    flags = (*_FLAGS, *(_SANITIZE if sanitize else ()))
+    sources = sorted(RUNTIME.glob("*.[ch]"))
+    digest = hashlib.sha256()
+    for part in (compiler, *flags, text, *(path.read_text() for path in sources)):
+        digest.update(part.encode())
+        digest.update(b"\0")
+    target = cache_dir / f"pipeline-{digest.hexdigest()[:32]}.so"
+    if target.exists():
+        return target
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_dir) as scratch:
+        generated = Path(scratch, "pipeline.c")
+        generated.write_text(text)
+        output = Path(scratch, "pipeline.so")
+        units = [generated, *(path for path in sources if path.suffix == ".c")]
+        command = [compiler, *flags, f"-I{RUNTIME}", *map(str, units), "-o", str(output)]
+        try:
+            run = subprocess.run(
+                command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CompileError(f"{compiler} took more than {_TIMEOUT_S} s") from error
+        if run.returncode:
+            raise CompileError(f"{compiler} failed:\n{run.stderr[-4000:]}")
+        # kept next to the object, for people and debuggers
+        generated.replace(target.with_suffix(".c"))
+        output.replace(target)
+    return target

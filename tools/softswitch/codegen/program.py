@@ -1,0 +1,172 @@
+"""The whole generated file: structs, parser, pipelines, deparser, and what ties them together.
+
+The order of things around the pipelines is simple_switch's: parse, verify checksums, ingress; then
+multicast, or drop, or unicast; per copy egress, drop, update checksums, deparse.
+"""
+
+from __future__ import annotations
+
+from softswitch import ir
+from softswitch.codegen.control import PipelineGen, action_ids, write_actions
+from softswitch.codegen.deparser import header_bytes, write_checksums, write_deparser
+from softswitch.codegen.expr import Value
+from softswitch.codegen.keys import key_layout
+from softswitch.codegen.layout import Layout
+from softswitch.codegen.parser import ParserGen
+from softswitch.codegen.statements import StatementGen, param_total
+from softswitch.codegen.writer import Writer, c_string
+
+
+def arg_words(program: ir.Program, table: ir.Table) -> int:
+    """The most argument words that an action of the table takes."""
+    return max((param_total(program.actions[i]) for i in action_ids(table)), default=0)
+
+
+def generate(program: ir.Program) -> str:
+    """C text that defines `sw_program`; raises UnsupportedError for what cannot be expressed."""
+    w = Writer()
+    layout = Layout(program)
+    counters = {name: i for i, name in enumerate(program.counters)}
+    tables = {name: i for i, name in enumerate(program.tables)}
+    w.line("/* Generated from a BMv2 JSON program; do not edit. */")
+    for header in ("bits.h", "wide.h", "checksum.h", "engine.h"):
+        w.line(f'#include "{header}"')
+    w.line()
+    layout.declare(w)
+    ParserGen(layout, w).write()
+    write_checksums(layout, w)
+    write_actions(layout, w, counters)
+    pipelines = PipelineGen(layout, w, tables)
+    pipelines.write(program.ingress)
+    pipelines.write(program.egress)
+    write_deparser(layout, w)
+    _Receive(layout, w).write()
+    _descriptor(program, w)
+    return w.text()
+
+
+class _Receive:
+    """What happens to a packet around the pipelines."""
+
+    def __init__(self, layout: Layout, w: Writer) -> None:
+        self.layout = layout
+        self.program = layout.program
+        self.w = w
+        self.statements = StatementGen(layout, {}, w, "packet path")
+
+    def _set(self, name: str, text: str) -> None:
+        """Store into an intrinsic field, if the program has it."""
+        ref = self.program.find_field(name)
+        if ref is not None:
+            width = self.layout.field_type(ref).width
+            mask = f"({text}) & 0x{(1 << width) - 1:x}ull" if width < 64 else text
+            self.statements.store(self.layout.field(ref), width, Value(mask, 1))
+
+    def _get(self, name: str) -> str | None:
+        ref = self.program.find_field(name)
+        return None if ref is None else self.layout.field(ref)
+
+    def write(self) -> None:
+        """`send_copy` and `receive`."""
+        self._write_send()
+        self._write_receive()
+
+    def _write_send(self) -> None:
+        w = self.w
+        args = "struct sw_engine *e, struct sw_packet *k, struct phv *p, uint32_t port"
+        with w.block(f"static void sw_send({args})"):
+            priority = self._get("intrinsic_metadata.priority")
+            if priority is not None:
+                with w.block(f"if ({priority} >= SW_QUEUES)"):
+                    w.line("e->drops.priority++;")
+                    w.line("return;")
+            self._set("intrinsic_metadata.egress_global_timestamp", "sw_now_us(e)")
+            self._set("queueing_metadata.enq_timestamp", "sw_now_us(e)")
+            for name in ("enq_qdepth", "deq_timedelta", "deq_qdepth"):
+                self._set(f"queueing_metadata.{name}", "0")
+            if priority is not None:
+                self._set("queueing_metadata.qid", priority)
+            self._set("standard_metadata.egress_port", "port")
+            # anything but the drop port
+            self._set("standard_metadata.egress_spec", "SW_DROP_PORT + 1")
+            self._set("standard_metadata.packet_length", "k->length")
+            w.line("k->exit = false;")
+            w.line("sw_egress(e, k, p);")
+            w.line(f"if ({self._get('standard_metadata.egress_spec')} == SW_DROP_PORT)")
+            w.line("    return;")
+            w.line("uint8_t *out = sw_out_begin(e, port);")
+            w.line("if (!out)")
+            w.line("    return;")
+            w.line("sw_update_checksums(k, p);")
+            w.line("const uint32_t n = sw_deparse(p, out);")
+            w.line("sw_out_commit(e, port, n, k->data + k->offset, k->len - k->offset);")
+        w.line()
+
+    def _write_receive(self) -> None:
+        w = self.w
+        args = "struct sw_engine *e, const uint8_t *data, uint32_t len, uint32_t port"
+        with w.block(f"static void sw_receive({args})"):
+            w.line("struct phv phv;")
+            w.line("struct phv *const p = &phv;")
+            no_error = self.program.errors.get("NoError", 0)
+            start = f".error = {no_error}, .length = len"
+            w.line(
+                f"struct sw_packet packet = {{.data = data, .len = len, .port = port, {start}}};"
+            )
+            w.line("struct sw_packet *const k = &packet;")
+            w.line("memset(p, 0, sizeof *p);")
+            self._set("standard_metadata.ingress_port", "port")
+            self._set("standard_metadata.packet_length", "len")
+            self._set("intrinsic_metadata.ingress_global_timestamp", "sw_now_us(e)")
+            w.line("sw_parse(e, k, p);")
+            w.line("sw_verify_checksums(k, p);")
+            self._set("standard_metadata.parser_error", "k->error")
+            self._set("standard_metadata.checksum_error", "k->bad_checksum")
+            w.line("sw_ingress(e, k, p);")
+            group = self._get("intrinsic_metadata.mcast_grp")
+            if group is not None:
+                with w.block(f"if ({group})"):
+                    self._multicast(group)
+            w.line(f"const uint32_t out = {self._get('standard_metadata.egress_spec')};")
+            w.line("if (out == SW_DROP_PORT)")
+            w.line("    return;")
+            self._set("standard_metadata.instance_type", "SW_INSTANCE_NORMAL")
+            w.line("sw_send(e, k, p, out);")
+        w.line()
+
+    def _multicast(self, group: str) -> None:
+        w = self.w
+        self._set("standard_metadata.instance_type", "SW_INSTANCE_REPLICATION")
+        w.line(f"const struct sw_group_copies *copies = e->groups[{group} % SW_GROUPS];")
+        with w.block("for (uint32_t i = 0; copies && i < copies->n; i++)"):
+            w.line("struct phv copy = *p;")
+            w.line("struct sw_packet copied = *k;")
+            # the field names below are those of the copy
+            with w.block():
+                w.line("struct phv *const p = &copy;")
+                self._set("intrinsic_metadata.egress_rid", "copies->replicas[i].rid")
+                w.line("sw_send(e, &copied, p, copies->replicas[i].port);")
+        w.line("return;")
+
+
+def _descriptor(program: ir.Program, w: Writer) -> None:
+    tables = list(program.tables.values())
+    with w.block("static const struct sw_table_desc sw_tables[] =", ";"):
+        for table in tables:
+            overlapping = "true" if table.match is ir.Match.TERNARY else "false"
+            w.line(
+                f"{{{c_string(table.name)}, {key_layout(table).words}, "
+                f"{arg_words(program, table)}, {table.max_size}, {overlapping}}},"
+            )
+        w.line("{0},")
+    w.line()
+    sizes = ", ".join([*(str(size) for size in program.counters.values()), "0"])
+    w.line(f"static const uint32_t sw_counter_sizes[] = {{{sizes}}};")
+    w.line()
+    with w.block("const struct sw_program sw_program =", ";"):
+        w.line(f".n_tables = {len(tables)},")
+        w.line(".tables = sw_tables,")
+        w.line(f".n_counters = {len(program.counters)},")
+        w.line(".counter_sizes = sw_counter_sizes,")
+        w.line(f".header_bytes = {max(1, header_bytes(program))},")
+        w.line(".receive = sw_receive,")

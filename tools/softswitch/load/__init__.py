@@ -1,0 +1,1 @@
+"""From BMv2 JSON to the checked intermediate form (`softswitch.ir`)."""

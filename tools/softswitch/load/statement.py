@@ -1,0 +1,104 @@
+"""Primitives of actions and parser states."""
+
+from __future__ import annotations
+
+from softswitch import ir
+from softswitch.errors import UnsupportedError
+from softswitch.load.expr import Expressions, Params
+from softswitch.load.scope import Scope
+from softswitch.load.view import View
+
+_PARAMETERS = {
+    "assign": 2,
+    "assign_VL": 2,
+    "assign_header": 2,
+    "assign_header_stack": 2,
+    "add_header": 1,
+    "remove_header": 1,
+    "mark_to_drop": 1,
+    "drop": 0,
+    "count": 2,
+    "exit": 0,
+    "_jump": 1,
+    "_jump_if_zero": 2,
+}
+
+
+def load_action(scope: Scope, item: View) -> ir.Action:
+    """An entry of `actions`."""
+    params: Params = tuple(
+        (p.get("name").text(), p.get("bitwidth").integer()) for p in item.get("runtime_data").each()
+    )
+    body: list[ir.Statement] = []
+    primitives = list(item.get("primitives").each())
+    for primitive in primitives:
+        statement = load_statement(scope, params, primitive)
+        if isinstance(statement, ir.Jump) and not 0 <= statement.target <= len(primitives):
+            raise primitive.fail(f"jump to primitive {statement.target} of {len(primitives)}")
+        body.append(statement)
+    return ir.Action(item.get("name").text(), item.get("id").integer(), params, tuple(body))
+
+
+def load_statement(scope: Scope, params: Params, item: View) -> ir.Statement:
+    """One primitive with its parameters."""
+    op = item.get("op").text()
+    if op not in _PARAMETERS:
+        raise UnsupportedError(f"primitive '{op}'", item.path)
+    expressions = Expressions(scope, params)
+    args = item.get("parameters").tuple(_PARAMETERS[op])
+    match op:
+        case "assign":
+            return ir.Assign(expressions.target(args[0]), expressions.data(args[1]))
+        case "assign_VL":
+            return ir.AssignVarbit(_varbit(scope, args[0]), _varbit(scope, args[1]))
+        case "assign_header":
+            target, source = expressions.header(args[0]), expressions.header(args[1])
+            return ir.AssignHeader(target, source)
+        case "assign_header_stack":
+            return ir.AssignStack(_stack(scope, args[0]), _stack(scope, args[1]))
+        case "add_header" | "remove_header":
+            return ir.SetValid(expressions.header(args[0]), op == "add_header")
+        case "mark_to_drop":
+            header = expressions.header(args[0])
+            if not isinstance(header, ir.NamedHeader):
+                raise args[0].fail("expected a metadata instance")
+            return ir.MarkToDrop(header.name)
+        case "drop":
+            return ir.MarkToDrop("standard_metadata")
+        case "count":
+            return ir.Count(_counter(scope, args[0]), expressions.data(args[1]))
+        case "exit":
+            return ir.Exit()
+        case "_jump":
+            return ir.Jump(_constant(expressions, args[0]))
+        case "_jump_if_zero":
+            return ir.Jump(_constant(expressions, args[1]), expressions.data(args[0]))
+    raise AssertionError(op)
+
+
+def _constant(expressions: Expressions, view: View) -> int:
+    value = expressions.data(view)
+    if not isinstance(value, ir.Const):
+        raise UnsupportedError("jump to a computed place", view.path)
+    return value.value
+
+
+def _typed(view: View, kind: str) -> View:
+    if view.get("type").text() != kind:
+        raise UnsupportedError(f"'{view.get('type').text()}' where a {kind} belongs", view.path)
+    return view.get("value")
+
+
+def _varbit(scope: Scope, view: View) -> tuple[str, str]:
+    return scope.varbit(_typed(view, "field"))
+
+
+def _stack(scope: Scope, view: View) -> str:
+    return scope.stack(_typed(view, "header_stack")).name
+
+
+def _counter(scope: Scope, view: View) -> str:
+    name = _typed(view, "counter_array")
+    if name.text() not in scope.counters:
+        raise name.fail(f"no indirect counter '{name.text()}'")
+    return name.text()

@@ -1,0 +1,82 @@
+"""The C interface of the compiled pipeline (`runtime/engine.h`, `runtime/io.h`) for ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+from softswitch.errors import CompileError
+
+_U32, _U64, _INT, _PTR = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p
+
+
+class Counter(ctypes.Structure):
+    """struct sw_counter"""
+
+    _fields_ = (("packets", _U64), ("bytes", _U64))
+
+
+class Replica(ctypes.Structure):
+    """struct sw_replica"""
+
+    _fields_ = (("port", _U32), ("rid", _U32))
+
+
+class Drops(ctypes.Structure):
+    """struct sw_drops"""
+
+    _fields_ = (("unknown_port", _U64), ("priority", _U64))
+
+
+class PortRecord(ctypes.Structure):
+    """struct sw_port_stats"""
+
+    _fields_ = (
+        ("port", _U32),
+        ("up", _U32),
+        ("rx_packets", _U64),
+        ("rx_bytes", _U64),
+        ("tx_packets", _U64),
+        ("tx_bytes", _U64),
+        ("rx_kernel_drops", _U64),
+        ("rx_oversize", _U64),
+        ("tx_failures", _U64),
+    )
+
+
+_FUNCTIONS = {
+    "sw_create": ((), _PTR),
+    "sw_destroy": ((_PTR,), None),
+    "sw_insert": ((_PTR, _U32, ctypes.c_char_p, ctypes.c_char_p, _U32, _U32, _PTR, _PTR), _INT),
+    "sw_modify": ((_PTR, _U32, _U64, _U32, _PTR), _INT),
+    "sw_delete": ((_PTR, _U32, _U64), _INT),
+    "sw_set_default": ((_PTR, _U32, _U32, _PTR), _INT),
+    "sw_entry_count": ((_PTR, _U32, _PTR), _INT),
+    "sw_direct_read": ((_PTR, _U32, _U64, _PTR, _PTR), _INT),
+    "sw_direct_write": ((_PTR, _U32, _U64, _U64, _U64), _INT),
+    "sw_counter_read": ((_PTR, _U32, _U32, _U32, _PTR), _INT),
+    "sw_counter_write": ((_PTR, _U32, _U32, _U64, _U64), _INT),
+    "sw_group_set": ((_PTR, _U32, _U32, _PTR), _INT),
+    "sw_group_delete": ((_PTR, _U32), _INT),
+    "sw_drops_read": ((_PTR, _PTR), _INT),
+    "sw_process": ((_PTR, _U32, ctypes.c_char_p, _U32, _PTR, _PTR), _INT),
+    "sw_port_add": ((_PTR, _U32, ctypes.c_char_p), _INT),
+    "sw_start": ((_PTR, _PTR), _INT),
+    "sw_stop": ((_PTR,), _INT),
+    "sw_port_stats_read": ((_PTR, _PTR, _U32), _INT),
+}
+
+
+class Library(ctypes.CDLL):
+    """A loaded pipeline. Holds no state: everything lives in what sw_create returns."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            super().__init__(str(path))
+        except OSError as error:
+            raise CompileError(f"cannot load {path}: {error}") from error
+        for name, (arguments, result) in _FUNCTIONS.items():
+            function = self[name]
+            function.argtypes = arguments
+            function.restype = result
+            setattr(self, name, function)

@@ -1,0 +1,41 @@
+/* Packets between network interfaces and the program: one thread, AF_PACKET sockets, epoll. */
+#ifndef SW_IO_H
+#define SW_IO_H
+
+#include "engine.h"
+
+#include <net/if.h>
+
+struct sw_port_stats {
+    uint32_t port;
+    uint32_t up; /* the socket is open */
+    uint64_t rx_packets, rx_bytes;
+    uint64_t tx_packets, tx_bytes;
+    uint64_t rx_kernel_drops; /* the kernel had no room in the socket */
+    uint64_t rx_oversize;     /* longer than a receive buffer */
+    uint64_t tx_failures;     /* the kernel refused the frame */
+};
+
+/* Ports may be added while the thread does not run. EEXIST: number in use; ENODEV: no interface. */
+int sw_port_add(struct sw_engine *e, uint32_t port, const char *interface);
+
+/* Open the sockets and start the thread; on failure nothing is left open and *port is the culprit.
+ */
+int sw_start(struct sw_engine *e, uint32_t *port);
+
+/* Stop the thread and close the sockets. May be called again. */
+int sw_stop(struct sw_engine *e);
+
+/* Fill out[0..max) in order of port number; returns how many ports there are. */
+int sw_port_stats_read(struct sw_engine *e, struct sw_port_stats *out, uint32_t max);
+
+/* --- for engine.c
+ * --------------------------------------------------------------------------------- */
+
+int sw_io_create(struct sw_engine *e);
+void sw_io_destroy(struct sw_engine *e);
+uint8_t *sw_io_begin(struct sw_engine *e, uint32_t port);
+void sw_io_commit(struct sw_engine *e, uint32_t port, uint32_t header_len, const uint8_t *payload,
+                  uint32_t payload_len);
+
+#endif

@@ -1,0 +1,122 @@
+/* Match-action tables.
+ *
+ * A key is a number of 64-bit words; the code generator and the control side agree on where each
+ * field lies in them. Entries with the same mask form a group, which is a hash table over the
+ * masked key; an exact table has one group, an lpm table one per prefix length (priority = prefix
+ * length), a ternary table one per combination of masks. A lookup probes groups, those of the
+ * highest priority first, and stops when no later group can win. The highest priority wins, then
+ * the oldest entry.
+ *
+ * Nothing here locks: the caller holds the engine's lock.
+ */
+#ifndef SW_TABLE_H
+#define SW_TABLE_H
+
+#include "bits.h"
+
+#define SW_NO_ACTION UINT32_MAX
+
+struct sw_table_desc {
+    const char *name;
+    uint32_t key_words;
+    uint32_t arg_words; /* the most that any action of the table takes */
+    uint32_t max_size;
+    bool overlapping; /* ternary: the same key may come again with another priority */
+};
+
+struct sw_entry {
+    struct sw_entry *next; /* same masked key, lower priority or younger */
+    uint64_t hash;
+    uint64_t sequence;
+    uint64_t packets, bytes;
+    uint64_t handle;
+    struct sw_group *group;
+    uint32_t priority;
+    uint32_t action;
+    uint64_t *args;
+    uint64_t key[];
+};
+
+struct sw_group {
+    uint32_t max_priority;
+    uint32_t at_max;  /* entries of that priority */
+    uint32_t entries; /* all entries */
+    uint32_t used;    /* slots taken: distinct masked keys */
+    uint32_t slot_mask;
+    struct sw_entry **slots;
+    uint64_t mask[];
+};
+
+struct sw_handle {
+    struct sw_entry *entry; /* NULL: free */
+    uint32_t generation;
+    uint32_t next_free;
+};
+
+struct sw_table {
+    const struct sw_table_desc *desc;
+    struct sw_group **groups; /* highest max_priority first */
+    uint32_t n_groups, group_capacity;
+    uint32_t entries;
+    uint64_t sequence;
+    struct sw_handle *handles;
+    uint32_t n_handles, handle_capacity, free_handle;
+    uint32_t default_action;
+    uint64_t *default_args;
+};
+
+int sw_table_init(struct sw_table *t, const struct sw_table_desc *desc);
+void sw_table_clear(struct sw_table *t);
+
+/* All return 0 or a negative errno: ENOSPC table full, EEXIST duplicate, ENOENT handle, ENOMEM. */
+int sw_table_add(struct sw_table *t, const uint64_t *key, const uint64_t *mask, uint32_t priority,
+                 uint32_t action, const uint64_t *args, uint64_t *handle);
+int sw_table_change(struct sw_table *t, uint64_t handle, uint32_t action, const uint64_t *args);
+int sw_table_remove(struct sw_table *t, uint64_t handle);
+void sw_table_default(struct sw_table *t, uint32_t action, const uint64_t *args);
+struct sw_entry *sw_table_entry(const struct sw_table *t, uint64_t handle);
+
+SW_INLINE uint64_t sw_hash(const uint64_t *key, const uint64_t *mask, uint32_t words) {
+    uint64_t h = 0x9e3779b97f4a7c15ull;
+    for (uint32_t i = 0; i < words; i++) {
+        h = (h ^ (key[i] & mask[i])) * 0xff51afd7ed558ccdull;
+        h ^= h >> 32;
+    }
+    return h;
+}
+
+SW_INLINE bool sw_same(const struct sw_entry *x, const uint64_t *key, const uint64_t *mask,
+                       uint32_t words) {
+    uint64_t differ = 0;
+    for (uint32_t i = 0; i < words; i++)
+        differ |= x->key[i] ^ (key[i] & mask[i]);
+    return !differ;
+}
+
+SW_INLINE struct sw_entry *sw_group_find(const struct sw_group *g, const uint64_t *key,
+                                         uint32_t words) {
+    uint64_t hash = sw_hash(key, g->mask, words);
+    for (uint32_t i = (uint32_t)hash & g->slot_mask;; i = (i + 1) & g->slot_mask) {
+        struct sw_entry *x = g->slots[i];
+        if (!x || (x->hash == hash && sw_same(x, key, g->mask, words)))
+            return x;
+    }
+}
+
+/* The entry that wins for this key, or NULL. */
+SW_INLINE struct sw_entry *sw_lookup(const struct sw_table *t, const uint64_t *key,
+                                     uint32_t words) {
+    struct sw_entry *best = NULL;
+    for (uint32_t i = 0; i < t->n_groups; i++) {
+        const struct sw_group *g = t->groups[i];
+        if (best && g->max_priority < best->priority)
+            break;
+        struct sw_entry *x = sw_group_find(g, key, words);
+        if (x && (!best || x->priority > best->priority ||
+                  (x->priority == best->priority && x->sequence < best->sequence)))
+            best = x;
+    }
+    return best;
+}
+
+#endif
