@@ -41,8 +41,8 @@ def show(path: Path) -> str:
 
 
 def line_of(lines: Mapping[Path, int], path: Path) -> int:
-    """The line of the path, or of the nearest thing around it; 0 where unknown."""
-    for length in range(len(path), -1, -1):
+    """The line of the path, or of the record around it; 0 where the file does not have it."""
+    for length in range(len(path), min(len(path), 2) - 1, -1):
         if path[:length] in lines:
             return lines[path[:length]]
     return 0

@@ -1,0 +1,169 @@
+"""`dfvctl get`: the records of the database, as tables or as a description."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+
+from dfvisor.cli.change import Refused
+from dfvisor.cli.output import Output, console, dump, table
+from dfvisor.model import plain as form
+from dfvisor.model.description import render, render_vn
+from dfvisor.model.records import Match, Network, VirtualNetwork
+from dfvisor.model.source import Plain
+
+
+class Kind(StrEnum):
+    ALL = "all"
+    SWITCHES = "switches"
+    LINKS = "links"
+    TENANTS = "tenants"
+    VNS = "vns"
+    VN = "vn"
+    SLICES = "slices"
+    FLOWSPACES = "flowspaces"
+    ENDPOINTS = "endpoints"
+    PROFILES = "profiles"
+
+
+Rows = list[tuple[object, ...]]
+
+
+def show(network: Network, kind: Kind, vn: str | None, output: Output) -> None:
+    """Print records; Refused when the VN named does not exist."""
+    if vn is not None and vn not in network.vns:
+        raise Refused(f"there is no virtual network {vn!r}")
+    if kind is Kind.VN and vn is None:
+        raise Refused("which virtual network? dfvctl get vn NAME")
+    vns = {name: network.vns[name] for name in network.vns if vn in (None, name)}
+    if output is not Output.TABLE:
+        dump(_plain(network, kind, vn, vns), output)
+        return
+    shown = [kind]
+    if kind is Kind.ALL:
+        shown = [Kind.SWITCHES, Kind.LINKS, Kind.TENANTS, Kind.VNS]
+    if kind in (Kind.ALL, Kind.VN):
+        shown += [Kind.PROFILES, Kind.SLICES, Kind.ENDPOINTS, Kind.FLOWSPACES]
+    for number, one in enumerate(shown):
+        columns, right, rows = _TABLES[one](network, vns)
+        if number:
+            console().print()
+        console().print(table(one.value if len(shown) > 1 else "", columns, rows, right))
+
+
+def _plain(
+    network: Network, kind: Kind, vn: str | None, vns: dict[str, VirtualNetwork]
+) -> dict[str, Plain]:
+    """A description, or fragment of one, that `apply` takes."""
+    whole = render(network)
+    if kind is Kind.ALL and vn is None:
+        return whole
+    if kind in (Kind.SWITCHES, Kind.LINKS, Kind.TENANTS):
+        return {"schema": whole["schema"], kind.value: whole[kind.value]}
+    if kind in (Kind.VN, Kind.VNS, Kind.ALL):
+        return {
+            "schema": whole["schema"],
+            "vns": {name: render_vn(one) for name, one in vns.items()},
+        }
+    return {
+        "schema": whole["schema"],
+        "vns": {name: {kind.value: render_vn(one)[kind.value]} for name, one in vns.items()},
+    }
+
+
+def _switches(network: Network, _: dict[str, VirtualNetwork]) -> Rows:
+    return [(s.name, s.device_id, s.vtep) for s in network.fabric.switches.values()]
+
+
+def _links(network: Network, _: dict[str, VirtualNetwork]) -> Rows:
+    return [(form.link_name(link), link.a, link.b, link.cost) for link in network.fabric.links]
+
+
+def _tenants(network: Network, _: dict[str, VirtualNetwork]) -> Rows:
+    return [
+        (name, ", ".join(vn.name for vn in network.vns.values() if vn.tenant == name))
+        for name in network.tenants
+    ]
+
+
+def _vns(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
+    return [
+        (
+            vn.name,
+            vn.tenant,
+            vn.unknown_unicast.value,
+            len(vn.slices),
+            len(vn.endpoints),
+            len(vn.flowspaces),
+        )
+        for vn in vns.values()
+    ]
+
+
+def _profiles(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
+    return [(vn.name, p.name, p.queue, p.dscp) for vn in vns.values() for p in vn.profiles.values()]
+
+
+def _slices(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
+    return [
+        (vn.name, s.name, s.key, s.profile or "best effort", s.miss.value, ", ".join(s.avoid))
+        for vn in vns.values()
+        for s in vn.slices.values()
+    ]
+
+
+def _endpoints(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
+    return [
+        (vn.name, e.name, e.mac, ", ".join(str(ip) for ip in e.ips), e.port)
+        for vn in vns.values()
+        for e in vn.endpoints.values()
+    ]
+
+
+def _flowspaces(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
+    return [
+        (
+            vn.name,
+            f.name,
+            f.priority,
+            match_text(f.match),
+            f.slice,
+            f.treatment.value,
+            "both ways" if f.bidirectional else "",
+        )
+        for vn in vns.values()
+        for f in sorted(vn.flowspaces.values(), key=lambda f: (-f.priority, f.name))
+    ]
+
+
+def match_text(match: Match) -> str:
+    """`ip_proto=tcp l4_dst=80`; `any` for an empty match."""
+    parts: Iterable[str] = (f"{key}={value}" for key, value in form.render_match(match).items())
+    return " ".join(parts) or "any"
+
+
+_Reader = Callable[[Network, dict[str, VirtualNetwork]], Rows]
+
+
+def _kind(
+    columns: str, right: str, read: _Reader
+) -> Callable[[Network, dict[str, VirtualNetwork]], tuple[list[str], list[str], Rows]]:
+    return lambda network, vns: (columns.split("|"), right.split("|"), read(network, vns))
+
+
+_TABLES = {
+    Kind.SWITCHES: _kind("switch|device id|VTEP", "device id", _switches),
+    Kind.LINKS: _kind("link|a|b|cost", "cost", _links),
+    Kind.TENANTS: _kind("tenant|virtual networks", "", _tenants),
+    Kind.VNS: _kind(
+        "VN|tenant|unknown unicast|slices|endpoints|flowspaces",
+        "slices|endpoints|flowspaces",
+        _vns,
+    ),
+    Kind.PROFILES: _kind("VN|profile|queue|DSCP", "queue|DSCP", _profiles),
+    Kind.SLICES: _kind("VN|slice|GRE key|profile|miss|avoid", "GRE key", _slices),
+    Kind.ENDPOINTS: _kind("VN|endpoint|MAC|addresses|port", "", _endpoints),
+    Kind.FLOWSPACES: _kind(
+        "VN|flowspace|priority|match|slice|treatment|direction", "priority", _flowspaces
+    ),
+}

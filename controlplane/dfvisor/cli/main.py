@@ -1,0 +1,371 @@
+"""`dfvctl`: the command line. Thin: reads arguments, calls, prints, and chooses the exit code.
+
+Exit codes: 0 done; 1 refused or not done (the reason is on standard error); 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Group
+from rich.live import Live
+
+from dfvisor.cli import counters, remove
+from dfvisor.cli import get as getting
+from dfvisor.cli.change import (
+    Refused,
+    Written,
+    plan_description,
+    plan_network,
+    write_fabric,
+    write_vn,
+)
+from dfvisor.cli.difference import Line, Outcome, fabric_lines, vn_lines
+from dfvisor.cli.output import Output, complain, console, dump, say, table
+from dfvisor.cli.status import read_status, show_status
+from dfvisor.cli.wait import expectations, wait_applied
+from dfvisor.errors import DescriptionError, DFVisorError
+from dfvisor.model.description import Description, load, plan
+from dfvisor.model.records import Network
+from dfvisor.p4rt.inspect import read_entries
+from dfvisor.store.database import GlobalDatabase
+from dfvisor.store.stats import SwitchStats
+
+DEFAULT_ZOOKEEPER = "127.0.0.1:2181/dfvisor"
+CONNECT_TIMEOUT_S = 10.0
+LISTED = 40  # records listed per outcome; the rest is counted
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Describe, change and watch a DFVisor network.",
+)
+delete_app = typer.Typer(no_args_is_help=True, help="Delete a record that nothing refers to.")
+app.add_typer(delete_app, name="delete")
+
+_address = DEFAULT_ZOOKEEPER
+
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Return when the live switches have applied it.")
+]
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for that.", min=0)]
+OutputOption = Annotated[Output, typer.Option("-o", "--output", help="Form of the output.")]
+File = Annotated[Path, typer.Argument(help="A network description: YAML, or JSON in *.json.")]
+VnName = Annotated[str, typer.Argument(metavar="VN")]
+Name = Annotated[str, typer.Argument(metavar="NAME")]
+
+
+@app.callback()
+def _options(
+    zookeeper: Annotated[
+        str,
+        typer.Option(
+            envvar="DFVISOR_ZOOKEEPER",
+            metavar="HOST:PORT[,...]/CHROOT",
+            help="The global database.",
+        ),
+    ] = DEFAULT_ZOOKEEPER,
+) -> None:
+    global _address
+    _address = zookeeper
+
+
+def _run(work: Callable[[GlobalDatabase], Awaitable[T]]) -> T:
+    """Do the work with a session of the global database."""
+
+    async def session() -> T:
+        db = await GlobalDatabase.connect(_address, timeout_s=CONNECT_TIMEOUT_S)
+        async with db:
+            await db.sync()
+            return await work(db)
+
+    return asyncio.run(session())
+
+
+# -- apply, check
+
+
+@app.command()
+def apply(file: File, wait: Wait = False, timeout: Timeout = 30.0) -> None:
+    """Write a description into the database: its records replace those of the same name."""
+    description = load(file)
+    _run(lambda db: _apply(db, description, wait, timeout))
+
+
+async def _apply(
+    db: GlobalDatabase, description: Description, wait: bool, timeout_s: float
+) -> None:
+    snapshot = await db.read_network()
+    network = plan_description(snapshot, description)
+    old = snapshot.network
+    written = Written()
+    lines = [line for line in fabric_lines(old, network) if _mentions(description, line)]
+    if lines:
+        written.fabric = await write_fabric(db, snapshot, network)
+        _print_lines(lines, f"fabric: revision {written.fabric}")
+    for name in description.vns:
+        written.vns[name] = await write_vn(db, snapshot, network, name)
+        if name in old.vns:
+            written.before[name] = old.vns[name]
+        _print_lines(
+            vn_lines(old.vns.get(name), network.vns[name]),
+            f"vn {name}: revision {written.vns[name]}",
+        )
+    if wait:
+        await _wait(db, network, written, timeout_s)
+
+
+def _mentions(description: Description, line: Line) -> bool:
+    """Whether the file says anything about a record of the provider's part."""
+    kind, name = line.record.split(" ", 1)
+    if kind == "switch":
+        return name in description.switches
+    return name in description.tenants if kind == "tenant" else bool(description.links)
+
+
+def _print_lines(lines: Sequence[Line], head: str) -> None:
+    say(head)
+    for outcome in (Outcome.CREATED, Outcome.CHANGED, Outcome.DELETED, Outcome.UNCHANGED):
+        found = [line for line in lines if line.outcome is outcome]
+        for line in found[:LISTED]:
+            say(f"  {outcome.value:<9} {line.record}")
+        if len(found) > LISTED:
+            say(f"  {outcome.value:<9} ... and {len(found) - LISTED} more")
+
+
+async def _wait(db: GlobalDatabase, network: Network, written: Written, timeout_s: float) -> None:
+    missing, absent = await wait_applied(db, expectations(network, written), timeout_s)
+    for switch in absent:
+        complain(f"{switch}: its agent is not live; not waited for")
+    if missing:
+        raise Refused("not applied in time:\n" + "\n".join(f"  {reason}" for reason in missing))
+    say("applied")
+
+
+@app.command()
+def check(
+    file: File,
+    against_database: Annotated[
+        bool, typer.Option(help="Check what the database would hold with this file in it.")
+    ] = False,
+) -> None:
+    """Find all mistakes of a description; nothing is written."""
+    description = load(file)
+    if against_database:
+
+        async def against(db: GlobalDatabase) -> Network:
+            return plan_description(await db.read_network(), description)
+
+        network = _run(against)
+    else:
+        network = plan(Network(), description)
+    flowspaces = sum(len(vn.flowspaces) for vn in network.vns.values())
+    say(
+        f"{file}: fine ({len(network.fabric.switches)} switches, {len(network.vns)} virtual "
+        f"networks, {flowspaces} flowspaces)"
+    )
+
+
+# -- get, status, stats, entries
+
+
+@app.command()
+def get(
+    kind: Annotated[getting.Kind, typer.Argument()] = getting.Kind.ALL,
+    name: Annotated[str | None, typer.Argument(help="Of the VN, for `get vn`.")] = None,
+    vn: Annotated[str | None, typer.Option(help="Only this virtual network's records.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print records of the database; as YAML or JSON they are a description again."""
+    if name is not None and kind is not getting.Kind.VN:
+        raise typer.BadParameter("a name goes with `get vn` only; use --vn")
+
+    async def work(db: GlobalDatabase) -> None:
+        snapshot = await db.read_network()
+        getting.show(snapshot.network, kind, name or vn, output)
+        for bad, reason in sorted(snapshot.bad.items()):
+            complain(f"vns.{bad}: {reason}")
+
+    _run(work)
+
+
+@app.command()
+def status() -> None:
+    """Print live agents, the revisions that each switch has applied, and the VNs' leaders."""
+    show_status(_run(read_status))
+
+
+@app.command()
+def stats(
+    vn: Annotated[str | None, typer.Option(help="Only this virtual network.")] = None,
+    switch: Annotated[str | None, typer.Option(help="Only this switch.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every second, with rates.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print the counters that the switches' agents pushed into the database."""
+
+    async def read(db: GlobalDatabase) -> dict[str, SwitchStats]:
+        fabric = await db.read_fabric()
+        names = [switch] if switch else sorted(fabric.fabric.switches)
+        found = await asyncio.gather(*(db.read_stats(name) for name in names))
+        reading = {name: stats for name, stats in zip(names, found, strict=True) if stats}
+        if switch and not reading:
+            raise Refused(f"nothing was reported of switch {switch!r}")
+        return counters.filtered(reading, vn)
+
+    async def once(db: GlobalDatabase) -> None:
+        reading = await read(db)
+        if output is not Output.TABLE:
+            dump(counters.plain(reading), output)
+            return
+        for made in counters.tables(reading):
+            console().print(made)
+
+    async def forever(db: GlobalDatabase) -> None:
+        before = await read(db)
+        with Live(console=console(), auto_refresh=False) as live:
+            while True:
+                await asyncio.sleep(1.0)
+                reading = await read(db)
+                live.update(Group(*counters.tables(reading, before)), refresh=True)
+                before = reading
+
+    _run(forever if watch else once)
+
+
+@app.command()
+def entries(switch: Annotated[str, typer.Argument(metavar="SWITCH")]) -> None:
+    """Print the table entries of a switch, read from the switch itself."""
+
+    async def work(db: GlobalDatabase) -> None:
+        agents = await db.read_agents()
+        if switch not in agents:
+            live = ", ".join(sorted(agents)) or "none"
+            raise Refused(f"switch {switch!r} has no live agent; live are: {live}")
+        info = agents[switch]
+        rows = await read_entries(info.switch_address, info.device_id)
+        columns = ("table", "match", "priority", "action", "packets", "bytes")
+        console().print(
+            table(
+                "",
+                columns,
+                [(r.table, r.match, r.priority or "", r.action, r.packets, r.bytes) for r in rows],
+                right=("priority", "packets", "bytes"),
+            )
+        )
+
+    _run(work)
+
+
+# -- delete
+
+
+def _delete(
+    change: Callable[[Network], Network], record: str, vn: str | None, wait: bool, timeout_s: float
+) -> None:
+    """Write the network that `change` makes; `vn` is the VN changed, None the provider's part."""
+
+    async def work(db: GlobalDatabase) -> None:
+        snapshot = await db.read_network()
+        network = change(snapshot.network)
+        plan_network(snapshot, network)
+        written = Written()
+        if vn is None:
+            written.fabric = await write_fabric(db, snapshot, network)
+            say(f"deleted {record}; fabric: revision {written.fabric}")
+        elif vn in network.vns:
+            written.vns[vn] = await write_vn(db, snapshot, network, vn)
+            written.before[vn] = snapshot.vns[vn].vn
+            say(f"deleted {record}; vn {vn}: revision {written.vns[vn]}")
+        else:
+            await db.delete_vn(snapshot.vns[vn])
+            written.deleted.add(vn)
+            say(f"deleted {record}")
+        if wait:
+            await _wait(db, network, written, timeout_s)
+
+    _run(work)
+
+
+@delete_app.command("vn")
+def delete_vn(name: Name, wait: Wait = False, timeout: Timeout = 30.0) -> None:
+    """A virtual network with all in it: its traffic stops."""
+    _delete(lambda network: remove.without_vn(network, name), f"vn {name}", name, wait, timeout)
+
+
+@delete_app.command("slice")
+def delete_slice(
+    vn: VnName,
+    name: Name,
+    cascade: Annotated[bool, typer.Option("--cascade", help="Its flowspaces, too.")] = False,
+    wait: Wait = False,
+    timeout: Timeout = 30.0,
+) -> None:
+    """A slice above best effort: its traffic moves to the VN's best-effort slice."""
+    _delete(
+        lambda network: remove.without_slice(network, vn, name, cascade=cascade),
+        f"slice {vn}/{name}",
+        vn,
+        wait,
+        timeout,
+    )
+
+
+class _Inner(StrEnum):
+    FLOWSPACE = "flowspace"
+    ENDPOINT = "endpoint"
+    PROFILE = "profile"
+
+
+class _Provided(StrEnum):
+    SWITCH = "switch"
+    LINK = "link"
+    TENANT = "tenant"
+
+
+def _add_inner(kind: _Inner, change: Callable[[Network, str, str], Network]) -> None:
+    def command(vn: VnName, name: Name, wait: Wait = False, timeout: Timeout = 30.0) -> None:
+        _delete(lambda network: change(network, vn, name), f"{kind} {vn}/{name}", vn, wait, timeout)
+
+    delete_app.command(kind.value, help=f"A {kind.value} of a virtual network.")(command)
+
+
+def _add_provided(kind: _Provided, change: Callable[[Network, str], Network]) -> None:
+    def command(name: Name, wait: Wait = False, timeout: Timeout = 30.0) -> None:
+        _delete(lambda network: change(network, name), f"{kind} {name}", None, wait, timeout)
+
+    delete_app.command(kind.value, help=f"A {kind.value}.")(command)
+
+
+_add_inner(_Inner.FLOWSPACE, remove.without_flowspace)
+_add_inner(_Inner.ENDPOINT, remove.without_endpoint)
+_add_inner(_Inner.PROFILE, remove.without_profile)
+_add_provided(_Provided.SWITCH, remove.without_switch)
+_add_provided(_Provided.LINK, remove.without_link)
+_add_provided(_Provided.TENANT, remove.without_tenant)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The entry point; exits."""
+    try:
+        app(args=None if argv is None else list(argv), prog_name="dfvctl")
+    except DescriptionError as error:
+        for problem in error.problems:
+            place = f"{error.source}:{problem.line}: " if error.source else ""
+            complain(f"{place}{problem.path}: {problem.message}")
+        sys.exit(1)
+    except DFVisorError as error:
+        complain(f"dfvctl: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
