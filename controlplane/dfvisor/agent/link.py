@@ -98,13 +98,20 @@ class Link:
 
 
 async def open_link(
-    address: str, device_id: int, election_id: ElectionId, pipeline: Pipeline
+    address: str,
+    device_id: int,
+    election_id: ElectionId,
+    pipeline: Pipeline,
+    on_standing: Callable[[bool], None],
 ) -> Link:
     """Connect, become primary, and push the pipeline if the switch has another one or none.
 
-    Raises SwitchUnavailable, NotPrimary or RpcFailed; then nothing stays open.
+    `on_standing` is told whenever this client becomes primary or ceases to be. Raises
+    SwitchUnavailable, NotPrimary or RpcFailed; then nothing stays open.
     """
-    client = P4RuntimeClient(address, device_id, election_id=election_id, schema=pipeline.schema)
+    client = P4RuntimeClient(
+        address, device_id, election_id=election_id, schema=pipeline.schema, on_standing=on_standing
+    )
     try:
         await client.connect(CONNECT_TIMEOUT_S)
         try:

@@ -28,7 +28,7 @@ class Legend:
     ports: dict[tuple[str, int], str] = field(default_factory=dict)
 
 
-def legend(plans: Mapping[str, VnPlan]) -> Legend:
+def legend(switch: str, plans: Mapping[str, VnPlan]) -> Legend:
     """The legend of the VNs present on a switch."""
     made = Legend()
     for name, plan in plans.items():
@@ -42,7 +42,8 @@ def legend(plans: Mapping[str, VnPlan]) -> Legend:
             made.flowspaces[name, flowspace_cookie(name, flowspace)] = flowspace
         for endpoint in plan.vn.endpoints.values():
             made.endpoints[name, endpoint.mac.value] = endpoint.name
-            made.ports[name, endpoint.port.port] = endpoint.name
+            if endpoint.port.switch == switch:
+                made.ports[name, endpoint.port.port] = endpoint.name
     return made
 
 

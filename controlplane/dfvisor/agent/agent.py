@@ -1,0 +1,412 @@
+"""The agent of one switch: keeps its tables equal to the database, and the slicer supplied.
+
+One worker owns all writes of infrastructure entries: connect, read everything, write the
+difference, then follow changes; after a failure, from the start again. Everything else only marks
+what is to be looked at. Ending the agent leaves the switch forwarding as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dfvisor.agent.backoff import Backoff
+from dfvisor.agent.book import Book
+from dfvisor.agent.directory import Directory
+from dfvisor.agent.follower import Follower
+from dfvisor.agent.link import Link, Outranked, Written, open_link
+from dfvisor.agent.numbers import Kind, LocalNumbers
+from dfvisor.agent.pipeline import Pipeline
+from dfvisor.agent.planner import FABRIC, Planner, Staged
+from dfvisor.agent.publisher import Reports, Statistics
+from dfvisor.errors import StoreError, SwitchError
+from dfvisor.p4rt.client import ElectionId
+from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
+from dfvisor.p4rt.p4info import Schema
+from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.ports import SliceDirectory, Slicer, SwitchPort, UpdateStatus
+from dfvisor.store.database import FabricSnapshot, VnSnapshot
+from dfvisor.store.local import LocalDatabase
+from dfvisor.store.stats import AgentInfo, Applied, VnApplied
+
+log = logging.getLogger(__name__)
+
+DATABASE_GRACE_S = 3.0  # how long a start waits for the database before it uses what it held
+RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
+_FLOOR = "election_floor"  # key in the local database; added to the boot counter
+
+SlicerFactory: TypeAlias = Callable[[SliceDirectory, SwitchPort, Schema, int], Slicer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`switch`: its name in the database; addresses as given on the command line.
+
+    `listen` is where the slicer serves, `advertise` the host to tell others (None: as bound).
+    """
+
+    switch: str
+    p4runtime: str
+    zookeeper: str
+    listen: str = "127.0.0.1:0"
+    advertise: str | None = None
+    target: str = "unknown"
+
+
+class Agent:
+    """One switch's agent. It is the slicer's `SwitchPort`, and the follower's sink."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        local: LocalDatabase,
+        pipeline: Pipeline,
+        make_slicer: SlicerFactory,
+    ) -> None:
+        self._settings = settings
+        self._local = local
+        self._pipeline = pipeline
+        self._numbers = LocalNumbers(local)
+        self._book = Book()
+        self._planner = Planner(settings.switch, self._numbers, self._book)
+        self._directory = Directory(self._flows_completed)
+        self._make_slicer = make_slicer
+        self._slicer: Slicer | None = None  # serving
+        self._boot = local.next_boot_id()
+        self._link: Link | None = None
+        self._wake = asyncio.Event()
+        self._ready = asyncio.Event()  # there is something to start from
+        self._fabric_dirty = False
+        self._dirty: set[str] = set()
+        self._dropping: set[int] = set()  # slice ids that the slicer has yet to drop
+        self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
+        self._applied: dict[str, VnApplied] = {}
+        self._fabric_applied = 0
+        held = self._load()
+        self._follower = Follower(settings.zookeeper, self, held, self._new_session)
+        database = lambda: self._follower.database  # noqa: E731
+        self._reports = Reports(settings.switch, database, self.applied)
+        self._statistics = Statistics(
+            settings.switch, database, lambda: self._link, lambda: dict(self._directory.plans)
+        )
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        log.info("agent of switch %s, boot %d", self._settings.switch, self._boot)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follower.run(), name="follower")
+                tasks.create_task(self._keep(), name="keeper")
+                tasks.create_task(self._reports.run(), name="reports")
+                tasks.create_task(self._statistics.run(), name="statistics")
+        finally:
+            if self._slicer is not None:
+                await self._slicer.stop()
+
+    def applied(self) -> Applied:
+        """What the switch holds, by VN."""
+        return Applied(vns=dict(self._applied), fabric=self._fabric_applied, at=time.time())
+
+    # -- what is wanted: the follower's sink
+
+    def _load(self) -> list[str]:
+        """Start from what the local database holds; returns the VNs."""
+        try:
+            fabric = self._local.load_fabric()
+            vns = self._local.load_vns()
+        except StoreError as error:
+            log.error("local database: unreadable, waiting for the global one: %s", error)
+            return []
+        if fabric is not None:
+            self._planner.set_fabric(*fabric)
+            self._fabric_dirty = True
+        for name, (revision, vn) in vns.items():
+            self._planner.set_good(name, revision, vn)
+        self._dirty |= vns.keys()
+        return list(vns)
+
+    def fabric_read(self, snapshot: FabricSnapshot) -> None:
+        if snapshot.revision == 0 or self._planner.has_fabric(snapshot.revision, snapshot.fabric):
+            return
+        refused = self._planner.set_fabric(snapshot.revision, snapshot.fabric)
+        if refused is not None:
+            log.error("fabric revision %d refused: %s", snapshot.revision, refused)
+            return
+        self._local.save_fabric(snapshot.revision, snapshot.fabric)
+        self._fabric_dirty = True
+        self._dirty |= self._planner.names()
+        self._wake.set()
+
+    def vn_read(self, name: str, snapshot: VnSnapshot | None) -> None:
+        if snapshot is None:
+            self._planner.remove_vn(name)
+        else:
+            self._planner.set_vn(name, snapshot.revision, snapshot.vn)
+        self._mark(name)
+
+    def vn_unreadable(self, name: str, reason: str) -> None:
+        log.error("VN %s: unreadable: %s", name, reason)
+        self._planner.set_unreadable(name, reason)
+        self._mark(name)
+
+    def _mark(self, name: str) -> None:
+        self._dirty.add(name)
+        self._wake.set()
+
+    def caught_up(self) -> None:
+        self._ready.set()
+
+    def _new_session(self) -> None:
+        self._reports.changed()
+
+    def _flows_completed(self, vn: str, revision: int) -> None:
+        self._local.put(f"flows/{vn}", str(revision).encode())
+        held = self._applied.get(vn)
+        if held is not None and held.flows != revision:
+            self._applied[vn] = VnApplied(
+                revision=held.revision, flows=revision, error=held.error, at=time.time()
+            )
+            self._reports.changed()
+
+    # -- the worker
+
+    async def _keep(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ready.wait(), DATABASE_GRACE_S)
+        backoff = Backoff(0.1, 2.0)
+        said = ""
+        while True:
+            try:
+                link = await self._open()
+                try:
+                    await self._serve(link, backoff)
+                finally:
+                    self._link = None
+                    await link.close()
+            except SwitchError as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("switch: %s", error)
+            await backoff.sleep()
+
+    async def _open(self) -> Link:
+        while self._planner.site is None:
+            log.info("waiting: switch %s is not in the fabric", self._settings.switch)
+            self._wake.clear()
+            await self._wake.wait()
+        floor = int(self._local.get(_FLOOR) or b"0")
+        election_id: ElectionId = (0, self._boot + floor)
+        try:
+            return await open_link(
+                self._settings.p4runtime,
+                self._planner.site.device_id,
+                election_id,
+                self._pipeline,
+                lambda _: self._wake.set(),
+            )
+        except Outranked as error:
+            # our counter was lost with the local database, and nobody else is there
+            if error.highest[0] == 0:
+                self._local.put(_FLOOR, str(error.highest[1]).encode())
+            raise
+
+    async def _serve(self, link: Link, backoff: Backoff) -> None:
+        """Read all, write the difference, then follow changes until the switch is lost."""
+        self._book.read_back(await link.read_items())
+        self._fabric_dirty = True
+        self._dirty |= self._planner.names()
+        await self._apply(link)
+        if self._slicer is None:
+            await self._forget_strangers(link)
+        self._link = link
+        if self._slicer is None:
+            self._slicer = await self._start_slicer(link.client.device_id)
+        else:
+            await self._slicer.replay()
+        await self._finish_removals(link)
+        backoff.reset()
+        lost = asyncio.create_task(link.client.wait_lost(), name="lost")
+        retry = Backoff(RETRY_REFUSED_S, 30.0)
+        try:
+            while True:
+                timeout = retry.next() if self._refusals else None
+                if await self._wait(lost, timeout):
+                    retry = Backoff(RETRY_REFUSED_S, 30.0)
+                else:  # refused entries: see what the switch really holds, then try again
+                    self._book.read_back(await link.read_items())
+                    self._dirty |= self._planner.names()
+                if lost.done():
+                    raise SwitchUnavailable(f"{self._settings.p4runtime}: the stream has ended")
+                if not link.client.is_primary:
+                    raise NotPrimary(f"{self._settings.p4runtime}: another client is primary")
+                await self._apply(link)
+                await self._finish_removals(link)
+        finally:
+            lost.cancel()
+
+    async def _wait(self, lost: asyncio.Task[None], timeout_s: float | None) -> bool:
+        """Wait for a change or the end of the stream; False after the timeout."""
+        woken = asyncio.create_task(self._wake.wait(), name="woken")
+        try:
+            done, _ = await asyncio.wait(
+                (lost, woken), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            woken.cancel()
+        return bool(done)
+
+    async def _start_slicer(self, device_id: int) -> Slicer:
+        slicer = self._make_slicer(self._directory, self, self._pipeline.schema, device_id)
+        bound = await slicer.start(self._settings.listen)
+        if self._settings.advertise is not None:
+            bound = f"{self._settings.advertise}:{bound.rpartition(':')[2]}"
+        self._reports.announce(
+            AgentInfo(
+                slicer=bound,
+                target=self._settings.target,
+                pid=os.getpid(),
+                switch_address=self._settings.p4runtime,
+                device_id=device_id,
+            )
+        )
+        return slicer
+
+    # -- writing
+
+    async def _apply(self, link: Link) -> None:
+        """Stage what has changed and write the difference; publish what is then true."""
+        self._wake.clear()
+        names, fabric = self._dirty, self._fabric_dirty
+        self._dirty, self._fabric_dirty = set(), False
+        try:
+            if fabric:
+                self._directory.set_neighbours(self._planner.stage_fabric())
+            names |= {name for name, held in self._applied.items() if held.error}
+            staged = self._planner.stage(names)
+            for one in staged:
+                if not one.kept:
+                    self._dropping |= self._directory.shrink(one.name, one.plan)
+            changes = self._book.pending()
+            written = await link.carry_out(changes)
+        except BaseException:
+            self._dirty |= names
+            self._fabric_dirty |= fabric
+            raise
+        self._refusals = self._record(written)
+        self._book.settle()
+        if len(changes):
+            log.info(
+                "wrote %d inserts, %d modifies, %d deletes%s",
+                len(changes.inserts),
+                len(changes.modifies),
+                len(changes.deletes),
+                f", {len(self._refusals)} owners with refusals" if self._refusals else "",
+            )
+        if fabric and FABRIC not in self._refusals:
+            self._fabric_applied = self._planner.fabric_revision
+        for one in staged:
+            self._publish(one)
+        self._reports.changed()
+
+    def _record(self, written: Sequence[Written]) -> dict[str, str]:
+        """Enter what was written into the book; returns the refusals by owner."""
+        refusals: dict[str, str] = {}
+        for one in written:
+            if one.status.code == 0:
+                self._book.written(one.item, deleted=one.deleted)
+                continue
+            owner = self._book.owner_of(one.item) or FABRIC
+            verb = "delete" if one.deleted else "write"
+            reason = f"cannot {verb} {one.item}: {one.status.message or one.status.code}"
+            log.error("%s: %s", f"VN {owner}" if owner else "switch", reason)
+            refusals.setdefault(owner, reason)
+        return refusals
+
+    def _publish(self, one: Staged) -> None:
+        name = one.name
+        refused = self._refusals.get(name)
+        held = self._applied.get(name)
+        if one.gone or (one.plan is None and one.error is None and not one.kept):
+            self._directory.publish(name, 0, None)
+            self._applied.pop(name, None)
+            if one.gone:
+                self._local.forget_vn(name)
+                self._local.put(f"flows/{name}", b"0")
+                log.info("VN %s: removed", name)
+            elif one.vn is not None:
+                self._local.save_vn(one.revision, one.vn)
+            return
+        if one.kept or refused is not None:
+            revision = held.revision if held else 0
+        else:
+            revision = one.revision
+            self._directory.publish(name, revision, one.plan)
+            if one.vn is not None and (held is None or held.revision != revision):
+                self._local.save_vn(revision, one.vn)
+        error = refused or one.error
+        flows = held.flows if held else int(self._local.get(f"flows/{name}") or b"0")
+        if held is None or (held.revision, held.error) != (revision, error):
+            self._applied[name] = VnApplied(
+                revision=revision, flows=flows, error=error, at=time.time()
+            )
+            if error:
+                log.error("VN %s: stays at revision %d: %s", name, revision, error)
+            else:
+                log.info("VN %s: revision %d applied", name, revision)
+
+    # -- removals
+
+    async def _forget_strangers(self, link: Link) -> None:
+        """Before the slicer starts: flow entries of slices that went while nobody looked."""
+        known = {
+            info.slice_id
+            for plan in self._directory.plans.values()
+            for info in plan.slices.values()
+            if not info.best_effort
+        }
+        if self._refusals:
+            return  # what is known is not complete
+        count = await link.delete_flows(lambda slice_id: slice_id not in known)
+        if count:
+            log.info("deleted %d flow entries of slices that are gone", count)
+
+    async def _finish_removals(self, link: Link) -> None:
+        """Have the slicer drop slices that are gone, then give up numbers that nothing holds."""
+        for slice_id in sorted(self._dropping):
+            if self._slicer is not None:
+                await self._slicer.drop_slice(slice_id)
+            self._dropping.discard(slice_id)
+        if self._refusals:
+            return  # an entry that could not be deleted may still hold a number
+        plans = self._directory.plans
+        slices = {f"{vn}/{name}" for vn, plan in plans.items() for name in plan.slices}
+        gone = {
+            number for name, number in self._numbers.held(Kind.SLICE).items() if name not in slices
+        }
+        await link.reset_drops(gone)
+        self._numbers.release(Kind.SLICE, lambda name: name not in slices)
+        self._numbers.release(Kind.VN, lambda name: name not in plans)
+        self._numbers.release(Kind.GROUP, lambda name: name.partition("/")[2] not in plans)
+        self._numbers.release(
+            Kind.NEXT_HOP,
+            lambda name: name.startswith("local/") and name.split("/")[1] not in plans,
+        )
+
+    # -- the slicer's SwitchPort
+
+    async def write(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
+        return await self._connected().client.write_statuses(updates) if updates else []
+
+    async def read(self, request: p4r.ReadRequest) -> list[p4r.Entity]:
+        return await self._connected().client.read(request.entities)
+
+    def _connected(self) -> Link:
+        if self._link is None:
+            raise SwitchUnavailable(f"switch {self._settings.switch} is away")
+        return self._link

@@ -1,0 +1,119 @@
+"""The `dfvisor-agent` command: arguments, logging, signals.
+
+SIGTERM and SIGINT end it with status 0 and leave the switch forwarding; what keeps it from starting
+ends it with status 1 and one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfvisor.agent.agent import Agent, Settings
+from dfvisor.agent.pipeline import JSON_NAME, P4INFO_NAME, Pipeline, default_directory
+from dfvisor.errors import DFVisorError
+from dfvisor.slicer.server import SlicerServer
+from dfvisor.store.local import LocalDatabase
+
+LOCAL_DATABASE = "agent.sqlite"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the agent until a signal; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what gRPC has to say comes as errors
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=options.log_level.upper(),
+        format=f"%(asctime)s {options.switch} %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("kazoo").setLevel(logging.WARNING)
+    failed = False
+    try:
+        asyncio.run(_run(options))
+    except* DFVisorError as group:
+        failed = True
+        for error in group.exceptions:
+            print(f"dfvisor-agent: {error}", file=sys.stderr)
+    return int(failed)
+
+
+async def _run(options: argparse.Namespace) -> None:
+    directory = default_directory()
+    pipeline = Pipeline.load(
+        options.pipeline_json or directory / JSON_NAME, options.p4info or directory / P4INFO_NAME
+    )
+    try:
+        options.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DFVisorError(f"{options.data_dir}: {error.strerror}") from error
+    settings = Settings(
+        switch=options.switch,
+        p4runtime=options.p4runtime,
+        zookeeper=options.zookeeper,
+        listen=options.listen,
+        advertise=options.advertise,
+        target=options.target,
+    )
+    local = LocalDatabase(options.data_dir / LOCAL_DATABASE)
+    try:
+        await _until_signal(Agent(settings, local, pipeline, SlicerServer))
+    finally:
+        local.close()
+
+
+async def _until_signal(agent: Agent) -> None:
+    running = asyncio.create_task(agent.run(), name="agent")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        logging.getLogger(__name__).info("ended; the switch goes on forwarding")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dfvisor-agent",
+        description="The DFVisor agent of one switch: keeps its tables equal to the database, "
+        "serves slice controllers, pushes statistics.",
+    )
+    parser.add_argument("--switch", required=True, help="the switch's name in the database")
+    parser.add_argument(
+        "--p4runtime", required=True, metavar="ADDR", help="host:port or unix:/path of the switch"
+    )
+    parser.add_argument(
+        "--zookeeper", required=True, metavar="HOSTS/CHROOT", help="host:port[,host:port...]/chroot"
+    )
+    parser.add_argument(
+        "--data-dir", required=True, type=Path, metavar="DIR", help="for the local database"
+    )
+    parser.add_argument(
+        "--listen",
+        default="127.0.0.1:0",
+        metavar="ADDR",
+        help="where slice controllers are served (default %(default)s: any free port)",
+    )
+    parser.add_argument(
+        "--advertise", metavar="HOST", help="the host to tell others, if not as in --listen"
+    )
+    parser.add_argument(
+        "--target", default="unknown", help="what the switch is, for people: bmv2 or softswitch"
+    )
+    parser.add_argument("--pipeline-json", type=Path, metavar="FILE", help="compiled P4 program")
+    parser.add_argument("--p4info", type=Path, metavar="FILE", help="its P4Info, in text form")
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error")
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

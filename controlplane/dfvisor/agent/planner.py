@@ -1,0 +1,160 @@
+"""From records to plans for one switch, remembering what was last good: pure but for its numbers.
+
+A VN whose newest record cannot be used keeps its last good state, and has an error to show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dfvisor.agent.book import Book, Clash
+from dfvisor.agent.desired import VnPlan, fabric_items, neighbours, vn_plan
+from dfvisor.agent.numbers import Numbers, NumbersExhausted
+from dfvisor.agent.site import Site, look
+from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
+from dfvisor.model.validate import validate
+
+FABRIC = ""
+"""The owner of the provider's part in the book; VN names are never empty."""
+SHOWN_PROBLEMS = 3
+
+Held = tuple[int, VirtualNetwork]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A VN whose part of the book has been set: `plan` None means not present here.
+
+    `revision` is where the plan comes from, which is not the newest when `error` says why. `kept`:
+    no record could be used, and whatever part the VN has stays. `gone`: there is no such VN any
+    more.
+    """
+
+    name: str
+    revision: int
+    vn: VirtualNetwork | None
+    plan: VnPlan | None
+    error: str | None = None
+    kept: bool = False
+    gone: bool = False
+
+
+class Planner:
+    """Newest and last good records, and the book of entries made from them."""
+
+    def __init__(self, switch: str, numbers: Numbers, book: Book) -> None:
+        self._switch = switch
+        self._numbers = numbers
+        self._book = book
+        self._fabric: Fabric | None = None
+        self._newest: dict[str, Held] = {}
+        self._good: dict[str, Held] = {}
+        self._unreadable: dict[str, str] = {}
+        self.site: Site | None = None
+        self.fabric_revision = 0
+
+    # -- what is wanted
+
+    def set_fabric(self, revision: int, fabric: Fabric) -> str | None:
+        """Use this fabric from now on, unless it is impossible: then the reason is returned."""
+        problems = validate(Network(fabric=fabric))
+        if problems:
+            return _summary([str(problem) for problem in problems])
+        self._fabric = fabric
+        self.fabric_revision = revision
+        self.site = look(fabric, self._switch)
+        return None
+
+    def has_fabric(self, revision: int, fabric: Fabric) -> bool:
+        """Whether this is the fabric in use."""
+        return self.fabric_revision == revision and self._fabric == fabric
+
+    def set_vn(self, name: str, revision: int, vn: VirtualNetwork) -> None:
+        """The newest record of a VN."""
+        self._newest[name] = (revision, vn)
+        self._unreadable.pop(name, None)
+
+    def set_good(self, name: str, revision: int, vn: VirtualNetwork) -> None:
+        """A record that was in use once, for when the newest one can't be."""
+        self._good[name] = (revision, vn)
+
+    def set_unreadable(self, name: str, reason: str) -> None:
+        """The newest record cannot be read; the last one stays."""
+        self._unreadable[name] = reason
+
+    def remove_vn(self, name: str) -> None:
+        """There is no such VN."""
+        for held in (self._newest, self._good):
+            held.pop(name, None)
+        self._unreadable.pop(name, None)
+
+    def names(self) -> set[str]:
+        """All VNs known of."""
+        return self._newest.keys() | self._good.keys() | self._unreadable.keys()
+
+    # -- what follows
+
+    def stage_fabric(self) -> dict[int, int]:
+        """Set the fabric's part; returns the virtual next hops of the neighbours."""
+        if self.site is None:
+            self._book.set_part(FABRIC, ())
+            return {}
+        self._book.set_part(FABRIC, fabric_items(self.site, self._numbers))
+        return neighbours(self.site, self._numbers)
+
+    def stage(self, names: set[str]) -> list[Staged]:
+        """Set the parts of these VNs. One that wants another's entries waits for the others."""
+        staged: dict[str, Staged] = {}
+        waiting = sorted(names)
+        while waiting:
+            again: list[str] = []
+            for name in waiting:
+                staged[name] = self._stage(name)
+                if staged[name].error is not None:
+                    again.append(name)
+            if len(again) == len(waiting):
+                break
+            waiting = again
+        return [staged[name] for name in sorted(staged)]
+
+    def _stage(self, name: str) -> Staged:
+        newest = self._newest.get(name)
+        if newest is None and name not in self._good and name not in self._unreadable:
+            self._book.set_part(name, ())
+            return Staged(name=name, revision=0, vn=None, plan=None, gone=True)
+        error = self._unreadable.get(name)
+        for held in (newest, self._good.get(name)):
+            if held is None:
+                continue
+            try:
+                plan = self._plan(held[1])
+                self._book.set_part(name, plan.items if plan else ())
+            except (_Impossible, Clash, NumbersExhausted) as reason:
+                error = error or str(reason)
+                continue
+            self._good[name] = held
+            return Staged(name=name, revision=held[0], vn=held[1], plan=plan, error=error)
+        return Staged(name=name, revision=0, vn=None, plan=None, error=error, kept=True)
+
+    def _plan(self, vn: VirtualNetwork) -> VnPlan | None:
+        if self._fabric is None or self.site is None:
+            return None
+        one = Network(
+            fabric=self._fabric,
+            tenants={vn.tenant: Tenant(name=vn.tenant)},
+            vns={vn.name: vn},
+        )
+        problems = validate(one)
+        if problems:
+            raise _Impossible(_summary([str(problem) for problem in problems]))
+        return vn_plan(self.site, vn, self._numbers)
+
+
+class _Impossible(Exception):
+    """The record is refused."""
+
+
+def _summary(problems: list[str]) -> str:
+    more = len(problems) - SHOWN_PROBLEMS
+    shown = "; ".join(problems[:SHOWN_PROBLEMS])
+    return f"{shown}; and {more} more" if more > 0 else shown

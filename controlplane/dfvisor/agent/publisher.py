@@ -1,0 +1,129 @@
+"""The agent's reports to the global database: that it lives, what it has applied, what it counts.
+
+A thin shell. Nothing here may hold up the switch: reports wait for the database, not the other way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from dfvisor.agent.backoff import Backoff
+from dfvisor.agent.desired import VnPlan
+from dfvisor.agent.link import Link
+from dfvisor.agent.readings import COUNTED_TABLES, drop_cells, legend, readings
+from dfvisor.errors import StoreError, SwitchError
+from dfvisor.store.database import GlobalDatabase
+from dfvisor.store.stats import AgentInfo, Applied, SwitchStats
+
+log = logging.getLogger(__name__)
+
+STATS_INTERVAL_S = 1.0
+STATS_SHARE = 0.1  # of the time at most spent on reading counters
+UNCHANGED_INTERVAL_S = 5.0  # readings that repeat the last one are published this often
+WRITE_TIMEOUT_S = 5.0
+
+Database = Callable[[], GlobalDatabase | None]
+
+
+class Reports:
+    """Publishes the agent's presence and its Applied record, whenever they have changed."""
+
+    def __init__(self, switch: str, database: Database, applied: Callable[[], Applied]) -> None:
+        self._switch = switch
+        self._database = database
+        self._applied = applied
+        self._info: AgentInfo | None = None
+        self._registered: tuple[GlobalDatabase, AgentInfo] | None = None
+        self._wake = asyncio.Event()
+
+    def announce(self, info: AgentInfo) -> None:
+        """From now on the agent is live, with this slicer."""
+        self._info = info
+        self._wake.set()
+
+    def changed(self) -> None:
+        """Applied, or the session with the database, is another one."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        backoff = Backoff(0.1, 2.0)
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            database = self._database()
+            if database is None:
+                continue  # a session wakes us again
+            try:
+                async with asyncio.timeout(WRITE_TIMEOUT_S):
+                    if self._info and self._registered != (database, self._info):
+                        await database.register_agent(self._switch, self._info)
+                        self._registered = (database, self._info)
+                        log.info("registered: slicer at %s", self._info.slicer)
+                    await database.publish_applied(self._switch, self._applied())
+                backoff.reset()
+            except (StoreError, TimeoutError) as error:
+                log.debug("reports wait for the global database: %s", error)
+                await backoff.sleep()
+                self._wake.set()
+
+
+class Statistics:
+    """Reads the counters every second and publishes them."""
+
+    def __init__(
+        self,
+        switch: str,
+        database: Database,
+        link: Callable[[], Link | None],
+        plans: Callable[[], dict[str, VnPlan]],
+    ) -> None:
+        self._switch = switch
+        self._database = database
+        self._link = link
+        self._plans = plans
+        self._last: SwitchStats | None = None
+        self._failing = False
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            began = time.monotonic()
+            link, database = self._link(), self._database()
+            if link is not None and database is not None and database.connected:
+                await self._once(link, database)
+            spent = time.monotonic() - began
+            await asyncio.sleep(max(STATS_INTERVAL_S - spent, spent / STATS_SHARE, 0.05))
+
+    async def _once(self, link: Link, database: GlobalDatabase) -> None:
+        try:
+            stats = await self.read(link)
+            if not self._worth_publishing(stats):
+                return
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await database.publish_stats(stats)
+            self._last = stats
+            self._failing = False
+        except (StoreError, SwitchError, TimeoutError) as error:
+            level = logging.DEBUG if self._failing else logging.WARNING
+            log.log(level, "statistics not published: %s", error)
+            self._failing = True
+
+    async def read(self, link: Link) -> SwitchStats:
+        """One reading of the switch."""
+        plans = self._plans()
+        at = time.time()
+        entries = await link.client.read_direct(*COUNTED_TABLES)
+        drops = await link.client.read_counters("drops", drop_cells(plans))
+        return readings(self._switch, at, legend(self._switch, plans), entries, drops)
+
+    def _worth_publishing(self, stats: SwitchStats) -> bool:
+        last = self._last
+        if last is None or stats.at - last.at >= UNCHANGED_INTERVAL_S:
+            return True
+        return msgspec.structs.replace(stats, at=last.at) != last
