@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Lab:
     target: str
     address: str
     interfaces: dict[int, str]
+    pid: int
 
 
 def binary(target: str) -> str:
@@ -55,13 +56,13 @@ def binary(target: str) -> str:
 
 
 @contextlib.contextmanager
-def running_switch(target: str, index: int = 0) -> Iterator[Lab]:
-    """A switch with all PORTS and no pipeline, until the block ends; shows its log on failure."""
-    interfaces = {port: f"pt{index}p{port}" for port in PORTS}
+def running_switch(target: str, index: int = 0, ports: Sequence[int] = PORTS) -> Iterator[Lab]:
+    """A switch with the ports and no pipeline, until the block ends; shows its log on failure."""
+    interfaces = {port: f"pt{index}p{port}" for port in ports}
     _connect({f"sw{index}p{port}": name for port, name in interfaces.items()})
     address = f"127.0.0.1:{9559 + index}"
     command = [binary(target), "--no-p4", "--device-id", str(DEVICE_ID)]
-    for port in PORTS:
+    for port in ports:
         command += ["-i", f"{port}@sw{index}p{port}"]
     command += ["-L", "off", "--thrift-port", str(9090 + index)]
     command += ["--", "--priority-queues", "8", "--grpc-server-addr", address]
@@ -69,7 +70,7 @@ def running_switch(target: str, index: int = 0) -> Iterator[Lab]:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             await_server(address, START_TIMEOUT_S, alive=lambda: process.poll() is None)
-            yield Lab(target, address, interfaces)
+            yield Lab(target, address, interfaces, process.pid)
             if process.poll() is not None:
                 raise RuntimeError(f"{target} ended by itself, status {process.returncode}")
         except BaseException:
@@ -96,8 +97,10 @@ def push_pipeline(client: SwitchClient) -> None:
     client.push_pipeline((CONFIGS / "dfvisor.json").read_bytes())
 
 
-def _connect(pairs: dict[str, str]) -> None:
-    """Virtual cables between the named interfaces, up, without offloads that change frames."""
+def connect(index: int, ports: Iterable[int]) -> dict[int, str]:
+    """Virtual cables, up, without offloads that change frames. Returns the tester's ends by port."""
+    interfaces = {port: f"pt{index}p{port}" for port in ports}
+    pairs = {f"sw{index}p{port}": name for port, name in interfaces.items()}
     script = []
     for near, far in pairs.items():
         script.append(f"link add {near} mtu 9000 type veth peer name {far} mtu 9000")
@@ -107,3 +110,4 @@ def _connect(pairs: dict[str, str]) -> None:
     for name in (*pairs, *pairs.values()):
         features = ["tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off"]
         subprocess.run(["ethtool", "-K", name, *features], check=True, stdout=subprocess.DEVNULL)
+    return interfaces

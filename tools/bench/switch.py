@@ -1,0 +1,212 @@
+"""Packets per second and CPU time per packet of the switches, beside a bare forwarder.
+
+`python -m bench.switch [--seconds S] [--runs N]`, as root, from the top of the source tree. Each
+round measures every candidate once; the table shows medians. Frames of 134 bytes, 2,048 different
+flows, sent by trafgen (Debian: netsniff-ng) flat out into one port and counted by the kernel behind
+another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dfvisor.p4rt.entries import Exact, Item, TableEntry, Ternary
+from ptf_tests import lab
+from ptf_tests.p4rt import SwitchClient
+from ptf_tests.sandbox import run_in_sandbox
+
+FLOWS = 2048
+FRAME_BYTES = 134
+HOST, PEER = 0x020000000001, 0x020000000002
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Packets per second delivered, and CPU microseconds per packet delivered."""
+
+    pps: float
+    cpu_us: float
+
+
+def frames() -> list[bytes]:
+    """One UDP frame per flow, which differ in their source port."""
+    payload = bytes(FRAME_BYTES - 14 - 20 - 8)
+    address = bytes([10, 0, 0, 1]) + bytes([10, 0, 0, 2])
+    result = []
+    for port in range(10000, 10000 + FLOWS):
+        udp = port.to_bytes(2, "big") + (5201).to_bytes(2, "big")
+        udp += (8 + len(payload)).to_bytes(2, "big") + bytes(2) + payload
+        ip = bytes([0x45, 0]) + (20 + len(udp)).to_bytes(2, "big") + bytes([0, 0, 0x40, 0, 64, 17])
+        ethernet = PEER.to_bytes(6, "big") + HOST.to_bytes(6, "big") + b"\x08\x00"
+        result.append(ethernet + ip + bytes(2) + address + udp)
+    return result
+
+
+def entries(qos: bool) -> list[Item]:
+    """Port 1 is a tenant's, port 2 leads to the fabric; with QoS, one flow entry per flow."""
+
+    def entry(table: str, key: dict[str, int], action: str, **args: int) -> TableEntry:
+        return TableEntry(
+            table,
+            tuple((name, Exact(v)) for name, v in key.items()),
+            0,
+            action,
+            tuple(args.items()),
+        )
+
+    state: list[Item] = [
+        entry("access_port", {"port": 1}, "set_access", vn=1, best_effort_slice=1),
+        entry("next_hop", {"next_hop": 1}, "to_neighbour", vtep=0xC0000202, port=2, mac=PEER),
+        TableEntry(
+            "tunnel_source", (), 0, "set_tunnel_source", (("vtep", 0xC0000201), ("mac", HOST)), True
+        ),
+        entry("bridge", {"vn": 1, "eth_dst": PEER}, "bridge_remote", next_hop=1),
+    ]
+    for slice_id, level in ((1, 0), (2, 1)):
+        state.append(
+            entry(
+                "slice_policy", {"slice_id": slice_id}, "set_slice_policy", gre_key=slice_id,
+                qos_level=level, miss_policy=0, queue=0, dscp=0, best_effort_slice=1,
+                best_effort_key=1,
+            )
+        )  # fmt: skip
+    if not qos:
+        return state
+    udp = ("ip_proto", Ternary(17, 0xFF))
+    state.append(
+        TableEntry(
+            "classifier", (("vn", Exact(1)), udp), 2, "classify", (("slice_id", 2), ("cookie", 1))
+        )
+    )
+    state.append(
+        entry(
+            "slice_forward", {"slice_id": 2, "path_class": 0, "eth_dst": PEER}, "forward",
+            next_hop=1, cookie=1,
+        )
+    )  # fmt: skip
+    for port in range(10000, 10000 + FLOWS):
+        key = (("slice_id", Exact(2)), udp, ("l4_src", Ternary(port, 0xFFFF)))
+        state.append(TableEntry("flow", key, 10, "permit", (("cookie", port),)))
+    return state
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) * TICK_S
+
+
+def received(interface: str) -> int:
+    return int(Path(f"/sys/class/net/{interface}/statistics/rx_packets").read_text())
+
+
+def measure(pid: int, source: str, sink: str, config: Path, seconds: float) -> Sample:
+    """Load `source` for `seconds`; what arrives at `sink`, and what the process `pid` spent."""
+    command = ["trafgen", "--dev", source, "--conf", str(config), "--cpus", "1", "-q"]
+    load = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(0.5)  # trafgen's own start; the measurement is a difference
+        packets, cpu, start = received(sink), cpu_s(pid), time.monotonic()
+        time.sleep(seconds)
+        packets, cpu = received(sink) - packets, cpu_s(pid) - cpu
+        elapsed = time.monotonic() - start
+    finally:
+        load.terminate()
+        load.wait()
+    if packets == 0:
+        raise RuntimeError(f"nothing arrived at {sink}")
+    return Sample(packets / elapsed, cpu / packets * 1e6)
+
+
+@contextlib.contextmanager
+def bare_forwarder(directory: Path) -> Iterator[tuple[int, dict[int, str]]]:
+    """The yardstick on a pair of cables of its own."""
+    program = directory / "forwarder"
+    source = Path(__file__).with_name("forwarder.c")
+    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", program, source], check=True)
+    names = lab.connect(9, (1, 2))
+    process = subprocess.Popen([program, "sw9p1", "sw9p2"])
+    try:
+        yield process.pid, names
+    finally:
+        process.kill()
+        process.wait()
+
+
+def body(seconds: float, runs: int) -> int:
+    targets = ["softswitch", *(["bmv2"] if shutil.which("simple_switch_grpc") else [])]
+    samples: dict[str, list[Sample]] = {}
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        directory = Path(name)
+        config = directory / "frames.cfg"
+        config.write_text(
+            "\n".join("{ " + ", ".join(f"0x{byte:02x}" for byte in f) + " }" for f in frames())
+        )
+        forwarder, cables = stack.enter_context(bare_forwarder(directory))
+        candidates: list[tuple[str, Callable[[], None], int, dict[int, str]]] = [
+            ("bare forwarder", lambda: None, forwarder, cables)
+        ]
+        for index, target in enumerate(targets):
+            running = stack.enter_context(lab.running_switch(target, index))
+            client = SwitchClient(running.address, lab.DEVICE_ID, lab.load_schema(), 1)
+            stack.callback(client.close)
+            lab.push_pipeline(client)
+            for label, qos in (("best effort", False), (f"QoS, {FLOWS:,} flows", True)):
+
+                def program(client: SwitchClient = client, qos: bool = qos) -> None:
+                    client.clear()
+                    client.insert(*entries(qos))
+
+                pid = running.pid
+                candidates.append((f"{target}: {label}", program, pid, running.interfaces))
+        for round_ in range(runs):
+            for label, prepare, pid, interfaces in candidates:
+                print(f"round {round_ + 1}/{runs}: {label}", file=sys.stderr)
+                prepare()
+                sample = measure(pid, interfaces[1], interfaces[2], config, seconds)
+                samples.setdefault(label, []).append(sample)
+    show(samples)
+    return 0
+
+
+def show(samples: dict[str, list[Sample]]) -> None:
+    """Medians, and the ratio of CPU time to the bare forwarder's."""
+    table = Table(title=f"{FRAME_BYTES}-byte frames, {FLOWS:,} flows, medians")
+    for column in ("", "packets/s", "CPU us/packet", "x bare forwarder"):
+        table.add_column(column, justify="right" if column else "left")
+    bare = statistics.median(sample.cpu_us for sample in samples["bare forwarder"])
+    for label, of_label in samples.items():
+        pps = statistics.median(sample.pps for sample in of_label)
+        cpu = statistics.median(sample.cpu_us for sample in of_label)
+        table.add_row(label, f"{pps:,.0f}", f"{cpu:.2f}", f"{cpu / bare:.1f}")
+    Console(width=100).print(table)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--runs", type=int, default=5, help="rounds; medians are shown")
+    options = parser.parse_args()
+    if not shutil.which("trafgen"):
+        print("bench: trafgen is missing: apt-get install netsniff-ng", file=sys.stderr)
+        return 1
+    return run_in_sandbox(lambda: body(options.seconds, options.runs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
