@@ -2,7 +2,7 @@
 
 Prints `softswitch: listening on ADDR` on stdout when it answers P4Runtime. SIGTERM and SIGINT end
 it with status 0 within a second; what keeps it from starting ends it with status 1 and one line on
-stderr.
+stderr (gRPC adds a line of its own when it cannot bind).
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from softswitch.server.service import P4RuntimeService
 
 log = logging.getLogger(__name__)
 
-STOP_TIMEOUT_S = 0.6
+STOP_TIMEOUT_S = 0.5
+BUILD_END_TIMEOUT_S = 0.3
 RECEIVE_MAX_BYTES = 64 << 20
 """Largest request: a pipeline push carries the whole BMv2 JSON."""
 
@@ -136,8 +137,10 @@ async def _shut_down(server: grpc.aio.Server, service: P4RuntimeService) -> None
     except TimeoutError:
         log.error("not stopped after %s s: leaving", STOP_TIMEOUT_S)
         late = True
-    if late or service.busy:  # the interpreter would wait for the thread that is still at work
+    if service.busy:  # a pipeline is being built: no client waits for it any more
         _end_children()
+        await service.wait_idle(BUILD_END_TIMEOUT_S)
+    if late or service.busy:  # the interpreter would wait for the thread that is still at work
         sys.stdout.flush()
         os._exit(0)
 

@@ -16,6 +16,8 @@ from softswitch.server.ports import Port
 
 DEFAULT_ADDRESS = "127.0.0.1:9559"
 DROP_PORT = 511
+QUEUES = 8
+"""Values of `standard_metadata.priority` that the engine sends; beyond, it drops as BMv2 does."""
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "off")
 
 
@@ -30,7 +32,6 @@ class Options:
     cache_dir: Path
     log_level: str
     log_console: bool
-    priority_queues: int
     notes: tuple[str, ...]
 
 
@@ -96,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-L", "--log-level", choices=LOG_LEVELS, default="warn", help="log this level and above")
     add("--log-console", action="store_true", help="log to stdout instead of stderr")
     add("--cache-dir", type=Path, metavar="DIR", help=f"compiled pipelines [{default_cache_dir()}]")
-    add("--priority-queues", type=_count, default=1, metavar="N", help="queues per port [1]")
+    add("--priority-queues", type=_count, metavar="N", help=f"accepted; there are {QUEUES}")
     add("--cpu-port", type=_count, metavar="N", help="accepted; packet-in/out is not implemented")
     add("--drop-port", type=_count, default=DROP_PORT, metavar="N", help=f"only {DROP_PORT}")
     add("--thrift-port", type=_count, metavar="N", help="ignored: there is no Thrift server")
@@ -126,6 +127,10 @@ def parse_options(arguments: Sequence[str]) -> Options:
         notes.append(f"{args.config} is ignored because of --no-p4")
     if args.thrift_port is not None:
         notes.append("--thrift-port is ignored: there is no Thrift server")
+    if args.priority_queues not in (None, QUEUES):
+        notes.append(
+            f"--priority-queues {args.priority_queues}: there are always {QUEUES}, without shaping"
+        )
     if args.cpu_port is not None:
         notes.append("--cpu-port has no effect yet: packet-in and packet-out are not implemented")
     return Options(
@@ -136,6 +141,5 @@ def parse_options(arguments: Sequence[str]) -> Options:
         cache_dir=args.cache_dir or default_cache_dir(),
         log_level=args.log_level,
         log_console=args.log_console,
-        priority_queues=args.priority_queues,
         notes=tuple(notes),
     )

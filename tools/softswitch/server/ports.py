@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from softswitch.errors import EngineError
 from softswitch.server.dataplane import DataPlane
+from softswitch.server.errors import internal
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,9 @@ class PortHost:
     async def hand_over(self, engine: DataPlane) -> None:
         """Stop the forwarding engine, if any, and let this one forward. The old one is not closed.
 
-        An interface that cannot be opened any more is reported in the log and left out, so that
-        one lost port does not keep a pipeline from being pushed.
+        An interface that is not there any more is reported in the log and left out, so that one
+        lost port does not keep a pipeline from being pushed. Raises RequestError (INTERNAL) when
+        the others cannot be opened; then nothing is forwarded.
         """
         old, self._engine = self._engine, engine
         await asyncio.to_thread(self._switch, old, engine)
@@ -64,7 +66,10 @@ class PortHost:
                 new.add_port(port.number, port.interface)
             except (EngineError, OSError) as error:
                 log.error("port %d (%s) is left out: %s", port.number, port.interface, error)
-        new.start()
+        try:
+            new.start()
+        except EngineError as error:
+            raise internal(f"the pipeline is in place but forwards nothing: {error}") from error
 
     async def stop(self) -> None:
         """Stop forwarding."""

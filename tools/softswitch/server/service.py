@@ -85,6 +85,11 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         """Whether work is still going on that no client can wait for any more."""
         return bool(self._unfinished)
 
+    async def wait_idle(self, timeout_s: float) -> None:
+        """Wait for that work, at most so long."""
+        if self._unfinished:
+            await asyncio.wait(self._unfinished, timeout=timeout_s)
+
     async def _finish(self, work: Coroutine[object, object, _Result], name: str) -> _Result:
         """Await work that must not stop half-way when the client goes away."""
         task = asyncio.create_task(work, name=name)

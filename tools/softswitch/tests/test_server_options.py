@@ -20,10 +20,14 @@ def test_options_of_the_projects_command_line() -> None:
     assert options.device_id == 1
     assert options.ports == (Port(1, "veth0"), Port(2, "veth1"))
     assert options.address == "127.0.0.1:9600"
-    assert options.priority_queues == 8
     assert (options.log_level, options.log_console) == ("off", True)
     assert options.config is None
-    assert any("--thrift-port" in note for note in options.notes)
+    assert [note.split()[0] for note in options.notes] == ["--thrift-port", "--cpu-port"]
+
+
+def test_options_with_another_number_of_queues_note_the_difference() -> None:
+    (note,) = parse_options(["--no-p4", "--priority-queues", "4"]).notes
+    assert "always 8" in note
 
 
 def test_options_in_any_order_around_the_separator_are_the_same() -> None:
