@@ -58,8 +58,7 @@ def binary(target: str) -> str:
 @contextlib.contextmanager
 def running_switch(target: str, index: int = 0, ports: Sequence[int] = PORTS) -> Iterator[Lab]:
     """A switch with the ports and no pipeline, until the block ends; shows its log on failure."""
-    interfaces = {port: f"pt{index}p{port}" for port in ports}
-    _connect({f"sw{index}p{port}": name for port, name in interfaces.items()})
+    interfaces = connect(index, ports)
     address = f"127.0.0.1:{9559 + index}"
     command = [binary(target), "--no-p4", "--device-id", str(DEVICE_ID)]
     for port in ports:
@@ -98,7 +97,7 @@ def push_pipeline(client: SwitchClient) -> None:
 
 
 def connect(index: int, ports: Iterable[int]) -> dict[int, str]:
-    """Virtual cables, up, without offloads that change frames. Returns the tester's ends by port."""
+    """Virtual cables, up, without offloads that change frames; the tester's ends by port."""
     interfaces = {port: f"pt{index}p{port}" for port in ports}
     pairs = {f"sw{index}p{port}": name for port, name in interfaces.items()}
     script = []

@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dfvisor.p4rt.entries import Exact, Item, TableEntry, Ternary
 from rich.console import Console
 from rich.table import Table
 
-from dfvisor.p4rt.entries import Exact, Item, TableEntry, Ternary
 from ptf_tests import lab
 from ptf_tests.p4rt import SwitchClient
 from ptf_tests.sandbox import run_in_sandbox
