@@ -38,7 +38,6 @@ from emulation.zookeeper import ZooKeeperError, ZooKeeperServer
 ZOOKEEPER = "zookeeper"
 CHROOT = "/dfvisor"
 SWITCH_DEADLINE_S = 30.0
-AGENT_DEADLINE_S = 60.0  # a softswitch compiles the pipeline on its first start
 
 
 def program_of(target: Target) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dfvisor.errors import DFVisorError
 from dfvisor.model.description import load_network
+from dfvisor.model.records import Network
 from rich.console import Console
 
 from emulation.demo import accounts, channels, failures, live, reach, slices
@@ -24,9 +25,11 @@ from emulation.demo.flows import BEST_EFFORT_PORT, choose
 from emulation.demo.probes import Probes
 from emulation.demo.readings import Readings
 from emulation.demo.run import Run
-from emulation.emulation import AGENT_DEADLINE_S, Emulation
+from emulation.emulation import Emulation
+from emulation.nodes import TOOL_TIMEOUT_S
 from emulation.targets import Target
 
+APPLY_DEADLINE_S = 60.0  # a softswitch compiles the pipeline when it gets it for the first time
 TOOLS = ("ip", "ping", "iperf3", "tcpdump", "tshark", "ss", "setpriv")
 ADDITION = "add-slice.yaml"  # beside the network description, if there is one
 
@@ -68,23 +71,14 @@ def demonstrate(options: argparse.Namespace, console: Console) -> int:
         net.start()
     try:
         with Probes(net.hosts.values()) as probes:
-            with steps(console) as step:
-                step(f"dfvctl apply --wait {options.network}")
-                net.dfvctl("apply", "--wait", str(options.network), timeout_s=AGENT_DEADLINE_S)
-            console.print(f"up after {time.monotonic() - begin:.1f} s")
             with Readings(net.zookeeper, sorted(net.switches)) as readings:
-                flows = choose(network, net.plan.hosts)
-                free = next((f.port for f in flows if f.best_effort), BEST_EFFORT_PORT)
-                run = Run(
-                    network=network,
-                    net=net,
-                    probes=probes,
-                    readings=readings,
-                    flows=flows,
-                    best_effort_port=free,
-                )
+                with steps(console) as step:
+                    step(f"dfvctl apply --wait {options.network}")
+                    apply(net, readings, options.network)
+                console.print(f"up after {time.monotonic() - begin:.1f} s")
+                run = prepare(network, net, probes, readings, options.network.parent / ADDITION)
                 board = Board(console)
-                show(run, board, options.network.parent / ADDITION)
+                show(run, board)
             board.verdict(options.target)
         console.print(f"\n{time.monotonic() - begin:.1f} s in all")
         if not options.once:
@@ -96,15 +90,57 @@ def demonstrate(options: argparse.Namespace, console: Console) -> int:
     return 0 if board.passed else 1
 
 
-def show(run: Run, board: Board, addition: Path) -> None:
+def apply(net: Emulation, readings: Readings, file: Path) -> None:
+    """Apply the whole network, and wait until every switch has it."""
+
+    def command() -> None:
+        net.dfvctl(
+            "apply",
+            "--wait",
+            f"--timeout={APPLY_DEADLINE_S:g}",
+            str(file),
+            timeout_s=APPLY_DEADLINE_S + TOOL_TIMEOUT_S,
+        )
+
+    command()
+    if len(readings.agents()) < len(net.switches):  # --wait waits for switches that are live
+        net.wait_until(
+            lambda: len(readings.agents()) == len(net.switches),
+            "the agents of all switches",
+            APPLY_DEADLINE_S,
+        )
+        command()
+
+
+def prepare(
+    network: Network, net: Emulation, probes: Probes, readings: Readings, addition: Path
+) -> Run:
+    """Decide what will be sent. `addition` may not exist, or not fit the network."""
+    flows = choose(network, net.plan.hosts)
+    free = next((flow.port for flow in flows if flow.best_effort), BEST_EFFORT_PORT)
+    added = live.new_flow(network, net.plan.hosts, addition) if addition.exists() else None
+    return Run(
+        network=network,
+        net=net,
+        probes=probes,
+        readings=readings,
+        flows=flows,
+        best_effort_port=free,
+        ports=frozenset([free, *(f.port for f in flows), *([added.port] if added else [])]),
+        addition=addition if added else None,
+        added=added,
+    )
+
+
+def show(run: Run, board: Board) -> None:
     """All phases, in order. Each prints its table and puts its rows on the board."""
-    _listen(run, addition)
+    run.listen()
     with steps(board.console) as step:
         step("who reaches whom")
-        start = accounts.read(run, time.time())
+        run.readings.stats_of(sorted(run.net.switches), after=0)
+        start = accounts.read(run)
         apart = reach.measure(run, board)
-        calm = accounts.read(run, time.time())
-        accounts.judge_best_effort(board, start, calm)
+        accounts.judge_best_effort(run, board, start)
         if apart:
             board.show(1, "tenants with the same addresses and MACs reach only their own")
         step("paths, keys and first packets")
@@ -114,9 +150,9 @@ def show(run: Run, board: Board, addition: Path) -> None:
         step("counters")
         accounts.judge_ports(run, board, start)
         channels.measure(run, board)
-        if addition.exists() and live.new_flows(run.network, run, addition):
+        if run.added:
             step("a slice added and deleted live")
-            live.measure(run, board, addition)
+            live.measure(run, board)
         step("failures: VN controllers, then ZooKeeper")
         failures.measure(run, board)
 
@@ -134,15 +170,6 @@ def steps(console: Console) -> Iterator[Callable[[str], None]]:
         return
     with console.status("") as status:
         yield lambda text: status.update(f"{text} ...")
-
-
-def _listen(run: Run, addition: Path) -> None:
-    """Every host answers on the ports of all flows, also of those that are added later."""
-    ports = {run.best_effort_port, *(flow.port for flow in run.flows)}
-    if addition.exists():
-        ports |= {flow.port for flow in live.new_flows(run.network, run, addition)}
-    for host in run.net.hosts:
-        run.probes.listen(host, ports)
 
 
 def _interrupt(*_: object) -> None:

@@ -20,10 +20,14 @@ TAKEOVER_DEADLINE_S = 12.0
 OUTAGE_S = 1.0  # how long packets are watched with everything stopped
 RECOVERY_DEADLINE_S = 20.0
 FLOWS = 3
+POLL_S = 0.05
 
 
 def measure(run: Run, board: Board) -> None:
-    """Kill the leading VN controller; then all of them; then ZooKeeper; then start all again."""
+    """Kill the leading VN controller; then all of them; then ZooKeeper; then start all again.
+
+    All the while one QoS flow is asked and answered.
+    """
     flow = next((f for f in run.flows if f.udp and not f.best_effort), None)
     if flow is None:
         return
@@ -34,26 +38,23 @@ def measure(run: Run, board: Board) -> None:
     for name in vncs:
         if name != leader:
             run.net.kill(name)
-    without_vnc = time.time()
-    readings = run.readings.stats_after(without_vnc)
-    before_outage = run.readings.seen
+    run.readings.stats_of(flow.path, after=time.time())
     last = run.readings.active(flow.vn)
     run.net.kill(ZOOKEEPER)
     fresh = [ask_afresh(run, f, FLOWS) for f in run.flows if f.udp]
     time.sleep(OUTAGE_S)
-    stream = run.probes.stop_stream(flow.source_host)
-    begin = time.monotonic()
+    begin = time.time()
     run.net.restart(ZOOKEEPER)
     for name in vncs:
         run.net.restart(name)
-    recovered_s = _recover(run, flow.vn, last.election_id if last else 0, begin)
-    _judge(
-        board, flow, leader, successor, takeover_s, stream, sum(d.lost for d in fresh), recovered_s
-    )
+    recovered_s = _recover(run, flow, last.election_id if last else 0, begin)
+    stream = run.probes.stop_stream(flow.source_host)
+    lost = sum(delays.lost for delays in fresh)
+    _judge(board, flow, leader, successor, takeover_s, stream, lost, recovered_s)
     board.show(
         3,
-        f"with every VN controller dead, so no control channel at all, new counters of "
-        f"{len(readings)} switches arrived over ZooKeeper ({before_outage} readings so far)",
+        f"with every VN controller dead, so no control channel, new counters of "
+        f"{len(flow.path)} switches arrived over ZooKeeper",
     )
 
 
@@ -74,19 +75,18 @@ def _kill_leader(run: Run, vn: str) -> tuple[str, str, float]:
     return leader, "", time.monotonic() - begin
 
 
-def _recover(run: Run, vn: str, old_id: int, begin: float) -> float | None:
+def _recover(run: Run, flow: Flow, old_id: int, begin: float) -> float | None:
     """Seconds since `begin` until counters flow again and the VN has a leader; None if not."""
     end = begin + RECOVERY_DEADLINE_S
-    while time.monotonic() < end:
+    while time.time() < end:
         run.net.check()
         with contextlib.suppress(StoreUnavailable):  # our own session comes back, too
-            agents = run.readings.agents()
-            active = run.readings.active(vn)
+            active = run.readings.active(flow.vn)
             led = active and active.election_id != old_id
-            if led and len(agents) == len(run.net.switches):
-                run.readings.stats_after(time.time())
-                return time.monotonic() - begin
-        time.sleep(0.05)
+            if led and len(run.readings.agents()) == len(run.net.switches):
+                run.readings.stats_of(flow.path, after=begin)
+                return time.time() - begin
+        time.sleep(POLL_S)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from dfvisor.errors import DescriptionError
 from dfvisor.model.description import load, plan
 from dfvisor.model.records import Network
 
@@ -13,23 +14,32 @@ from emulation.demo.board import Board
 from emulation.demo.flows import SOURCES_PER_FLOW, Flow, as_other, choose
 from emulation.demo.run import Run
 from emulation.demo.slices import ask_afresh
+from emulation.plan import HostPlan
 
 FLOWS = 2  # new ones in each stage
 
 
-def new_flows(network: Network, run: Run, addition: Path) -> list[Flow]:
-    """Flows of the slices that `addition` adds and that can be sent in."""
-    known = {flow.name for flow in run.flows}
-    return [
-        flow
-        for flow in choose(plan(network, load(addition)), run.net.plan.hosts)
-        if flow.name not in known and flow.udp and not flow.best_effort
-    ]
+def new_flow(network: Network, hosts: dict[str, HostPlan], addition: Path) -> Flow | None:
+    """A flow of a QoS slice that `addition` adds to the network; None where it adds none."""
+    known = {flow.name for flow in choose(network, hosts)}
+    try:
+        bigger = plan(network, load(addition))
+    except DescriptionError:
+        return None  # it is made for another network
+    return next(
+        (
+            flow
+            for flow in choose(bigger, hosts)
+            if flow.name not in known and flow.udp and not flow.best_effort
+        ),
+        None,
+    )
 
 
-def measure(run: Run, board: Board, addition: Path) -> None:
+def measure(run: Run, board: Board) -> None:
     """Best effort before, the new slice's key after `apply`, best effort again after `delete`."""
-    flow = new_flows(run.network, run, addition)[0]
+    assert run.added and run.addition
+    flow = run.added
     home = next(f for f in run.flows if f.vn == flow.vn and f.best_effort)
     first = flow.source + SOURCES_PER_FLOW * len(run.flows)
     stages = [
@@ -41,7 +51,7 @@ def measure(run: Run, board: Board, addition: Path) -> None:
     with wire.Tap(run.net, "live") as tap:
         lost += ask_afresh(run, stages[0], FLOWS).lost
         begin = time.monotonic()
-        run.net.dfvctl("apply", "--wait", str(addition))
+        run.net.dfvctl("apply", "--wait", str(run.addition))
         added_s = time.monotonic() - begin
         lost += ask_afresh(run, stages[1], FLOWS).lost
         begin = time.monotonic()

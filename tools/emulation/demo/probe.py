@@ -4,7 +4,7 @@ Commands are JSON objects, one a line, on standard input; each is answered by on
 library only, so that many start quickly. All sockets are bound to the host's interface, which
 also makes every address on-link for them.
 
-    {"op": "listen", "ports": [5300]}                            -> {}
+    {"op": "listen", "ports": [5300]}                            -> {} (and to no others)
     {"op": "ask", "to": [["10.0.0.2", 5300]], "wait_s": 1}       -> {"answers": {"10.0.0.2": "r2"}}
     {"op": "heard"}                                              -> {"heard": ["r1 10.0.0.2"]}
     {"op": "flow", "ip": "10.0.0.2", "port": 5201, "source": 40000, "count": 20}
@@ -41,6 +41,8 @@ class Probe:
         self._stop = threading.Event()
         self._stream: threading.Thread | None = None
         self._report: dict[str, float] = {}
+        self._server: threading.Thread | None = None
+        self._end_server, _ = socket.socketpair()
 
     def handle(self, command: dict[str, Any]) -> dict[str, Any]:
         """Carry out one command and return its answer."""
@@ -50,10 +52,16 @@ class Probe:
         return answer
 
     def op_listen(self, ports: list[int]) -> dict[str, Any]:
+        if self._server:
+            self._end_server.send(b".")
+            self._server.join()
+        self._server, (self._end_server, wake) = None, socket.socketpair()
         selector = selectors.DefaultSelector()
+        selector.register(wake, selectors.EVENT_READ, data="end")
         for port in ports:
             selector.register(self._socket(port), selectors.EVENT_READ)
-        threading.Thread(target=self._serve, args=(selector,), daemon=True).start()
+        self._server = threading.Thread(target=self._serve, args=(selector,), daemon=True)
+        self._server.start()
         return {}
 
     def op_ask(self, to: list[tuple[str, int]], wait_s: float) -> dict[str, Any]:
@@ -114,6 +122,10 @@ class Probe:
     def _serve(self, selector: selectors.BaseSelector) -> None:
         while True:
             for key, _ in selector.select():
+                if key.data == "end":
+                    for registered in list(selector.get_map().values()):
+                        registered.fileobj.close()  # type: ignore[union-attr]
+                    return
                 endpoint: socket.socket = key.fileobj  # type: ignore[assignment]
                 with contextlib.suppress(OSError):
                     question, sender = endpoint.recvfrom(ANSWER_BYTES)

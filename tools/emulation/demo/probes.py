@@ -49,7 +49,7 @@ class Probes:
         self._running.clear()
 
     def listen(self, host: str, ports: Iterable[int]) -> None:
-        """Answer questions to these UDP ports."""
+        """Answer questions to these UDP ports, and to no others."""
         self._command(host, op="listen", ports=sorted(set(ports)))
 
     def ask_all(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, Self, TypeVar
 
 from dfvisor.store.database import GlobalDatabase
@@ -58,15 +58,20 @@ class Readings:
                 self.seen += 1
         return found
 
-    def stats_after(self, moment: float, deadline_s: float = 10.0) -> dict[str, SwitchStats]:
-        """Counters that every switch read later than `moment` (seconds since the epoch)."""
+    def stats_of(
+        self, switches: Iterable[str], *, after: float, deadline_s: float = 10.0
+    ) -> dict[str, SwitchStats]:
+        """Wait until these switches have counters read after a moment (seconds since the epoch).
+
+        A switch whose counters do not move repeats them less often than every second.
+        """
         end = time.monotonic() + deadline_s
         while True:
             found = self.stats()
-            if len(found) == len(self._switches) and all(s.at > moment for s in found.values()):
+            late = [n for n in switches if n not in found or found[n].at <= after]
+            if not late:
                 return found
             if time.monotonic() > end:
-                late = [n for n in self._switches if n not in found or found[n].at <= moment]
                 raise EmulationError(
                     f"no new counters of {', '.join(late)} in ZooKeeper within {deadline_s:g} s"
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dfvisor.model.paths import path
 from dfvisor.model.records import Network
@@ -23,7 +24,15 @@ class Run:
     readings: Readings
     flows: list[Flow]
     best_effort_port: int
+    ports: frozenset[int]  # the UDP ports of all flows, also of the added slice
+    addition: Path | None  # a description that adds a slice to the network, if there is one
+    added: Flow | None  # that slice's flow
 
     def joined(self, a: str, b: str) -> bool:
         """Whether the fabric has a path between two switches."""
         return path(self.network.fabric, a, b) is not None
+
+    def listen(self, *, probes: bool = True) -> None:
+        """Every host answers on the ports of all flows, or on none."""
+        for host in self.net.hosts:
+            self.probes.listen(host, self.ports if probes else ())

@@ -140,6 +140,7 @@ def _judge_delays(board: Board, flows: list[Flow], delays: dict[str, Delays]) ->
 
 def measure_throughput(run: Run, board: Board) -> None:
     """iperf3 in every slice: TCP one after the other, then paced UDP in all at once."""
+    run.listen(probes=False)  # the servers take their ports
     servers = _start_servers(run)
     try:
         tcp = {f.name: _iperf(run, f) for f in run.flows if f.tcp}
@@ -157,6 +158,7 @@ def measure_throughput(run: Run, board: Board) -> None:
         for server in servers:
             server.kill()
             server.communicate()
+        run.listen()
     rows = []
     for flow in run.flows:
         sent = tcp.get(flow.name)
