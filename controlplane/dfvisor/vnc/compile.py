@@ -1,0 +1,144 @@
+"""From a VN's records to the entries of `flow` and `slice_forward` on every switch: pure.
+
+Entries are those of role `vn/<vn>`: field `slice_id` is the slice's GRE key, next hops are virtual
+(`p4rt.ports.NEIGHBOUR`). The same input gives the same entries, so their difference to what a
+switch holds is what there is to do.
+
+A QoS slice is known to the switches with an endpoint of the VN, and to those on a path between two
+of them. On each of these:
+
+- `flow`: what the slice's flowspaces let in. Denied packets never enter a slice: that is for the
+  edge. A flowspace for one endpoint is narrowed to that endpoint's MAC, because inside the fabric
+  there is no access port to look at.
+- `slice_forward`: for every endpoint's MAC the next switch on the tree rooted at the endpoint's
+  switch (`model.paths`), and on that switch the endpoint's port. All on path class 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from dfvisor.errors import DFVisorError
+from dfvisor.model.paths import Hop, next_hops
+from dfvisor.model.records import (
+    Endpoint,
+    Fabric,
+    Flowspace,
+    Match,
+    Slice,
+    Treatment,
+    VirtualNetwork,
+)
+from dfvisor.model.ternary import WIDTHS, expand
+from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
+from dfvisor.p4rt.entries import Exact, FieldMatch, Key, TableEntry, Ternary
+from dfvisor.p4rt.ports import NEIGHBOUR
+from dfvisor.slicer.view import SLICE_ID
+
+PATH_CLASS = 0
+
+_ACTIONS = {Treatment.PERMIT: "permit", Treatment.DEMOTE: "demote"}
+
+Entries = dict[str, frozenset[TableEntry]]
+"""Entries by switch. A switch with none is there too if the VN is present on it."""
+
+
+class CompileError(DFVisorError):
+    """Records that contradict each other; validation would have refused them."""
+
+
+def compile_vn(fabric: Fabric, vn: VirtualNetwork) -> Entries:
+    """The entries of every switch that the VN is present on; CompileError if there can be none."""
+    for endpoint in vn.endpoints.values():
+        if endpoint.port.switch not in fabric.switches:
+            raise CompileError(
+                f"virtual network {vn.name}: endpoint {endpoint.name} is at switch "
+                f"{endpoint.port.switch}, which the fabric does not have"
+            )
+    homes = frozenset(endpoint.port.switch for endpoint in vn.endpoints.values())
+    found: dict[str, set[TableEntry]] = {switch: set() for switch in homes}
+    for slice_ in vn.slices.values():
+        if slice_.best_effort:
+            continue
+        trees = {home: next_hops(fabric, home, slice_.avoid) for home in sorted(homes)}
+        flows = _flows(vn, slice_)
+        for switch in slice_switches(trees):
+            entries = found.setdefault(switch, set())
+            entries.update(flows)
+            entries.update(_forwards(fabric, vn, slice_, trees, switch))
+    return {switch: frozenset(entries) for switch, entries in found.items()}
+
+
+def slice_switches(trees: dict[str, dict[str, Hop]]) -> frozenset[str]:
+    """The switches on the paths between the roots of these trees, the roots among them."""
+    reached: set[str] = set(trees)
+    for destination, tree in trees.items():
+        for source in trees:
+            at = source
+            while at != destination and at in tree:
+                at = tree[at].neighbour
+                reached.add(at)
+    return frozenset(reached)
+
+
+def _forwards(
+    fabric: Fabric,
+    vn: VirtualNetwork,
+    slice_: Slice,
+    trees: dict[str, dict[str, Hop]],
+    switch: str,
+) -> Iterable[TableEntry]:
+    for endpoint in vn.endpoints.values():
+        next_hop = _next_hop(fabric, endpoint, trees[endpoint.port.switch], switch)
+        if next_hop is not None:
+            key: Key = (
+                (SLICE_ID, Exact(slice_.key)),
+                ("path_class", Exact(PATH_CLASS)),
+                ("eth_dst", Exact(endpoint.mac.value)),
+            )
+            args = (("next_hop", next_hop), ("cookie", NO_FLOWSPACE))
+            yield TableEntry("slice_forward", key, 0, "forward", args)
+
+
+def _next_hop(fabric: Fabric, endpoint: Endpoint, tree: dict[str, Hop], switch: str) -> int | None:
+    """The virtual next hop towards an endpoint; None where no path leads from the switch."""
+    if endpoint.port.switch == switch:
+        return endpoint.port.port
+    hop = tree.get(switch)
+    return None if hop is None else NEIGHBOUR + fabric.switches[hop.neighbour].device_id
+
+
+def _flows(vn: VirtualNetwork, slice_: Slice) -> list[TableEntry]:
+    """The slice's `flow` entries, the same on all its switches."""
+    found: dict[tuple[Key, int], TableEntry] = {}
+    for flowspace in sorted(vn.flowspaces.values(), key=lambda one: one.name):
+        if flowspace.slice != slice_.name or flowspace.treatment not in _ACTIONS:
+            continue
+        args = (("cookie", flowspace_cookie(vn.name, flowspace.name)),)
+        action = _ACTIONS[flowspace.treatment]
+        for one in expand(_inside(vn, flowspace), bidirectional=flowspace.bidirectional):
+            key: tuple[tuple[str, FieldMatch], ...] = ((SLICE_ID, Exact(slice_.key)),)
+            key += tuple(
+                (name, Ternary(*one.fields[name])) for name in WIDTHS if name in one.fields
+            )
+            # of two flowspaces with the same match and priority, the first by name has the entry
+            found.setdefault(
+                (key, flowspace.priority),
+                TableEntry("flow", key, flowspace.priority, action, args),
+            )
+    return list(found.values())
+
+
+def _inside(vn: VirtualNetwork, flowspace: Flowspace) -> Match:
+    """The flowspace's match as it can be told inside the fabric."""
+    match = flowspace.match
+    if match.endpoint is None or match.eth_src is not None:
+        return match
+    endpoint = vn.endpoints.get(match.endpoint)
+    if endpoint is None:
+        raise CompileError(
+            f"virtual network {vn.name}: flowspace {flowspace.name} names endpoint "
+            f"{match.endpoint}, which does not exist"
+        )
+    return dataclasses.replace(match, eth_src=endpoint.mac)

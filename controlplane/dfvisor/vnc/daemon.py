@@ -1,0 +1,188 @@
+"""The VN controller daemon: stands for every VN of the database, and leads those it gets.
+
+Any number of daemons share the VNs. So that they really do, each waits a moment before it stands
+for a VN, and which of them waits least is different for every VN (rendezvous hashing).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from pathlib import Path
+
+import msgspec
+
+from dfvisor.agent.backoff import Backoff
+from dfvisor.errors import StoreError, StoreUnavailable
+from dfvisor.store.database import GlobalDatabase, Watch
+from dfvisor.vnc.leader import Candidate, Surroundings
+
+log = logging.getLogger(__name__)
+
+SPREAD_S = 0.5
+SWITCHES_AT_A_TIME = 32
+STATUS_FILE = "status.json"
+STATUS_PAUSE_S = 0.2
+
+
+def standing_delay(vn: str, daemon: str) -> float:
+    """How long a daemon waits before it stands for a VN, in seconds; the same every time."""
+    digest = hashlib.blake2s(f"{vn}\n{daemon}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") / (1 << 32) * SPREAD_S
+
+
+class Daemon:
+    """Run it with `run`. `directory` holds a status file for people; nothing depends on it."""
+
+    def __init__(self, zookeeper: str, directory: Path, name: str) -> None:
+        self._zookeeper = zookeeper
+        self._directory = directory
+        self._name = name
+        self._wake = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._candidates: dict[str, tuple[Candidate, asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Until cancelled; then all VNs are given up at once."""
+        log.info("VN controller %s", self._name)
+        database = await self._connect()
+        try:
+            around = Surroundings(
+                name=self._name,
+                database=database,
+                turns=asyncio.Semaphore(SWITCHES_AT_A_TIME),
+                on_progress=self._progress.set,
+            )
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._report(), name="status")
+                await self._follow(database, around, tasks)
+        finally:
+            await database.close()  # the owner nodes go with the session
+
+    async def _connect(self) -> GlobalDatabase:
+        backoff = Backoff(0.2, 3.0)
+        said = False
+        while True:
+            try:
+                return await GlobalDatabase.connect(self._zookeeper)
+            except StoreUnavailable as error:
+                log.log(logging.DEBUG if said else logging.WARNING, "waiting: %s", error)
+                said = True
+            await backoff.sleep()
+
+    async def _follow(
+        self, database: GlobalDatabase, around: Surroundings, tasks: asyncio.TaskGroup
+    ) -> None:
+        """Keep what all VNs share up to date, and a candidate for each VN."""
+        database.on_session(self._session)
+        watches: list[Watch] = []
+        backoff = Backoff(0.1, 3.0)
+        try:
+            while True:
+                self._wake.clear()
+                pause: float | None = None
+                try:
+                    if not watches:
+                        watches = [
+                            await database.watch_fabric(self._wake.set),
+                            await database.watch_vns(self._wake.set),
+                            await database.watch_agents(self._wake.set),
+                        ]
+                    await self._look(database, around, tasks)
+                    backoff.reset()
+                except StoreError as error:
+                    log.warning("looking again: %s", error)
+                    pause = backoff.next()
+                try:
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass  # time for the next attempt
+        finally:
+            for watch in watches:
+                watch.cancel()
+
+    def _session(self, connected: bool) -> None:
+        log.info("the database is %s", "back" if connected else "away: nothing is written")
+        for candidate, _ in self._candidates.values():
+            candidate.look() if connected else candidate.wake()
+        if connected:
+            self._wake.set()
+        self._progress.set()
+
+    async def _look(
+        self, database: GlobalDatabase, around: Surroundings, tasks: asyncio.TaskGroup
+    ) -> None:
+        fabric = await database.read_fabric()
+        agents = await database.read_agents()
+        names = await database.vn_names()
+        if around.fabric is None or around.fabric.revision != fabric.revision:
+            around.fabric = fabric
+        around.agents = agents
+        for name in [name for name in self._candidates if name not in names]:
+            await self._withdraw(name)
+        new = [name for name in names if name not in self._candidates]
+        shared = len(new) > 1
+        if new and not shared:
+            shared = await self._has_rivals(database, next(iter(self._candidates), new[0]))
+        for name in new:
+            delay = standing_delay(name, self._name) if shared else 0.0
+            candidate = Candidate(name, around, delay)
+            task = tasks.create_task(candidate.run(), name=f"candidate {name}")
+            self._candidates[name] = (candidate, task)
+        for candidate, _ in self._candidates.values():
+            candidate.wake()
+        self._progress.set()
+
+    async def _has_rivals(self, database: GlobalDatabase, vn: str) -> bool:
+        """Whether another daemon stands for this VN (it then stands for all)."""
+        return any(owner != self._name for owner in await database.read_owners(vn))
+
+    async def _withdraw(self, name: str) -> None:
+        """The VN has gone: its agents delete what is left of it."""
+        candidate, task = self._candidates.pop(name)
+        task.cancel()
+        await asyncio.wait((task,))
+        await candidate.release()
+        log.info("VN %s: gone", name)
+
+    # -- for people
+
+    async def _report(self) -> None:
+        """Write the status file after changes, a few times a second at most."""
+        path = self._directory / STATUS_FILE
+        while True:
+            await self._progress.wait()
+            self._progress.clear()
+            text = msgspec.json.format(msgspec.json.encode(self.status()), indent=2)
+            try:
+                fresh = path.with_suffix(".new")
+                fresh.write_bytes(text)
+                fresh.replace(path)
+            except OSError as error:
+                log.warning("%s: %s", path, error.strerror)
+            await asyncio.sleep(STATUS_PAUSE_S)
+
+    def status(self) -> dict[str, object]:
+        """Who this is, which VNs it leads, and how far it has got on which switch."""
+        return {
+            "name": self._name,
+            "at": time.time(),
+            "vns": {
+                name: {
+                    "leading": candidate.leading,
+                    "error": candidate.error,
+                    "switches": {
+                        switch: {
+                            "revision": progress.revision,
+                            "entries": progress.entries,
+                            "error": progress.error,
+                        }
+                        for switch, progress in sorted(candidate.progress.items())
+                    },
+                }
+                for name, (candidate, _) in sorted(self._candidates.items())
+            },
+        }

@@ -1,0 +1,74 @@
+"""The `dfvisor-vnc` command: arguments, logging, signals.
+
+SIGTERM and SIGINT end it with status 0; another daemon takes its VNs over at once, and switches
+keep their entries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfvisor.errors import DFVisorError
+from dfvisor.vnc.daemon import Daemon
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the daemon until a signal; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=options.log_level.upper(),
+        format=f"%(asctime)s {options.name} %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("kazoo").setLevel(logging.WARNING)
+    try:
+        asyncio.run(_run(options))
+    except DFVisorError as error:
+        print(f"dfvisor-vnc: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(options: argparse.Namespace) -> None:
+    try:
+        options.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DFVisorError(f"{options.data_dir}: {error.strerror}") from error
+    daemon = Daemon(options.zookeeper, options.data_dir, options.name)
+    running = asyncio.create_task(daemon.run(), name="daemon")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        logging.getLogger(__name__).info("ended; the switches keep their entries")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dfvisor-vnc",
+        description="A DFVisor VN controller: turns the flowspaces of virtual networks into flow "
+        "entries on the switches. Any number of them share the virtual networks.",
+    )
+    parser.add_argument(
+        "--zookeeper", required=True, metavar="HOSTS/CHROOT", help="host:port[,host:port...]/chroot"
+    )
+    parser.add_argument(
+        "--data-dir", required=True, type=Path, metavar="DIR", help="for the status file"
+    )
+    parser.add_argument("--name", required=True, help="what others call this daemon; unique")
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error")
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
