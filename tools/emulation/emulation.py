@@ -228,6 +228,10 @@ class Emulation:
         """The end of a process's log, for a message."""
         return self._supervised().tail(process)
 
+    def ended(self) -> tuple[str, ...]:
+        """Names of the processes that have ended though nobody here told them to."""
+        return self._supervised().ended()
+
     def check(self) -> None:
         """EmulationError with the log's tail if a process has ended that nobody told to."""
         self._supervised().check()

@@ -106,6 +106,9 @@ class Supervisor:
     def pid(self, name: str) -> int:
         return self._process(name).pid
 
+    def ended(self) -> tuple[str, ...]:
+        return tuple(name for name, p in self._running.items() if p.poll() is not None)
+
     def check(self) -> None:
         """EmulationError with the log's tail if a process has ended that nobody told to."""
         for name, process in self._running.items():

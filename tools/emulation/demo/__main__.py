@@ -6,6 +6,7 @@ Exit status: 0 when all checks passed, 1 otherwise. Without --once it stays up u
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import signal
 import sys
@@ -19,6 +20,7 @@ from dfvisor.model.description import load_network
 from dfvisor.model.records import Network
 from rich.console import Console
 
+from emulation import daemons
 from emulation.demo import accounts, channels, failures, live, reach, slices
 from emulation.demo.board import Board
 from emulation.demo.flows import BEST_EFFORT_PORT, choose
@@ -27,6 +29,7 @@ from emulation.demo.readings import Readings
 from emulation.demo.run import Run
 from emulation.emulation import Emulation
 from emulation.nodes import TOOL_TIMEOUT_S
+from emulation.plan import switch_interface
 from emulation.targets import Target
 
 APPLY_DEADLINE_S = 60.0  # a softswitch compiles the pipeline when it gets it for the first time
@@ -69,6 +72,7 @@ def demonstrate(options: argparse.Namespace, console: Console) -> int:
     with steps(console) as step:
         net = Emulation(network, instance=options.instance, target=options.target, report=step)
         net.start()
+    board: Board | None = None
     try:
         with Probes(net.hosts.values()) as probes:
             with Readings(net.zookeeper, sorted(net.switches)) as readings:
@@ -82,11 +86,13 @@ def demonstrate(options: argparse.Namespace, console: Console) -> int:
             board.verdict(options.target)
         console.print(f"\n{time.monotonic() - begin:.1f} s in all")
         if not options.once:
-            stay(net, options)
+            stay(net, run, console)
     finally:
         with steps(console) as step:
             step("removing everything")
-            net.stop(keep_logs=False)
+            net.stop(keep_logs=not (board and board.passed))
+    if not board.passed:
+        console.print(f"logs: {net.instance.logs}")
     return 0 if board.passed else 1
 
 
@@ -135,31 +141,62 @@ def prepare(
 def show(run: Run, board: Board) -> None:
     """All phases, in order. Each prints its table and puts its rows on the board."""
     run.listen()
+    run.readings.stats_of(sorted(run.net.switches), after=0)
+    start = accounts.read(run)
+    phases: list[tuple[str, Callable[[], object]]] = [
+        ("who reaches whom", lambda: reach.measure(run, board)),
+        ("best effort", lambda: accounts.judge_best_effort(run, board, start)),
+        ("paths, keys and first packets", lambda: slices.measure_paths(run, board)),
+        ("throughput", lambda: slices.measure_throughput(run, board)),
+        ("counters", lambda: accounts.judge_ports(run, board, start)),
+        ("channels", lambda: channels.measure(run, board)),
+        ("a slice added and deleted live", lambda: live.measure(run, board)),
+        ("failures: VN controllers, then ZooKeeper", lambda: failures.measure(run, board)),
+    ]
     with steps(board.console) as step:
-        step("who reaches whom")
-        run.readings.stats_of(sorted(run.net.switches), after=0)
-        start = accounts.read(run)
-        apart = reach.measure(run, board)
-        accounts.judge_best_effort(run, board, start)
-        if apart:
-            board.show(1, "tenants with the same addresses and MACs reach only their own")
-        step("paths, keys and first packets")
-        slices.measure_paths(run, board)
-        step("throughput")
-        slices.measure_throughput(run, board)
-        step("counters")
-        accounts.judge_ports(run, board, start)
-        channels.measure(run, board)
-        if run.added:
-            step("a slice added and deleted live")
-            live.measure(run, board)
-        step("failures: VN controllers, then ZooKeeper")
-        failures.measure(run, board)
+        for name, measure in phases:
+            step(name)
+            try:
+                run.net.check()
+                measure()
+            except DFVisorError as error:
+                board.check(name, False, str(error))
 
 
-def stay(net: Emulation, options: argparse.Namespace) -> None:
+def stay(net: Emulation, run: Run, console: Console) -> None:
     """Say what can be tried, and wait for Ctrl-C."""
-    raise NotImplementedError
+    tool = daemons.script("dfvctl")
+    lines = [f"export DFVISOR_ZOOKEEPER={net.zookeeper}", f"{tool} status", f"{tool} stats --watch"]
+    if run.added and run.addition:
+        lines += [
+            f"{tool} apply --wait {run.addition}",
+            f"{tool} delete --wait --cascade slice {run.added.vn} {run.added.slice}",
+        ]
+    for flow in run.flows[:1]:
+        start = net.host(flow.source_host)
+        fabric = net.switch(start.plan.port.switch).plan.fabric_ports
+        lines += [
+            f"{tool} entries {start.plan.port.switch}",
+            f"ip netns exec {start.namespace} ping {flow.ip}",
+            *(
+                f"ip netns exec {net.switch(start.plan.port.switch).namespace} "
+                f"tcpdump -n -i {switch_interface(port)} proto gre"
+                for port in fabric[:1]
+            ),
+        ]
+    for flow in [flow for flow in run.flows if not flow.best_effort][:1]:
+        switch = net.host(flow.source_host).plan.port.switch
+        lines.append(f"make shell SWITCH={switch} ROLE=slice/{flow.name}")
+    console.print("\n[bold]It stays up until Ctrl-C.[/bold] In another terminal:")
+    for line in lines:
+        console.print(f"  {line}", soft_wrap=True)
+    said: set[str] = set()
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(1)
+            for name in set(net.ended()) - said:
+                console.print(f"{name} has ended (log: {net.log(name)})")
+                said.add(name)
 
 
 @contextmanager

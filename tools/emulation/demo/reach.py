@@ -14,8 +14,8 @@ WAIT_S = 1.2  # for answers that must not come
 PINGS = 3
 
 
-def measure(run: Run, board: Board) -> bool:
-    """Print the matrix and judge it; True when everybody reached exactly whom they should."""
+def measure(run: Run, board: Board) -> None:
+    """Print the matrix and judge it."""
     hosts = [host for host in run.net.hosts.values() if host.plan.ipv4]
     port = run.best_effort_port
     questions = {a.name: [(str(b.plan.ipv4), port) for b in hosts if b is not a] for a in hosts}
@@ -59,9 +59,11 @@ def measure(run: Run, board: Board) -> bool:
         f"{reached} pairs reached, {isolated} kept apart; for {overlapping} of these the address "
         f"exists in both VNs, and only the own VN's host heard the question"
     )
-    return board.check(
+    fine = board.check(
         "each host reaches its own VN and nobody else", not wrong, "; ".join(wrong) or seen
     )
+    if fine and overlapping:
+        board.show(1, "tenants with the same addresses and MACs reach only their own hosts")
 
 
 def _own(hosts: list[Host], asker: Host, ip: str) -> str | None:

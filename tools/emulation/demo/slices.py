@@ -78,18 +78,18 @@ def measure_paths(run: Run, board: Board) -> None:
         ["slice", "flow", "GRE key", "path", "first ms", "steady ms", "lost"],
         rows,
     )
-    _judge_paths(run, board, flows, tap)
-    _judge_delays(board, flows, delays)
+    own = _judge_paths(run, board, flows, tap)
+    _judge_delays(board, flows, delays, own)
 
 
-def _judge_paths(run: Run, board: Board, flows: list[Flow], tap: wire.Tap) -> None:
+def _judge_paths(run: Run, board: Board, flows: list[Flow], tap: wire.Tap) -> bool:
     wrong = []
     for flow in flows:
         seen = wire.forward(tap.packets, flow)
         start = run.net.host(flow.source_host).plan.port.switch
         if set(wire.keys(seen)) != {flow.key} or wire.way(seen, start) != flow.path:
             wrong.append(f"{flow.name}: keys {set(wire.keys(seen))}, path {wire.way(seen, start)}")
-    board.check(
+    fine = board.check(
         "each slice has its own GRE key on the wire, and its own path",
         not wrong and bool(flows),
         "; ".join(wrong)
@@ -104,13 +104,14 @@ def _judge_paths(run: Run, board: Board, flows: list[Flow], tap: wire.Tap) -> No
         for ip, seen_keys in by_source.items()
     }
     shared = {ip: vns for ip, vns in shared.items() if len(vns) > 1}
-    if highest >= VLAN_IDS and not wrong:
+    if highest >= VLAN_IDS and fine:
         board.show(1, f"GRE keys up to {highest} on the wire (tshark)")
         for ip, vns in sorted(shared.items())[:1]:
             board.show(1, f"{ip} at once in VNs {' and '.join(vns)}, each under keys of its own")
+    return fine
 
 
-def _judge_delays(board: Board, flows: list[Flow], delays: dict[str, Delays]) -> None:
+def _judge_delays(board: Board, flows: list[Flow], delays: dict[str, Delays], own: bool) -> None:
     slow = []
     qos = [flow for flow in flows if not flow.best_effort]
     for flow in flows:
@@ -134,7 +135,7 @@ def _judge_delays(board: Board, flows: list[Flow], delays: dict[str, Delays]) ->
         not slow and bool(seen),
         "; ".join(slow) or seen,
     )
-    if fine:
+    if fine and own:  # in their own slices, not as best effort
         board.show(2, seen)
 
 
