@@ -170,7 +170,7 @@ def stay(net: Emulation, run: Run, console: Console) -> None:
     if run.added and run.addition:
         lines += [
             f"{tool} apply --wait {run.addition}",
-            f"{tool} delete --wait --cascade slice {run.added.vn} {run.added.slice}",
+            f"{tool} delete slice {run.added.vn} {run.added.slice} --cascade --wait",
         ]
     for flow in run.flows[:1]:
         start = net.host(flow.source_host)

@@ -54,13 +54,14 @@ class Board:
         """Print one table of figures; columns after the first are right-aligned if they are
         numbers.
         """
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for number, column in enumerate(columns):
             cells = [row[number] for row in rows]
             numeric = bool(cells) and all(c[:1].isdigit() or c in ("-", "") for c in cells)
             table.add_column(column, justify="right" if numeric and number else "left")
         for row in rows:
             table.add_row(*row)
+        self.console.print(f"[bold]{title}[/bold]")
         self.console.print(table)
 
     @property
@@ -69,22 +70,19 @@ class Board:
 
     def verdict(self, target: str) -> None:
         """Print all rows, then one line per problem."""
-        table = Table(
-            title=f"What held in this run (target: {target})",
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-        )
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("")
         table.add_column("claim")
         table.add_column("seen")
         for check in self.checks:
             mark = Text("PASS", "green") if check.passed else Text("FAIL", "bold red")
             table.add_row(mark, check.claim, check.seen)
+        self.console.print(f"[bold]What held in this run (target: {target})[/bold]")
         self.console.print(table)
         failed = sum(not check.passed for check in self.checks)
         self.console.print(f"{len(self.checks) - failed} of {len(self.checks)} checks passed")
         self.console.print("\nThe six problems of a central slicer, and the evidence of this run:")
         for number, problem in enumerate(PROBLEMS, 1):
             said = self.evidence.get(number, NOT_SHOWN)
-            self.console.print(f"{number}. {problem}: [bold]{said}[/bold]", highlight=False)
+            style = "dim" if said == NOT_SHOWN else "bold"
+            self.console.print(f"{number}. {problem}: [{style}]{said}[/{style}]")

@@ -75,4 +75,4 @@ def _connections(pid: int) -> set[str]:
         ["ss", "-tnpH", "state", "established"], capture_output=True, text=True, check=True
     )
     lines = [line.split() for line in done.stdout.splitlines() if f"pid={pid}," in line]
-    return {fields[3] for fields in lines}
+    return {fields[3].replace("[::ffff:127.0.0.1]", "127.0.0.1") for fields in lines}

@@ -56,7 +56,7 @@ def measure(run: Run, board: Board) -> None:
         added_s = time.monotonic() - begin
         lost += ask_afresh(run, stages[1], FLOWS).lost
         begin = time.monotonic()
-        run.net.dfvctl("delete", "--wait", "--cascade", "slice", flow.vn, flow.slice)
+        run.net.dfvctl("delete", "slice", flow.vn, flow.slice, "--cascade", "--wait")
         deleted_s = time.monotonic() - begin
         lost += ask_afresh(run, stages[2], FLOWS).lost
     keys = [set(wire.keys(wire.forward(tap.packets, stage))) for stage in stages]
