@@ -34,9 +34,9 @@ class Book:
     def __init__(self) -> None:
         self._desired: dict[EntryKey, Item] = {}
         self._owner: dict[EntryKey, str] = {}
-        self._parts: dict[str, frozenset[EntryKey]] = {}
+        self._parts: dict[str, dict[EntryKey, Item]] = {}
         self._actual: dict[EntryKey, Item] = {}
-        self._touched: set[EntryKey] = set()
+        self._touched: dict[EntryKey, None] = {}  # a set that keeps its order
 
     def set_part(self, owner: str, items: Iterable[Item]) -> None:
         """Replace an owner's part; Clash, and nothing changed, if another has one of the items."""
@@ -45,16 +45,15 @@ class Book:
             other = self._owner.get(key, owner)
             if other != owner:
                 raise Clash(item, other)
-        old = self._parts.get(owner, frozenset())
-        for key in old - part.keys():
+        for key in [key for key in self._parts.get(owner, ()) if key not in part]:
             del self._desired[key], self._owner[key]
-            self._touched.add(key)
+            self._touched[key] = None
         for key, item in part.items():
             if self._desired.get(key) != item:
                 self._desired[key] = item
-                self._touched.add(key)
+                self._touched[key] = None
             self._owner[key] = owner
-        self._parts[owner] = frozenset(part)
+        self._parts[owner] = part
         if not part:
             del self._parts[owner]
 
@@ -65,7 +64,7 @@ class Book:
     def read_back(self, actual: Iterable[Item]) -> None:
         """The switch has exactly these entries."""
         self._actual = by_key(actual)
-        self._touched = set(self._actual) | set(self._desired)
+        self._touched = dict.fromkeys((*self._desired, *self._actual))
 
     def pending(self) -> Changes:
         """The writes that make the switch as desired."""
@@ -83,10 +82,10 @@ class Book:
         else:
             self._actual[key] = item
         if self._actual.get(key) == self._desired.get(key):
-            self._touched.discard(key)
+            self._touched.pop(key, None)
 
     def settle(self) -> None:
         """Forget what was touched without difference, so that `pending` stays cheap."""
         self._touched = {
-            key for key in self._touched if self._actual.get(key) != self._desired.get(key)
+            key: None for key in self._touched if self._actual.get(key) != self._desired.get(key)
         }

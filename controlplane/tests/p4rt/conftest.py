@@ -45,10 +45,8 @@ def schema(pipeline: Pipeline) -> Schema:
 def switch(tmp_path: Path) -> Iterator[SwitchProcess]:
     socket = tmp_path / "switch.sock"
     address = f"unix:{socket}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "softswitch.main", "--no-p4", "--device-id", "7"]
-        + shlex.split(f"-- --grpc-server-addr {address}")
-    )
+    flags = shlex.split(f"--no-p4 --device-id 7 -- --grpc-server-addr {address}")
+    process = subprocess.Popen([sys.executable, "-m", "softswitch.main", *flags])
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not socket.exists():
