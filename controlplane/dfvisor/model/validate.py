@@ -18,7 +18,6 @@ from dfvisor.model.records import (
     Flowspace,
     MissPolicy,
     Network,
-    Slice,
     VirtualNetwork,
 )
 from dfvisor.model.source import Path
@@ -49,10 +48,15 @@ class _Validator:
         self._fabric_ports: dict[PortRef, str] = {}
         self._access_ports: dict[PortRef, str] = {}
         self._keys: dict[int, str] = {}
+        self._paths_known = True
         self._trees: dict[tuple[str, tuple[str, ...]], frozenset[str]] = {}
 
     def run(self) -> list[Problem]:
         self._fabric(self._network.fabric)
+        # paths through what could not be read, or leads nowhere, would be missed
+        self._paths_known = not self._problems.found and not any(
+            where[0] in ("switches", "links") for where in self._broken if where
+        )
         for vn in self._network.vns.values():
             self._vn(vn)
         return self._problems.found
@@ -112,10 +116,12 @@ class _Validator:
         for flowspace in vn.flowspaces.values():
             self._flowspace(vn, flowspace, (*path, "flowspaces", flowspace.name))
         self._overlaps(vn, path)
-        if any(where[0] in ("switches", "links") for where in self._broken if where):
-            return  # paths through what could not be read would be missed
-        for slice_ in vn.slices.values():
-            self._reachable(vn, slice_, (*path, "slices", slice_.name))
+        if not self._paths_known:
+            return
+        if self._reachable(vn, (), path):
+            for slice_ in vn.slices.values():
+                if slice_.avoid:
+                    self._reachable(vn, slice_.avoid, (*path, "slices", slice_.name))
 
     def _slices(self, vn: VirtualNetwork, path: Path) -> None:
         best_effort: list[str] = []
@@ -224,8 +230,8 @@ class _Validator:
                 f"{two.slice}/{two.treatment.value} instead of {one.slice}/{one.treatment.value}",
             )
 
-    def _reachable(self, vn: VirtualNetwork, slice_: Slice, path: Path) -> None:
-        """Every two endpoints must have a path that the slice allows."""
+    def _reachable(self, vn: VirtualNetwork, avoid: tuple[str, ...], path: Path) -> bool:
+        """Every two endpoints must have a path around the switches to avoid. Whether they have."""
         switches = self._network.fabric.switches
         homes: dict[str, str] = {}
         for endpoint in vn.endpoints.values():
@@ -234,7 +240,7 @@ class _Validator:
         names = sorted(homes)
         cut: list[str] = []
         for position, destination in enumerate(names):
-            reached = self._reach(destination, slice_.avoid)
+            reached = self._reach(destination, avoid)
             cut += [
                 f"{homes[source]}@{source} and {homes[destination]}@{destination}"
                 for source in names[position + 1 :]
@@ -242,8 +248,9 @@ class _Validator:
             ]
         if cut:
             more = f" and {len(cut) - 3} more pairs" if len(cut) > 3 else ""
-            why = f" avoiding {', '.join(slice_.avoid)}" if slice_.avoid else ""
+            why = f" avoiding {', '.join(avoid)}" if avoid else ""
             self._add(path, f"no path{why} between {'; '.join(cut[:3])}{more}")
+        return not cut
 
     def _reach(self, destination: str, avoid: Iterable[str]) -> frozenset[str]:
         question = (destination, tuple(sorted(set(avoid))))
