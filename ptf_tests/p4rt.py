@@ -42,10 +42,15 @@ class SwitchClient:
 
     def close(self) -> None:
         """End the connection and its thread."""
-        self._run(self._client.close())
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        await self._client.close()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*rest, return_exceptions=True)
 
     def push_pipeline(self, device_config: bytes) -> None:
         """Load a pipeline: the switch's tables are empty afterwards."""

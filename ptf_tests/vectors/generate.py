@@ -1,0 +1,276 @@
+"""Random scenarios from a seed: tables that refer to each other, mostly, and packets that hit them.
+
+Values come from small pools, so that hits, misses, ties and overlaps all happen. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from dfvisor.p4rt.entries import EntryKey, Item, MulticastGroup, entry_key
+from dfvisor.p4rt.p4info import Schema
+
+from ptf_tests.network import Host
+from ptf_tests.tables import Tables, Value, group, ipv4, mac
+from ptf_tests.vectors.frames import OUTER_ADDRESSES, FrameMaker
+from ptf_tests.vectors.scenario import Scenario
+
+PORTS = (1, 2, 3, 4, 5, 6, 7, 8)
+NO_SUCH_PORT = 300  # no interface: what goes there is gone
+PACKETS = 30
+HOSTS = tuple(
+    Host(f"02:00:00:00:00:{n:02x}", f"10.0.0.{n}", f"fd00::{n:x}") for n in (1, 2, 3, 10, 11, 250)
+)
+GROUPS = (
+    Host("ff:ff:ff:ff:ff:ff", "10.0.0.255", "ff02::1"),
+    Host("01:00:5e:00:00:05", "224.0.0.5", "ff02::5"),
+    Host("33:33:00:00:00:01", "224.0.0.1", "ff02::1"),
+)
+L4_PORTS = (53, 80, 443, 5000, 5001)
+PROTOCOLS = (1, 6, 17, 47, 132)
+DSCPS = (0, 10, 46)
+VLANS = (0, 5, 100, 4095)
+TYPES = (0x0800, 0x86DD, 0x0806, 0x88B5)
+PATH_CLASSES = (0, 0, 0, 0, 1, 0xFFF)
+NEXT_HOPS = tuple(range(1, 13))
+REPLICATION_IDS = (0, 1, 2, 3)
+
+
+def scenario(schema: Schema, seed: int, number: int) -> Scenario:
+    """Scenario `number` of a seed; the same for ever, unless this file changes."""
+    rng = Random(f"{seed}/{number}")
+    build = _Builder(rng, Tables(schema))
+    build.all()
+    maker = FrameMaker(rng, HOSTS, GROUPS, build.keys)
+    packets = []
+    for _ in range(PACKETS):
+        port = rng.choice(PORTS)
+        packets.append((port, maker.frame(fabric=port in build.fabric)))
+    return Scenario(f"{seed}/{number}", tuple(build.items.values()), tuple(packets))
+
+
+@dataclass
+class _Builder:
+    rng: Random
+    tables: Tables
+    items: dict[EntryKey, Item] = field(default_factory=dict)
+    vns: list[int] = field(default_factory=list)
+    slices: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
+    fabric: list[int] = field(default_factory=list)
+
+    def add(self, item: Item) -> None:
+        """Add an item unless one with its identity is there."""
+        self.items.setdefault(entry_key(item), item)
+
+    def entry(self, table: str, action: str, /, *, priority: int = 0, **values: Value) -> None:
+        self.add(self.tables.entry(table, action, priority=priority, **values))
+
+    def likely(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+    def all(self) -> None:
+        rng = self.rng
+        self.vns = rng.sample(range(1, 1000), rng.randint(1, 3))
+        self.slices = rng.sample(range(1, 4000), rng.randint(2, 6))
+        self.keys = [rng.choice((0, 1, 0xFFFFFFFF, rng.getrandbits(32))) for _ in self.slices]
+        self.add(
+            self.tables.default(
+                "tunnel_source",
+                "set_tunnel_source",
+                vtep=ipv4("10.255.0.1"),
+                mac=rng.getrandbits(48) & ~(1 << 40),
+            )
+        )
+        self.ports()
+        self.slice_tables()
+        self.underlay()
+        for vn in self.vns:
+            self.virtual_network(vn)
+        for _ in range(rng.randint(0, 12)):
+            self.classifier()
+        for _ in range(rng.randint(2, 20)):
+            self.flow()
+
+    def ports(self) -> None:
+        for port in PORTS:
+            role = self.rng.choices(("access", "fabric", "none"), (9, 9, 1))[0]
+            if role == "access":
+                self.entry(
+                    "access_port",
+                    "set_access",
+                    port=port,
+                    vn=self.rng.choice(self.vns),
+                    best_effort_slice=self.rng.choice(self.slices),
+                )
+            elif role == "fabric":
+                self.fabric.append(port)
+                self.entry("access_port", "set_fabric", port=port)
+
+    def slice_tables(self) -> None:
+        rng = self.rng
+        for slice_id, key in zip(self.slices, self.keys, strict=True):
+            if self.likely(0.9):
+                self.entry(
+                    "slice", "set_slice", gre_key=key, slice_id=slice_id, vn=rng.choice(self.vns)
+                )
+            if self.likely(0.95):
+                best_effort = rng.randrange(len(self.slices))
+                self.entry(
+                    "slice_policy",
+                    "set_slice_policy",
+                    slice_id=slice_id,
+                    gre_key=key,
+                    qos_level=rng.choice((0, 0, 1, 200)),
+                    miss_policy=rng.choice((0, 1, 1, 1, 1, 2)),
+                    queue=rng.randrange(8),
+                    dscp=rng.choice(DSCPS),
+                    best_effort_slice=self.slices[best_effort],
+                    best_effort_key=self.keys[best_effort],
+                )
+
+    def underlay(self) -> None:
+        rng = self.rng
+        for address in OUTER_ADDRESSES:
+            if self.likely(0.35) or address == "10.255.0.1":
+                self.entry("vtep", "terminate", outer_dst=ipv4(address))
+            if self.likely(0.85):
+                action = rng.choice(("peer_ours", "peer_ours", "peer_foreign"))
+                self.entry("peer", action, outer_src=ipv4(address))
+        for _ in range(rng.randint(1, 6)):
+            length = rng.choice((1, 8, 16, 24, 31, 32, 32))
+            value = ipv4(rng.choice(OUTER_ADDRESSES)) >> (32 - length) << (32 - length)
+            self.entry(
+                "underlay",
+                "route_to",
+                outer_dst=(value, length),
+                port=self.some_port(),
+                mac=rng.getrandbits(48),
+            )
+        if self.likely(0.5):
+            self.entry("underlay", "route_to", port=self.some_port(), mac=rng.getrandbits(48))
+        for next_hop in NEXT_HOPS:
+            kind = rng.choice((*("to_port", "to_neighbour", "to_vtep") * 4, ""))
+            vtep = ipv4(rng.choice(OUTER_ADDRESSES))
+            if kind == "to_port":
+                self.entry("next_hop", kind, next_hop=next_hop, port=self.some_port())
+            elif kind == "to_neighbour":
+                port, link = self.some_port(), rng.getrandbits(48)
+                self.entry("next_hop", kind, next_hop=next_hop, vtep=vtep, port=port, mac=link)
+            elif kind == "to_vtep":
+                self.entry("next_hop", kind, next_hop=next_hop, vtep=vtep)
+        for replication_id in REPLICATION_IDS[1:]:
+            if self.likely(0.8):
+                self.entry(
+                    "replica",
+                    "replica_to_vtep",
+                    replication_id=replication_id,
+                    vtep=ipv4(rng.choice(OUTER_ADDRESSES)),
+                    mac=rng.getrandbits(48),
+                )
+
+    def some_port(self) -> int:
+        return (
+            self.rng.choice((*PORTS, NO_SUCH_PORT)) if self.likely(0.1) else self.rng.choice(PORTS)
+        )
+
+    def virtual_network(self, vn: int) -> None:
+        rng = self.rng
+        if self.likely(0.85):
+            groups = (vn * 2, vn * 2 + 1)
+            for group_id in groups:
+                if self.likely(0.9):
+                    self.add(self.random_group(group_id))
+            self.entry(
+                "flood",
+                "flood_to",
+                vn=vn,
+                from_access=groups[0],
+                from_fabric=groups[1],
+                unknown_unicast=rng.randrange(2),
+            )
+        for host in HOSTS:
+            if self.likely(0.8):
+                self.entry(
+                    "bridge",
+                    rng.choice(("bridge_local", "bridge_local", "bridge_remote")),
+                    vn=vn,
+                    eth_dst=mac(host.mac),
+                    next_hop=rng.choice(NEXT_HOPS),
+                )
+
+    def random_group(self, group_id: int) -> MulticastGroup:
+        copies = [
+            (self.rng.choice(PORTS), self.rng.choice(REPLICATION_IDS))
+            for _ in range(self.rng.randint(1, 6))
+        ]
+        return group(group_id, *copies)
+
+    def fields(self) -> dict[str, Value]:
+        """A random ternary match over one to three fields of the tenant's frame."""
+        rng = self.rng
+        host, width = rng.choice(HOSTS), 32
+        candidates: dict[str, tuple[int, int]] = {
+            "eth_src": (mac(host.mac), 48),
+            "eth_dst": (mac(rng.choice((*HOSTS, *GROUPS)).mac), 48),
+            "eth_type": (rng.choice(TYPES), 16),
+            "vlan_tci": (0x1000 | rng.choice(VLANS) if self.likely(0.7) else 0, 13),
+            "ipv4_src": (ipv4(host.ip), width),
+            "ipv4_dst": (ipv4(rng.choice(HOSTS).ip), width),
+            "ipv6_dst": (0xFD << 120 | rng.choice((1, 2, 3)), 128),
+            "ip_proto": (rng.choice(PROTOCOLS), 8),
+            "ip_dscp": (rng.choice(DSCPS), 6),
+            "is_fragment": (rng.randrange(2), 1),
+            "l4_src": (rng.choice(L4_PORTS), 16),
+            "l4_dst": (rng.choice(L4_PORTS), 16),
+            "tcp_flags": (rng.choice((0x02, 0x12, 0x10)), 8),
+        }
+        chosen: dict[str, Value] = {}
+        for name in rng.sample(sorted(candidates), rng.randint(0, 3)):
+            value, bits = candidates[name]
+            mask = rng.getrandbits(bits) if self.likely(0.25) else (1 << bits) - 1
+            if mask:
+                chosen[name] = (value & mask, mask)
+        return chosen
+
+    def classifier(self) -> None:
+        rng = self.rng
+        values = {"vn": rng.choice(self.vns), **self.fields()}
+        if self.likely(0.2):
+            values["port"] = rng.choice(PORTS)
+        priority, cookie = rng.randint(1, 8), rng.getrandbits(32)
+        if self.likely(0.9):
+            slice_id = rng.choice(self.slices)
+            self.entry(
+                "classifier",
+                "classify",
+                priority=priority,
+                slice_id=slice_id,
+                cookie=cookie,
+                **values,
+            )
+        else:
+            self.entry("classifier", "classify_deny", priority=priority, cookie=cookie, **values)
+
+    def flow(self) -> None:
+        rng = self.rng
+        slice_id = rng.choice(self.slices)
+        values = {"slice_id": slice_id, "cookie": rng.getrandbits(32), **self.fields()}
+        if self.likely(0.2):
+            values["path_class"] = rng.choice(PATH_CLASSES)
+        action = rng.choices(("permit", "permit_on_path", "deny", "demote"), (4, 4, 2, 2))[0]
+        if action == "permit_on_path":
+            values["path_class_"] = rng.choice(PATH_CLASSES)
+        self.entry("flow", action, priority=rng.randint(1, 8), **values)
+        for host in HOSTS:
+            if self.likely(0.5):
+                self.entry(
+                    "slice_forward",
+                    "forward",
+                    slice_id=slice_id,
+                    path_class=rng.choice(PATH_CLASSES),
+                    eth_dst=mac(host.mac),
+                    next_hop=rng.choice(NEXT_HOPS),
+                    cookie=rng.getrandbits(32),
+                )
