@@ -115,11 +115,17 @@ class PipelineGen:
             w.line("const uint32_t action = t->default_action;")
             w.line("const uint64_t *args = t->default_args;")
         ids = action_ids(table)
-        with w.block("switch (action)"):
-            for action_id in ids:
-                w.line(f"case {action_id}:")
-                w.line(f"    sw_action_{action_id}(e, k, p, args);")
-                w.line("    break;")
+        if not table.keys and table.default is not None and table.default_const:
+            # how p4c writes a plain action call
+            ids = [table.default.action]
+            w.line("(void)action;")
+            w.line(f"sw_action_{ids[0]}(e, k, p, args);")
+        else:
+            with w.block("switch (action)"):
+                for action_id in ids:
+                    w.line(f"case {action_id}:")
+                    w.line(f"    sw_action_{action_id}(e, k, p, args);")
+                    w.line("    break;")
         if any(self._exits(action_id) for action_id in ids):
             w.line("if (k->exit)")
             w.line("    return;")

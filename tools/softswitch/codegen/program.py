@@ -29,6 +29,9 @@ def generate(program: ir.Program) -> str:
     counters = {name: i for i, name in enumerate(program.counters)}
     tables = {name: i for i, name in enumerate(program.tables)}
     w.line("/* Generated from a BMv2 JSON program; do not edit. */")
+    # P4 programs may compare a field with itself, or with what it can never hold
+    for warning in ("-Wtype-limits", "-Wtautological-compare"):
+        w.line(f'#pragma GCC diagnostic ignored "{warning}"')
     for header in ("bits.h", "wide.h", "checksum.h", "engine.h"):
         w.line(f'#include "{header}"')
     w.line()
