@@ -1,0 +1,163 @@
+"""A switch and a directory in memory: what a slicer has around it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from dfvisor.p4rt.entries import EntryKey, Exact, TableEntry, Ternary, entry_key
+from dfvisor.p4rt.errors import SwitchUnavailable
+from dfvisor.p4rt.p4info import Schema
+from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.ports import NEIGHBOUR, SliceInfo, UpdateStatus
+
+P4INFO = Path(__file__).parents[3] / "bmv2_configs" / "dfvisor.p4info.txtpb"
+DEVICE = 7
+
+RED_GOLD = SliceInfo(0xABCDEF01, 11, False)
+RED_SILVER = SliceInfo(70_001, 12, False)
+RED_BEST_EFFORT = SliceInfo(70_002, 13, True)
+BLUE_GOLD = SliceInfo(80_000, 21, False)
+
+
+class FakeSwitch:
+    """A `SwitchPort`: the tables of a switch, with its own checks of existence."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.entries: dict[EntryKey, TableEntry] = {}
+        self.counters: dict[EntryKey, tuple[int, int]] = {}
+        self.refuse: Callable[[TableEntry], UpdateStatus] = lambda entry: UpdateStatus()
+        self.away = False
+        self.before_write: Callable[[], None] = lambda: None
+        self.batches: list[int] = []
+
+    async def write(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
+        await asyncio.sleep(0)
+        self.before_write()
+        if self.away:
+            raise SwitchUnavailable("the switch is away")
+        self.batches.append(len(updates))
+        return [self._write(update) for update in updates]
+
+    def _write(self, update: p4r.Update) -> UpdateStatus:
+        entry = self.schema.decode_entry(update.entity.table_entry)
+        key = entry_key(entry)
+        refused = self.refuse(entry)
+        if refused.code:
+            return refused
+        if update.type == p4r.Update.INSERT:
+            if key in self.entries:
+                return UpdateStatus(grpc.StatusCode.ALREADY_EXISTS.value[0], "exists")
+        elif key not in self.entries:
+            return UpdateStatus(grpc.StatusCode.NOT_FOUND.value[0], "not there")
+        if update.type == p4r.Update.DELETE:
+            del self.entries[key]
+        else:
+            self.schema.encode_entry(entry)  # would not fit otherwise
+            self.entries[key] = entry
+        return UpdateStatus()
+
+    async def read(self, request: p4r.ReadRequest) -> list[p4r.Entity]:
+        await asyncio.sleep(0)
+        if self.away:
+            raise SwitchUnavailable("the switch is away")
+        found: list[p4r.Entity] = []
+        for asked in request.entities:
+            pattern = asked.table_entry
+            wanted = self.schema.decode_entry(pattern)
+            for key, entry in self.entries.items():
+                if entry.table == wanted.table and (not pattern.match or key == entry_key(wanted)):
+                    message = self.schema.encode_entry(entry)
+                    if pattern.HasField("counter_data"):
+                        packets, size = self.counters.get(key, (0, 0))
+                        message.counter_data.packet_count = packets
+                        message.counter_data.byte_count = size
+                    found.append(p4r.Entity(table_entry=message))
+        return found
+
+
+@dataclass
+class FakeDirectory:
+    """A `SliceDirectory`: VN red with ports 1 and 2 and neighbours 2 and 3, VN blue with port 3."""
+
+    slices: dict[str, dict[str, SliceInfo]] = field(
+        default_factory=lambda: {
+            "red": {"gold": RED_GOLD, "silver": RED_SILVER, "rest": RED_BEST_EFFORT},
+            "blue": {"gold": BLUE_GOLD},
+        }
+    )
+    next_hops: dict[tuple[str, int], int] = field(
+        default_factory=lambda: {
+            ("red", 1): 101,
+            ("red", 2): 102,
+            ("red", NEIGHBOUR + 2): 202,
+            ("red", NEIGHBOUR + 3): 203,
+            ("blue", 3): 103,
+            ("blue", NEIGHBOUR + 2): 202,
+        }
+    )
+    revisions: dict[str, int] = field(default_factory=lambda: {"red": 5, "blue": 1})
+    completed: list[tuple[str, int]] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def vns(self) -> Sequence[str]:
+        return sorted(self.slices)
+
+    def revision(self, vn: str) -> int | None:
+        return self.revisions.get(vn)
+
+    def slices_of(self, vn: str) -> Mapping[str, SliceInfo]:
+        return self.slices.get(vn, {})
+
+    def slice_id(self, vn: str, slice_name: str) -> int | None:
+        info = self.slices_of(vn).get(slice_name)
+        return info.slice_id if info else None
+
+    def next_hop_id(self, vn: str, virtual: int) -> int | None:
+        return self.next_hops.get((vn, virtual))
+
+    def virtual_next_hop(self, vn: str, next_hop: int) -> int | None:
+        for (name, virtual), id_ in self.next_hops.items():
+            if (name, id_) == (vn, next_hop):
+                return virtual
+        return None
+
+    async def wait_for_revision(self, vn: str, revision: int, timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(min(timeout_s, 0.5)):
+                while self.revisions.get(vn, -1) < revision:
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def flows_completed(self, vn: str, revision: int) -> None:
+        self.completed.append((vn, revision))
+
+
+def flow(
+    slice_id: int | None, tcp_port: int = 80, priority: int = 10, cookie: int = 1
+) -> TableEntry:
+    """A `flow` entry; `slice_id` None as a `slice/...` role writes it."""
+    key = (("ip_proto", Ternary(6, 0xFF)), ("l4_dst", Ternary(tcp_port, 0xFFFF)))
+    if slice_id is not None:
+        return TableEntry(
+            "flow", (("slice_id", Exact(slice_id)), *key), priority, "permit", (("cookie", cookie),)
+        )
+    return TableEntry("flow", key, priority, "permit", (("cookie", cookie),))
+
+
+def forward(slice_id: int | None, next_hop: int, mac: int = 0x0200_0000_0001) -> TableEntry:
+    """A `slice_forward` entry."""
+    key = (("path_class", Exact(0)), ("eth_dst", Exact(mac)))
+    args = (("next_hop", next_hop), ("cookie", 0))
+    if slice_id is not None:
+        return TableEntry(
+            "slice_forward", (("slice_id", Exact(slice_id)), *key), 0, "forward", args
+        )
+    return TableEntry("slice_forward", key, 0, "forward", args)

@@ -1,0 +1,75 @@
+"""What a role sees of the program."""
+
+from __future__ import annotations
+
+import pytest
+from dfvisor.p4rt.p4info import Schema
+from dfvisor.slicer.roles import Role
+from dfvisor.slicer.view import role_view, view_cookie
+
+
+@pytest.mark.parametrize(
+    ("text", "role"),
+    [
+        ("vn/red", Role("red")),
+        ("slice/red/gold", Role("red", "gold")),
+        ("", None),
+        ("vn/", None),
+        ("vn/red/gold", None),
+        ("slice/red", None),
+        ("slice//gold", None),
+        ("slice/red/", None),
+        ("VN/red", None),
+        ("admin", None),
+    ],
+)
+def test_role_name_is_read_or_refused(text: str, role: Role | None) -> None:
+    assert Role.parse(text) == role
+    if role is not None:
+        assert str(role) == text
+
+
+@pytest.mark.parametrize("whole_vn", [True, False])
+def test_view_has_the_two_tables_and_what_they_refer_to(schema: Schema, whole_vn: bool) -> None:
+    view = role_view(schema.proto, whole_vn)
+    assert [table.preamble.alias for table in view.tables] == ["flow", "slice_forward"]
+    names = {action.preamble.alias for action in view.actions}
+    assert names == {"permit", "permit_on_path", "deny", "demote", "forward", "NoAction"}
+    assert {counter.preamble.alias for counter in view.direct_counters} == {
+        "flow_counter",
+        "slice_forward_counter",
+    }
+    assert not view.counters
+
+
+@pytest.mark.parametrize("whole_vn", [True, False])
+def test_view_renumbers_nothing(schema: Schema, whole_vn: bool) -> None:
+    view = Schema(role_view(schema.proto, whole_vn))
+    for table in view.tables.values():
+        full = schema.table(table.name)
+        assert table.id == full.id
+        fields = {field.name: field.id for field in full.fields}
+        assert all(fields[field.name] == field.id for field in table.fields)
+        for name, action in table.actions.items():
+            assert action.id == full.actions[name].id
+
+
+def test_view_of_a_slice_has_no_slice_id(schema: Schema) -> None:
+    view = Schema(role_view(schema.proto, whole_vn=False))
+    for name in ("flow", "slice_forward"):
+        shown = [field.name for field in view.table(name).fields]
+        assert shown == [
+            field.name for field in schema.table(name).fields if field.name != "slice_id"
+        ]
+
+
+def test_view_of_a_vn_has_a_slice_id_as_wide_as_a_gre_key(schema: Schema) -> None:
+    view = Schema(role_view(schema.proto, whole_vn=True))
+    for table in view.tables.values():
+        assert (table.fields[0].name, table.fields[0].width) == ("slice_id", 32)
+
+
+def test_view_cookie_tells_views_apart(schema: Schema) -> None:
+    views = [role_view(schema.proto, whole) for whole in (True, False, True)]
+    cookies = [view_cookie(view) for view in views]
+    assert cookies[0] == cookies[2] != cookies[1]
