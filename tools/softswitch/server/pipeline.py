@@ -304,3 +304,18 @@ def _messages(
             response = p4r.ReadResponse()
     if response.entities:
         yield response
+
+
+def packed(messages: Iterable[p4r.ReadResponse]) -> Iterator[p4r.ReadResponse]:
+    """The same entities in the same order, in fewer messages: many cells in each."""
+    pending: p4r.ReadResponse | None = None
+    for message in messages:
+        if pending is None:
+            pending = message
+        elif len(pending.entities) + len(message.entities) <= ENTITIES_PER_MESSAGE:
+            pending.entities.extend(message.entities)
+        else:
+            yield pending
+            pending = message
+    if pending is not None:
+        yield pending

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from itertools import chain
 from typing import TypeAlias, TypeVar
 
 import grpc
@@ -29,7 +30,7 @@ from softswitch.server.errors import (
     unimplemented,
 )
 from softswitch.server.pb import empty_pb2, p4r, p4r_grpc
-from softswitch.server.pipeline import Pipeline, realize
+from softswitch.server.pipeline import Pipeline, packed, realize
 from softswitch.server.ports import PortHost
 from softswitch.server.status import DETAILS_KEY, batch_status
 from softswitch.server.streams import Stream
@@ -240,9 +241,9 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
                         errors.append(error)
                     else:
                         errors.append(None)
-            for answer in answers:
-                while (message := await self._next(pipeline, answer)) is not None:
-                    await context.write(message)
+            answer = packed(chain.from_iterable(answers))
+            while (message := await self._next(pipeline, answer)) is not None:
+                await context.write(message)
         except RequestError as error:
             await context.abort(error.code, error.message)
         if any(errors):
