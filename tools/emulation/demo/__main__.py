@@ -49,7 +49,8 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     options = arguments()
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background job of a shell ignores SIGINT
+        signal.signal(number, _interrupt)
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if missing:
         console.print(f"missing programs: {', '.join(missing)}; `make deps` installs them")
@@ -72,7 +73,8 @@ def demonstrate(options: argparse.Namespace, console: Console) -> int:
     with steps(console) as step:
         net = Emulation(network, instance=options.instance, target=options.target, report=step)
         net.start()
-    board: Board | None = None
+    board = Board(console)
+    interrupted = False
     try:
         with Probes(net.hosts.values()) as probes:
             with Readings(net.zookeeper, sorted(net.switches)) as readings:
@@ -81,16 +83,18 @@ def demonstrate(options: argparse.Namespace, console: Console) -> int:
                     apply(net, readings, options.network)
                 console.print(f"up after {time.monotonic() - begin:.1f} s")
                 run = prepare(network, net, probes, readings, options.network.parent / ADDITION)
-                board = Board(console)
                 show(run, board)
             board.verdict(options.target)
         console.print(f"\n{time.monotonic() - begin:.1f} s in all")
         if not options.once:
             stay(net, run, console)
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
     finally:
         with steps(console) as step:
             step("removing everything")
-            net.stop(keep_logs=not (board and board.passed))
+            net.stop(keep_logs=not board.passed and not interrupted)
     if not board.passed:
         console.print(f"logs: {net.instance.logs}")
     return 0 if board.passed else 1
