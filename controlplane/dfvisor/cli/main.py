@@ -300,6 +300,18 @@ def _delete(
 @delete_app.command("vn")
 def delete_vn(name: Name, wait: Wait = False, timeout: Timeout = 30.0) -> None:
     """A virtual network with all in it: its traffic stops."""
+
+    async def unreadable(db: GlobalDatabase) -> bool:
+        snapshot = await db.read_network()
+        if name in snapshot.bad:
+            await db.delete_unreadable_vn(name)
+            say(f"deleted vn {name}, which could not be read")
+            if wait:
+                await _wait(db, snapshot.network, Written(deleted={name}), timeout)
+        return name in snapshot.bad
+
+    if _run(unreadable):
+        return
     _delete(lambda network: remove.without_vn(network, name), f"vn {name}", name, wait, timeout)
 
 

@@ -40,10 +40,12 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     """`/vns/<vn>/revision`. `pages`: prefix of the hash -> (node name, content hash).
 
     `changes` are the uuids of the last changes, newest first: who lost the connection during a
-    change looks here for the outcome.
+    change looks here for the outcome. `origin` is the uuid of the change that
+    created the VN: it tells a VN from a deleted one of the same name.
     """
 
     revision: int
+    origin: str
     changes: tuple[str, ...]
     tenant: str
     unknown_unicast: str

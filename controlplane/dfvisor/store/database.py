@@ -192,6 +192,10 @@ class GlobalDatabase:
         """Delete the VN. Conflict when it has changed since `base`."""
         await self._vns.delete(base)
 
+    async def delete_unreadable_vn(self, name: str) -> None:
+        """Delete a VN that cannot be read, whatever it holds."""
+        await self._vns.delete_unreadable(name)
+
     async def watch_vns(self, callback: Callable[[], None]) -> Watch:
         """Look again at `vn_names`."""
         return await self._watches.children(layout.VNS, callback)

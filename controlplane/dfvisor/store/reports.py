@@ -105,6 +105,7 @@ class Reports:
                 return
             except NodeExists:
                 continue
+        raise StoreError(f"{path}: comes and goes")
 
     async def applied(self) -> dict[str, Applied]:
         found = await self._read_children(layout.APPLIED)

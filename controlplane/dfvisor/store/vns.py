@@ -191,6 +191,7 @@ class VnStore:
         pages = lay_out(split(records_of(vn)), current.manifest if current else None, generation)
         manifest = Revision(
             revision=number,
+            origin=current.manifest.origin if current else change,
             changes=(change, *(current.manifest.changes if current else ()))[:REMEMBERED_CHANGES],
             tenant=vn.tenant,
             unknown_unicast=vn.unknown_unicast.value,
@@ -209,6 +210,7 @@ class VnStore:
         else:
             operations = [
                 Set(layout.revision(vn.name), encode(manifest), current.version),
+                *_still_there(vn.name, current.manifest),
                 Set(layout.active(vn.name), encode(new_active), _version(active_stat)),
             ]
             if vn.tenant != current.vn.tenant:
@@ -262,13 +264,30 @@ class VnStore:
 
     async def delete(self, base: VnSnapshot) -> None:
         """Delete the VN at `base`; Conflict when it has changed since."""
-        name = base.vn.name
+        checks = _still_there(base.vn.name, base.manifest)
+        await self._delete_at(base.vn.name, base.version, base.revision, checks)
+
+    async def delete_unreadable(self, name: str) -> None:
+        """Delete a VN that `read` cannot read, whatever it holds; Conflict when there is none."""
+        try:
+            data, stat = await self._zk.get(layout.revision(name))
+        except NoNode as error:
+            raise Conflict(f"there is no virtual network {name}") from error
+        try:
+            number = decode(data, Revision, layout.revision(name)).revision
+        except StoreError:
+            number = stat.mzxid  # no revision number can be higher: each took a transaction
+        await self._delete_at(name, stat.version, number, [])
+
+    async def _delete_at(
+        self, name: str, version: int, number: int, checks: Sequence[Operation]
+    ) -> None:
         lost: StoreUnavailable | None = None
         for _ in range(_ATTEMPTS):
             try:
                 if lost:
                     await until_connected(self._zk, self._timeout_s)
-                await self._delete(name, base)
+                await self._delete(name, version, number, checks)
                 break
             except (BadVersion, NodeExists) as error:
                 raise Conflict(f"virtual network {name} was changed by somebody else") from error
@@ -286,18 +305,21 @@ class VnStore:
             raise Conflict(f"virtual network {name} keeps changing; {_ATTEMPTS} attempts failed")
         self._held.pop(name, None)
 
-    async def _delete(self, name: str, base: VnSnapshot) -> None:
+    async def _delete(
+        self, name: str, version: int, number: int, checks: Sequence[Operation]
+    ) -> None:
         _, retired_stat = await self._retired(name)
         nodes = await self._zk.children(layout.pages(name))
         await self._zk.multi(
             [
-                Delete(layout.revision(name), base.version),
+                Delete(layout.revision(name), version),
+                *checks,
                 *(Delete(layout.page(name, node)) for node in nodes),
                 Delete(layout.pages(name)),
                 Delete(layout.active(name)),
                 Delete(layout.vn(name)),
                 Delete(layout.grant(name)),
-                *_retire(name, retired_stat, base.revision),
+                *_retire(name, retired_stat, number),
             ]
         )
 
@@ -310,11 +332,18 @@ def _reconcile(
         if theirs is not None:
             raise Conflict(f"virtual network {mine.name} exists already")
         return mine
-    if theirs is None or theirs.revision < base.revision:
+    if theirs is None or theirs.manifest.origin != base.manifest.origin:
         raise Conflict(f"virtual network {mine.name} was deleted by somebody else")
     if theirs.revision == base.revision:
         return mine
     return merge_vn(base.vn, mine, theirs.vn)
+
+
+def _still_there(name: str, manifest: Revision) -> list[Operation]:
+    """Check that it is the same VN: one deleted and made again starts with version 0 again, too,
+    but names of pages are never used twice.
+    """
+    return [Check(layout.page(name, node), 0) for node, _ in list(manifest.pages.values())[:1]]
 
 
 def _retire(name: str, stat: Stat | None, revision: int) -> list[Operation]:
