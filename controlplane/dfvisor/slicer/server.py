@@ -26,17 +26,14 @@ MAX_CALLS = 1024
 
 
 class SlicerServer:
-    """The slicer of one switch. `schema` is the whole program's.
-
-    `device_id` None answers to any: there is only one switch behind a slicer.
-    """
+    """The slicer of one switch. `schema` is the whole program's; `device_id` the switch's."""
 
     def __init__(
         self,
         directory: SliceDirectory,
         switch: SwitchPort,
         schema: Schema,
-        device_id: int | None = None,
+        device_id: int,
     ) -> None:
         self._tables = FlowTables(switch, schema)
         self._service = SlicerService(directory, switch, schema, device_id, self._tables)

@@ -50,7 +50,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         directory: SliceDirectory,
         switch: SwitchPort,
         schema: Schema,
-        device_id: int | None,
+        device_id: int,
         tables: FlowTables,
     ) -> None:
         self._directory = directory
@@ -218,7 +218,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
     # -- common
 
     def _check_device(self, device_id: int) -> None:
-        if self._device_id is not None and device_id != self._device_id:
+        if device_id != self._device_id:
             raise Refused(
                 grpc.StatusCode.NOT_FOUND, f"device {device_id}, expected {self._device_id}"
             )

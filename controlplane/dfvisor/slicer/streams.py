@@ -29,13 +29,12 @@ _CODES = {
 
 @dataclass(eq=False, slots=True)
 class Stream:
-    """One client's stream. `peer` is its transport address; `role` and `device_id` are set by its
-    first arbitration; `outgoing` ends with a Refused if the stream must be closed with that status.
+    """One client's stream. `peer` is its transport address; `role` is set by its first arbitration;
+    `outgoing` ends with a Refused if the stream must be closed with that status.
     """
 
     peer: str
     role: Role | None = None
-    device_id: int = 0
     outgoing: asyncio.Queue[p4r.StreamMessageResponse | Refused] = field(
         default_factory=lambda: asyncio.Queue(MAX_UNREAD + 1)
     )
@@ -54,9 +53,9 @@ class Stream:
 
 
 class Streams:
-    """All streams of the slicer. `device_id` None answers to any."""
+    """All streams of the slicer of one device."""
 
-    def __init__(self, device_id: int | None) -> None:
+    def __init__(self, device_id: int) -> None:
         self._device_id = device_id
         self._roles: dict[Role, Arbitration[Stream]] = {}
         self._open: set[Stream] = set()
@@ -78,14 +77,10 @@ class Streams:
             raise Refused(
                 grpc.StatusCode.FAILED_PRECONDITION, f"the role of this stream is {stream.role}"
             )
-        if stream.role is None and self._device_id not in (None, message.device_id):
+        if message.device_id != self._device_id:
             raise Refused(
-                grpc.StatusCode.NOT_FOUND, f"device {message.device_id}, not {self._device_id}"
-            )
-        if stream.role is not None and stream.device_id != message.device_id:
-            raise Refused(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                f"the device of this stream is {stream.device_id}",
+                grpc.StatusCode.FAILED_PRECONDITION if stream.role else grpc.StatusCode.NOT_FOUND,
+                f"device {message.device_id}, expected {self._device_id}",
             )
         if message.role.config.value:
             raise invalid("a role takes no configuration")
@@ -100,7 +95,6 @@ class Streams:
         election_id = number(message.election_id) if message.HasField("election_id") else None
         told = arbitration.present(stream, election_id)
         stream.role = role
-        stream.device_id = message.device_id
         self._roles[role] = arbitration
         self._tell(role, arbitration, told)
 
@@ -124,7 +118,7 @@ class Streams:
         for stream in told:
             standing = arbitration.standing(stream)
             answer = p4r.StreamMessageResponse()
-            answer.arbitration.device_id = stream.device_id
+            answer.arbitration.device_id = self._device_id
             answer.arbitration.role.name = str(role)
             if arbitration.highest is not None:
                 answer.arbitration.election_id.high = arbitration.highest >> 64
