@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,7 @@ from dfvisor.model.records import Network, UnknownUnicast
 from hypothesis import HealthCheck, given, settings
 from ruamel.yaml import YAML
 
-sys.path.insert(0, str(Path(__file__).parent))
-from strategies import networks
+from controlplane.tests.model.strategies import networks
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

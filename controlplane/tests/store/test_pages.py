@@ -1,0 +1,146 @@
+"""Records to pages and back, and the merge of changes: no database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from dfvisor.errors import Conflict, StoreError
+from dfvisor.model.records import Flowspace, Match, UnknownUnicast, VirtualNetwork
+from dfvisor.store.codec import (
+    Key,
+    Record,
+    Revision,
+    assemble,
+    decode_page,
+    encode_page,
+    encode_record,
+    records_of,
+)
+from dfvisor.store.merge import merge, merge_vn
+from dfvisor.store.pages import MAX_PAGE_BYTES, lay_out, split
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from controlplane.tests.model.strategies import vns
+
+
+def flowspace(name: str, priority: int = 1) -> Flowspace:
+    return Flowspace(name=name, priority=priority, match=Match(), slice="s")
+
+
+def many(count: int) -> dict[Key, Record]:
+    return {("flowspaces", f"f{n}"): flowspace(f"f{n}") for n in range(count)}
+
+
+def revision(manifest: dict[str, tuple[str, str]]) -> Revision:
+    return Revision(
+        revision=1, origin="", changes=(), tenant="t", unknown_unicast="drop", pages=manifest
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(vns("v"), st.integers(100, 2000))
+def test_pages_hold_exactly_the_records(vn: VirtualNetwork, max_bytes: int) -> None:
+    found: dict[Key, Record] = {}
+    for page in split(records_of(vn), max_bytes):
+        records = decode_page(page.data, "page")
+        assert not records.keys() & found.keys()
+        found |= records
+    assert assemble("v", vn.tenant, vn.unknown_unicast, found) == vn
+
+
+def test_pages_are_of_moderate_size() -> None:
+    pages = split(many(5000))
+    sizes = [len(page.data) for page in pages]
+    assert max(sizes) <= MAX_PAGE_BYTES + 200
+    assert sum(sizes) / len(sizes) > MAX_PAGE_BYTES / 3
+
+
+def test_pages_do_not_depend_on_the_order_of_records() -> None:
+    records = many(1000)
+    assert split(records) == split(dict(reversed(records.items())))
+
+
+@pytest.mark.parametrize("change", ["add", "change", "remove"])
+def test_change_of_one_record_stages_one_page(change: str) -> None:
+    records = many(3000)
+    first = lay_out(split(records), None, "1")
+    assert len(first.staged) == len(first.manifest) > 5
+    if change == "remove":
+        del records["flowspaces", "f7"]
+    else:
+        name = "f7" if change == "change" else "added"
+        records["flowspaces", name] = flowspace(name, 9)
+    second = lay_out(split(records), revision(first.manifest), "2")
+    assert list(second.staged) == ["2-0"]
+    assert len(set(second.manifest.values()) - set(first.manifest.values())) == 1
+
+
+def test_no_change_stages_nothing() -> None:
+    first = lay_out(split(many(3000)), None, "1")
+    assert lay_out(split(many(3000)), revision(first.manifest), "2").staged == {}
+
+
+def test_vn_without_records_has_no_pages() -> None:
+    assert split({}) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "bad record"),
+        (b"[]", "bad record"),
+        (b"{}", "schema is not 1"),
+        (b'{"schema": 2}', "schema is not 1"),
+        (b'{"schema": 1, "ghosts": {}}', "there are no 'ghosts'"),
+        (b'{"schema": 1, "slices": []}', "there are no 'slices'"),
+        (b'{"schema": 1, "slices": {"a": {"key": 0}, "b": 1}}', "slices.a.key: 0 is out of range"),
+        (b'{"schema": 1, "slices": {"a": {"key": 0}, "b": 1}}', "slices.b: expected a mapping"),
+        (b'{"schema": 1, "slices": {"a": {"key": 1, "kye": 1}}}', "unknown key 'kye'"),
+        (b"\xff", "bad record"),
+    ],
+)
+def test_page_that_cannot_be_read_says_why(data: bytes, message: str) -> None:
+    with pytest.raises(StoreError, match=message) as caught:
+        decode_page(data, "/vns/v/pages/1-0")
+    assert str(caught.value).startswith("/vns/v/pages/1-0: bad record: ")
+
+
+def test_equal_records_give_equal_bytes() -> None:
+    key = ("flowspaces", "f")
+    one, two = encode_record(flowspace("f")), encode_record(flowspace("f"))
+    assert encode_page([(key, one)]) == encode_page([(key, two)])
+
+
+@given(*[st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2)) for _ in range(3)])
+def test_merge_takes_each_change_or_says_conflict(
+    base: dict[str, int], mine: dict[str, int], theirs: dict[str, int]
+) -> None:
+    clashes = {
+        key
+        for key in "abcd"
+        if len({base.get(key), mine.get(key)}) == 2
+        and len({base.get(key), theirs.get(key)}) == 2
+        and mine.get(key) != theirs.get(key)
+    }
+    if clashes:
+        with pytest.raises(Conflict) as caught:
+            merge(base, mine, theirs, "v")
+        assert str(caught.value).endswith(", ".join(f"v.{key}" for key in sorted(clashes)))
+        return
+    merged = merge(base, mine, theirs, "v")
+    for key in "abcd":
+        changed = mine if mine.get(key) != base.get(key) else theirs
+        assert merged.get(key) == changed.get(key)
+    assert merged == merge(base, theirs, mine, "v")
+
+
+def test_merge_of_settings_and_records() -> None:
+    base = VirtualNetwork(name="v", tenant="t")
+    mine = replace(base, flowspaces={"a": flowspace("a")})
+    theirs = replace(base, unknown_unicast=UnknownUnicast.FLOOD)
+    merged = merge_vn(base, mine, theirs)
+    assert merged == replace(mine, unknown_unicast=UnknownUnicast.FLOOD)
+    with pytest.raises(Conflict, match=r"vns\.v\.tenant"):
+        merge_vn(base, replace(base, tenant="a"), replace(base, tenant="b"))
