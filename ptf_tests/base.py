@@ -6,6 +6,7 @@ come from run.py: `server` (P4Runtime address) and `target`.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import time
 
@@ -37,7 +38,9 @@ DROP_CELLS = {
 def switch_client() -> SwitchClient:
     """The one connection of this test run."""
     address = testutils.test_param_get("server")
-    return SwitchClient(address, DEVICE_ID, load_schema(), ELECTION)
+    client = SwitchClient(address, DEVICE_ID, load_schema(), ELECTION)
+    atexit.register(client.close)
+    return client
 
 
 class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types

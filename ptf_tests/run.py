@@ -35,9 +35,14 @@ def main() -> int:
 
 def _run(target: str, rest: list[str]) -> int:
     # Imported here: gRPC must not start threads before the sandbox has its process.
-    from ptf_tests.lab import DEVICE_ID, load_schema, push_pipeline, running_switch
+    from ptf_tests.lab import DEVICE_ID, binary, load_schema, push_pipeline, running_switch
     from ptf_tests.p4rt import SwitchClient
 
+    try:
+        binary(target)
+    except FileNotFoundError as error:
+        print(f"ptf: {error}", file=sys.stderr)
+        return 1
     logs = ROOT / ".run" / "ptf"
     logs.mkdir(parents=True, exist_ok=True)
     with running_switch(target) as lab:

@@ -50,6 +50,7 @@ def _first_process(libc: ctypes.CDLL, body: Callable[[], int]) -> NoReturn:
     try:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         signal.signal(signal.SIGTERM, _interrupt)
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # it tells of every server that ends
         for command in (
             "mount --make-rprivate /",
             "mount -t proc proc /proc",
