@@ -2,8 +2,7 @@
 
 `python -m bench.switch [--seconds S] [--runs N]`, as root, from the top of the source tree. Each
 round measures every candidate once; the table shows medians. Frames of 134 bytes, 2,048 different
-flows, sent by trafgen (Debian: netsniff-ng) flat out into one port and counted by the kernel behind
-another.
+flows, sent flat out into one port and counted by the kernel behind another.
 """
 
 from __future__ import annotations
@@ -115,32 +114,36 @@ def received(interface: str) -> int:
     return int(Path(f"/sys/class/net/{interface}/statistics/rx_packets").read_text())
 
 
-def measure(pid: int, source: str, sink: str, config: Path, seconds: float) -> Sample:
-    """Load `source` for `seconds`; what arrives at `sink`, and what the process `pid` spent."""
-    command = ["trafgen", "--dev", source, "--conf", str(config), "--cpus", "1", "-q"]
-    load = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def measure(pid: int, load: list[str], sink: str, seconds: float) -> Sample:
+    """Run `load` for `seconds`; what arrives at `sink`, and what the process `pid` spent."""
+    sender = subprocess.Popen(load)
     try:
-        time.sleep(0.5)  # trafgen's own start; the measurement is a difference
+        time.sleep(0.2)  # the sender's own start; the measurement is a difference
         packets, cpu, start = received(sink), cpu_s(pid), time.monotonic()
         time.sleep(seconds)
         packets, cpu = received(sink) - packets, cpu_s(pid) - cpu
         elapsed = time.monotonic() - start
     finally:
-        load.terminate()
-        load.wait()
+        sender.kill()
+        sender.wait()
     if packets == 0:
         raise RuntimeError(f"nothing arrived at {sink}")
     return Sample(packets / elapsed, cpu / packets * 1e6)
 
 
+def compiled(directory: Path, name: str) -> str:
+    """One of the C programs beside this file, compiled into `directory`."""
+    program = directory / name
+    source = Path(__file__).with_name(f"{name}.c")
+    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", program, source], check=True)
+    return str(program)
+
+
 @contextlib.contextmanager
 def bare_forwarder(directory: Path) -> Iterator[tuple[int, dict[int, str]]]:
     """The yardstick on a pair of cables of its own."""
-    program = directory / "forwarder"
-    source = Path(__file__).with_name("forwarder.c")
-    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", program, source], check=True)
     names = lab.connect(9, (1, 2))
-    process = subprocess.Popen([program, "sw9p1", "sw9p2"])
+    process = subprocess.Popen([compiled(directory, "forwarder"), "sw9p1", "sw9p2"])
     try:
         yield process.pid, names
     finally:
@@ -153,16 +156,15 @@ def body(seconds: float, runs: int) -> int:
     samples: dict[str, list[Sample]] = {}
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         directory = Path(name)
-        config = directory / "frames.cfg"
-        config.write_text(
-            "\n".join("{ " + ", ".join(f"0x{byte:02x}" for byte in f) + " }" for f in frames())
-        )
+        recorded = directory / "frames"
+        recorded.write_bytes(b"".join(frames()))
+        sender = compiled(directory, "load")
         forwarder, cables = stack.enter_context(bare_forwarder(directory))
         candidates: list[tuple[str, Callable[[], None], int, dict[int, str]]] = [
             ("bare forwarder", lambda: None, forwarder, cables)
         ]
         for index, target in enumerate(targets):
-            running = stack.enter_context(lab.running_switch(target, index))
+            running = stack.enter_context(lab.running_switch(target, index, ports=(1, 2)))
             client = SwitchClient(running.address, lab.DEVICE_ID, lab.load_schema(), 1)
             stack.callback(client.close)
             lab.push_pipeline(client)
@@ -178,7 +180,8 @@ def body(seconds: float, runs: int) -> int:
             for label, prepare, pid, interfaces in candidates:
                 print(f"round {round_ + 1}/{runs}: {label}", file=sys.stderr)
                 prepare()
-                sample = measure(pid, interfaces[1], interfaces[2], config, seconds)
+                load = [sender, interfaces[1], str(recorded), str(FRAME_BYTES)]
+                sample = measure(pid, load, interfaces[2], seconds)
                 samples.setdefault(label, []).append(sample)
     show(samples)
     return 0
@@ -202,9 +205,6 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--runs", type=int, default=5, help="rounds; medians are shown")
     options = parser.parse_args()
-    if not shutil.which("trafgen"):
-        print("bench: trafgen is missing: apt-get install netsniff-ng", file=sys.stderr)
-        return 1
     return run_in_sandbox(lambda: body(options.seconds, options.runs))
 
 
