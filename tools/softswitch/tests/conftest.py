@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -29,12 +30,20 @@ def data_plane() -> str:
 @pytest.fixture
 async def switch(data_plane: str, engine_cache: Path, tmp_path: Path) -> AsyncIterator[Switch]:
     made: list[DataPlane] = []
+    may_build, building = threading.Event(), threading.Event()
+    may_build.set()
     real = engine_builder(engine_cache)
 
     def build(bmv2_json: bytes) -> DataPlane:
-        engine = FakeEngine(bmv2_json) if data_plane == "fake" else real(bmv2_json)
-        made.append(engine)
-        return engine
+        building.set()
+        assert may_build.wait(10)
+        if data_plane == "fake":
+            fake = FakeEngine(bmv2_json)
+            fake.others = [other for other in made if isinstance(other, FakeEngine)]
+            made.append(fake)
+        else:
+            made.append(real(bmv2_json))
+        return made[-1]
 
     builder: Builder = build
     service = P4RuntimeService(DEVICE, builder, PortHost(()))
@@ -43,7 +52,8 @@ async def switch(data_plane: str, engine_cache: Path, tmp_path: Path) -> AsyncIt
     address = f"unix:{tmp_path}/p4rt.sock"
     server.add_insecure_port(address)
     await server.start()
-    yield Switch(service, address, made)
+    yield Switch(service, address, made, may_build, building)
+    may_build.set()
     await server.stop(None)
     await service.close()
 

@@ -40,7 +40,10 @@ class FakeTable:
 
 
 class FakeEngine:
-    """Keeps entries, counters and groups; `running` and `ports` tell what the server did."""
+    """Keeps entries, counters and groups; `running` and `ports` tell what the server did.
+
+    `others` are the engines that must not run at the same time.
+    """
 
     def __init__(self, bmv2_json: bytes) -> None:
         try:
@@ -68,6 +71,7 @@ class FakeEngine:
         self.ports: dict[int, str] = {}
         self.running = False
         self.closed = False
+        self.others: list[FakeEngine] = []
         self._next_handle = 1
 
     def _call(self, table: str, action: str, args: Sequence[int]) -> FakeTable:
@@ -142,6 +146,7 @@ class FakeEngine:
 
     def start(self) -> None:
         assert not self.closed
+        assert not any(other.running for other in self.others), "two engines have the ports"
         self.running = True
 
     def stop(self) -> None:

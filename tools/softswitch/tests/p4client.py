@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -290,11 +291,16 @@ def key_of(entry: p4r.TableEntry) -> p4r.TableEntry:
 
 @dataclass
 class Switch:
-    """A service under test, its address and the data planes that it built, oldest first."""
+    """A service under test, its address and the data planes that it built, oldest first.
+
+    Clear `may_build` to hold the next build until it is set.
+    """
 
     service: P4RuntimeService
     address: str
     built: list[DataPlane] = field(default_factory=list)
+    may_build: threading.Event = field(default_factory=threading.Event)
+    building: threading.Event = field(default_factory=threading.Event)
 
     @property
     def fake(self) -> FakeEngine:

@@ -13,8 +13,9 @@ from softswitch.tests.p4client import (
     DEVICE,
     Client,
     StreamEndedError,
-    acl_entry,
+    Switch,
     contract_config,
+    exact_entry,
 )
 
 OK, NOT_FOUND, ALREADY_EXISTS = 0, 5, 6
@@ -212,20 +213,85 @@ async def test_capabilities_names_the_version(client: Client) -> None:
     assert response.p4runtime_api_version == "1.4.0"
 
 
+# -- changes of primary while something is going on ------------------------------------------------
+
+MANY = 20_000
+PORT = b"\x09"
+
+
+async def _begin_long_write(client: Client, switch: Switch) -> asyncio.Task[None]:
+    """A write of many updates, of which some are done and most are not; the last sets PORT."""
+    await client.write(("INSERT", exact_entry(client, 1, port=b"\x01")))
+    toggling = [("MODIFY", exact_entry(client, 1, port=port)) for port in (b"\x02", b"\x03")]
+    write = asyncio.create_task(
+        client.write(*toggling * (MANY // 2), ("MODIFY", exact_entry(client, 1, port=PORT)))
+    )
+    (entry,) = switch.fake.tables["ContractIngress.exact_table"].entries.values()
+    async with asyncio.timeout(TIMEOUT_S):
+        while entry.args == (1,):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert entry.args != (PORT[0],)
+    return write
+
+
+def _is_done(switch: Switch) -> bool:
+    (entry,) = switch.fake.tables["ContractIngress.exact_table"].entries.values()
+    return entry.args == (PORT[0],)
+
+
 async def test_write_in_flight_is_finished_before_the_new_primary_is_told(
-    primary: Client,
+    primary: Client, switch: Switch
 ) -> None:
-    """A large write is answered in full although a new primary appears in the middle of it."""
-    many = [("INSERT", acl_entry(primary, n + 1)) for n in range(1000)]
-    write = asyncio.create_task(primary.write(*many))
+    write = await _begin_long_write(primary, switch)
     second = primary.stream()
     await second.arbitrate(50)
     assert await second.standing() == (OK, 50)
-    held = len(await primary.entries(table_id=primary.names.tables["acl_table"].preamble.id))
-    try:
+    assert _is_done(switch)
+    await write
+
+
+async def test_write_waiting_behind_another_is_denied_after_a_change_of_primary(
+    primary: Client, switch: Switch
+) -> None:
+    first = await _begin_long_write(primary, switch)
+    waiting = asyncio.create_task(primary.write(("INSERT", exact_entry(primary, 2))))
+    lock = switch.service._state
+    async with asyncio.timeout(TIMEOUT_S):
+        while not getattr(lock, "_waiters", None):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    second = primary.stream()
+    await second.arbitrate(50)
+    assert await second.standing() == (OK, 50)
+    await first
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await waiting
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_write_whose_client_goes_away_is_finished(primary: Client, switch: Switch) -> None:
+    write = await _begin_long_write(primary, switch)
+    write.cancel()
+    with pytest.raises(asyncio.CancelledError):
         await write
-        expected = 1000
-    except grpc.aio.AioRpcError as error:
-        assert error.code() is grpc.StatusCode.PERMISSION_DENIED  # it had not begun
-        expected = 0
-    assert held == expected
+    async with asyncio.timeout(TIMEOUT_S):
+        while not _is_done(switch):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_push_in_flight_is_denied_after_a_change_of_primary(
+    primary: Client, switch: Switch
+) -> None:
+    await primary.write(("INSERT", exact_entry(primary, 1)))
+    switch.may_build.clear()
+    switch.building.clear()
+    push = asyncio.create_task(primary.push(contract_config(cookie=2)))
+    assert await asyncio.to_thread(switch.building.wait, TIMEOUT_S)
+    second = primary.stream()
+    await second.arbitrate(50)
+    assert await second.standing() == (OK, 50)
+    switch.may_build.set()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await push
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert switch.fake.closed
+    assert len(await primary.entries(table_id=exact_entry(primary, 1).table_id)) == 1
