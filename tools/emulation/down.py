@@ -1,6 +1,7 @@
 """`python -m emulation.down [INSTANCE...]`: end whatever an emulation left on this machine.
 
-Without names, every instance that has a state directory or namespaces. Exits 1 if something stays.
+Without names: the demonstration, and every other instance that nobody runs any more. Exits 1 if
+something stays.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ import sys
 
 from emulation.errors import EmulationError
 from emulation.instance import STATE_ROOT, Instance
-from emulation.lock import take_down
+from emulation.lock import runner, take_down
 from emulation.reaper import NETNS
 
 
 def found() -> list[str]:
-    """Names of the instances that left something here."""
+    """Names of the instances that left something here and have no runner; and the demonstration."""
     names = {entry.name for entry in STATE_ROOT.glob("*") if entry.is_dir()}
     names |= {path.name.split("-")[1] for path in NETNS.glob("dfv-*-*")}
-    return sorted(names)
+    demo = Instance().name
+    return sorted(name for name in names if name == demo or not runner(Instance(name)))
 
 
 def main() -> int:

@@ -101,8 +101,8 @@ class Emulation:
         self._zookeeper_thread = ThreadPoolExecutor(1, thread_name_prefix=ZOOKEEPER)
         try:
             self._bring_up(self._supervisor)
-        except BaseException:
-            self.stop(keep_logs=True)
+        except BaseException as error:
+            self.stop(keep_logs=isinstance(error, Exception))  # not of an interrupted run
             raise
         return self
 
@@ -121,8 +121,8 @@ class Emulation:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.stop(keep_logs=kind is not None)
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        self.stop(keep_logs=isinstance(error, Exception))
 
     def _bring_up(self, supervisor: Supervisor) -> None:
         zookeeper = self._start_zookeeper() if self._control_plane else None

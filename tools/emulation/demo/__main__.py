@@ -154,7 +154,11 @@ def show(run: Run, board: Board) -> None:
         ("throughput", lambda: slices.measure_throughput(run, board)),
         ("counters", lambda: accounts.judge_ports(run, board, start)),
         ("channels", lambda: channels.measure(run, board)),
-        ("a slice added and deleted live", lambda: live.measure(run, board)),
+        *(
+            [("a slice added and deleted live", lambda: live.measure(run, board))]
+            if run.added
+            else []
+        ),
         ("failures: VN controllers, then ZooKeeper", lambda: failures.measure(run, board)),
     ]
     with steps(board.console) as step:

@@ -55,10 +55,12 @@ def measure(run: Run, board: Board) -> None:
         ["from \\ to", *(h.name for h in hosts)],
         rows,
     )
-    seen = (
-        f"{reached} pairs reached, {isolated} kept apart; for {overlapping} of these the address "
-        f"exists in both VNs, and only the own VN's host heard the question"
-    )
+    seen = f"{reached} pairs reached, {isolated} kept apart"
+    if overlapping:
+        seen += (
+            f"; for {overlapping} of these the address exists in both VNs, and only the own VN's "
+            f"host heard the question"
+        )
     fine = board.check(
         "each host reaches its own VN and nobody else", not wrong, "; ".join(wrong) or seen
     )
