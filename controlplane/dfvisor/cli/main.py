@@ -38,7 +38,7 @@ from dfvisor.store.database import GlobalDatabase
 from dfvisor.store.stats import SwitchStats
 
 DEFAULT_ZOOKEEPER = "127.0.0.1:2181/dfvisor"
-CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5.0
 LISTED = 40  # records listed per outcome; the rest is counted
 
 T = TypeVar("T")
