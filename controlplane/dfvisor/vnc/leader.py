@@ -140,11 +140,13 @@ class Candidate:
             return
         if not self._claimed:
             await self._claim(self._ownership)
-        await self._read()
+        fresh = await self._read()
         self._compile()
         self._fail(self._refused)
         self._direct(tasks, self._ownership.czxid)
         self._pass_on()
+        if fresh:  # the VN may be another one of the same name
+            await database.claim(self._ownership)
 
     async def _claim(self, ownership: Ownership) -> None:
         await self._around.database.claim(ownership)
@@ -164,14 +166,17 @@ class Candidate:
         self._sessions.clear()
         self._around.on_progress()
 
-    async def _read(self) -> None:
-        if self._stale:
-            self._stale = False
-            try:
-                self._snapshot = await self._around.database.read_vn(self.vn)
-            except BaseException:
-                self._stale = True
-                raise
+    async def _read(self) -> bool:
+        """Read the VN if it may have changed; whether that was so."""
+        if not self._stale:
+            return False
+        self._stale = False
+        try:
+            self._snapshot = await self._around.database.read_vn(self.vn)
+        except BaseException:
+            self._stale = True
+            raise
+        return self._snapshot is not None
 
     def _compile(self) -> None:
         """Compute the entries if VN or fabric changed; bad records leave the last good ones."""

@@ -1,0 +1,176 @@
+"""Switches, agents and VN controllers as processes, over one database: for the tests of the daemon.
+
+Every process is a child that a test may kill; all are gone when the rig is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+from dfvisor.model.records import Network
+from dfvisor.p4rt.client import P4RuntimeClient
+from dfvisor.p4rt.entries import TableEntry
+from dfvisor.p4rt.p4info import Schema
+from dfvisor.store.database import GlobalDatabase
+from dfvisor.vnc.daemon import STATUS_FILE
+
+WAIT_S = 30.0
+STOP_S = 10.0
+TARGET = os.environ.get("DFVISOR_TARGET", "softswitch")
+SCHEMA = Schema.load(
+    (Path(__file__).parents[3] / "bmv2_configs" / "dfvisor.p4info.txtpb").read_text()
+)
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Poll until true; fails after WAIT_S, naming what was waited for."""
+    deadline = time.monotonic() + WAIT_S
+    while not await condition():
+        assert time.monotonic() < deadline, f"not within {WAIT_S:g} s: {what}"
+        await asyncio.sleep(0.02)
+
+
+class Rig:
+    """`database` is the test's own session; processes are started and killed by name."""
+
+    def __init__(self, directory: Path, zookeeper: str, network: Network) -> None:
+        self.directory = directory
+        self.zookeeper = zookeeper
+        self.network = network
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._addresses: dict[str, str] = {}
+        self._database: GlobalDatabase | None = None
+
+    @property
+    def database(self) -> GlobalDatabase:
+        assert self._database is not None
+        return self._database
+
+    async def open(self) -> None:
+        """Put the network into the database; start its switches, each with an agent."""
+        self._database = await GlobalDatabase.connect(self.zookeeper)
+        base = await self.database.read_fabric()
+        await self.database.apply_fabric(base, self.network.fabric, self.network.tenants)
+        for vn in self.network.vns.values():
+            await self.database.apply(None, vn)
+        for switch in self.network.fabric.switches:
+            self.start_switch(switch)
+            self.start_agent(switch)
+
+    async def close(self) -> None:
+        for name in list(self._processes):
+            self.stop(name, signal.SIGKILL)
+        if self._database is not None:
+            await self._database.close()
+
+    # -- processes
+
+    def start_switch(self, name: str) -> None:
+        device_id = self.network.fabric.switches[name].device_id
+        flags = ["--no-p4", "--device-id", str(device_id), "--log-level", "off"]
+        if TARGET == "bmv2":
+            address = self._addresses.get(name) or f"127.0.0.1:{_free_port()}"
+            program = [shutil.which("simple_switch_grpc") or os.environ["BMV2"]]
+            flags += ["--thrift-port", str(_free_port())]
+            flags += ["--notifications-addr", f"ipc://{self.directory}/{name}.notify"]
+        else:
+            address = f"unix:{self.directory}/{name}.sock"
+            program = [sys.executable, "-m", "softswitch.main"]
+        self._addresses[name] = address
+        self._start(name, [*program, *flags, "--", "--grpc-server-addr", address])
+
+    def start_agent(self, switch: str) -> None:
+        arguments = ["--switch", switch, "--p4runtime", self._addresses[switch]]
+        arguments += ["--zookeeper", self.zookeeper, "--target", TARGET]
+        self._start_daemon("agent", f"agent-{switch}", arguments)
+
+    def start_vnc(self, name: str) -> None:
+        self._start_daemon("vnc", name, ["--zookeeper", self.zookeeper, "--name", name])
+
+    def _start_daemon(self, what: str, name: str, arguments: list[str]) -> None:
+        data = ["--data-dir", str(self.directory / name)]
+        self._start(name, [sys.executable, "-m", f"dfvisor.{what}.main", *arguments, *data])
+
+    def _start(self, name: str, command: list[str]) -> None:
+        with self.log(name).open("ab") as log:
+            self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal and go on."""
+        self._processes[name].send_signal(number)
+
+    def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
+        """End a process; its exit status."""
+        process = self._processes.pop(name)
+        process.send_signal(number)
+        return process.wait(STOP_S)
+
+    def log(self, name: str) -> Path:
+        return self.directory / f"{name}.log"
+
+    def written(self, vnc: str) -> list[str]:
+        """What a VN controller says that it wrote."""
+        return [line for line in self.log(vnc).read_text().splitlines() if " inserts, " in line]
+
+    # -- what is so
+
+    def status(self, vnc: str) -> dict[str, dict[str, object]]:
+        """The VNs of a VN controller's status file; empty before there is one."""
+        path = self.directory / vnc / STATUS_FILE
+        if not path.exists():
+            return {}
+        found: dict[str, dict[str, object]] = msgspec.json.decode(path.read_bytes())["vns"]
+        return found
+
+    def leads(self, vnc: str) -> list[str]:
+        return [vn for vn, state in self.status(vnc).items() if state["leading"]]
+
+    async def flows(self, switch: str) -> frozenset[TableEntry]:
+        """`flow` and `slice_forward` of the switch itself."""
+        client = P4RuntimeClient(
+            self._addresses[switch],
+            self.network.fabric.switches[switch].device_id,
+            schema=SCHEMA,
+        )
+        try:
+            await client.connect()
+            found = [
+                *await client.read_entries("flow"),
+                *await client.read_entries("slice_forward"),
+            ]
+        finally:
+            await client.close()
+        return frozenset(found)
+
+    async def all_flows(self) -> dict[str, frozenset[TableEntry]]:
+        return {switch: await self.flows(switch) for switch in self.network.fabric.switches}
+
+    async def until_completed(self, vn: str, revision: int) -> None:
+        """Until every agent that has the VN has this revision, flows included."""
+
+        async def completed() -> bool:
+            applied = await self.database.read_applied()
+            records = [record.vns[vn] for record in applied.values() if vn in record.vns]
+            homes = {end.port.switch for end in self.network.vns[vn].endpoints.values()}
+            held = {switch for switch, record in applied.items() if vn in record.vns}
+            return homes <= held and all(
+                record.revision >= revision and record.flows >= revision for record in records
+            )
+
+        await eventually(completed, f"{vn} at revision {revision} on all its switches")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
