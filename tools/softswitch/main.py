@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from softswitch.server.dataplane import engine_builder
 from softswitch.server.errors import RequestError
 from softswitch.server.options import Options, parse_options
 from softswitch.server.pb import p4r_grpc
+from softswitch.server.pipeline import realize
 from softswitch.server.ports import PortHost, check_ports
 from softswitch.server.service import P4RuntimeService
 
@@ -56,11 +58,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for note in options.notes:
         print(f"softswitch: note: {note}", file=sys.stderr)
     try:
-        asyncio.run(_serve(options))
+        if options.compile_only:
+            _compile(options)
+        else:
+            asyncio.run(_serve(options))
     except StartError as error:
         print(f"softswitch: error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _compile(options: Options) -> None:
+    """Leave the compiled pipeline in the cache."""
+    assert options.config is not None
+    begin = time.monotonic()
+    try:
+        realize(_read(options.config), engine_builder(options.cache_dir)).close()
+    except RequestError as error:
+        raise StartError(f"{options.config}: {error.message}") from error
+    seconds = time.monotonic() - begin
+    print(f"softswitch: {options.config} is compiled, in {options.cache_dir} ({seconds:.1f} s)")
 
 
 async def _serve(options: Options) -> None:
@@ -96,11 +113,16 @@ async def _serve(options: Options) -> None:
 
 async def _preload(service: P4RuntimeService, config: Path) -> None:
     try:
-        await service.preload(config.read_bytes())
-    except OSError as error:
-        raise StartError(f"cannot read {config}: {error.strerror}") from error
+        await service.preload(_read(config))
     except RequestError as error:
         raise StartError(f"{config}: {error.message}") from error
+
+
+def _read(config: Path) -> bytes:
+    try:
+        return config.read_bytes()
+    except OSError as error:
+        raise StartError(f"cannot read {config}: {error.strerror}") from error
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:

@@ -28,6 +28,7 @@ class Options:
     device_id: int
     ports: tuple[Port, ...]
     config: Path | None
+    compile_only: bool
     address: str
     cache_dir: Path
     log_level: str
@@ -70,13 +71,19 @@ def _device(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="softswitch",
-        usage="softswitch [options] (--no-p4 | CONFIG.json) [-- target options]",
+        usage="softswitch [options] (--no-p4 | CONFIG.json) [-- target options]\n"
+        "       softswitch --compile-only [--cache-dir DIR] CONFIG.json",
         description="A software switch for P4 programs compiled for BMv2's v1model: it compiles "
         "the BMv2 JSON to machine code and serves P4Runtime.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("config", nargs="?", type=Path, help="BMv2 JSON to forward by from the start")
+    add(
+        "--compile-only",
+        action="store_true",
+        help="compile CONFIG.json into the cache and exit: a later push of it is quick",
+    )
     add("--no-p4", action="store_true", help="start empty, wait for a P4Runtime pipeline push")
     add("--device-id", type=_device, default=0, metavar="N", help="P4Runtime device id [0]")
     add(
@@ -116,6 +123,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
     args = parser.parse_args(given)
     if args.config is None and not args.no_p4:
         parser.error("give a BMv2 JSON file, or --no-p4 to start without one")
+    if args.compile_only and (args.config is None or args.no_p4):
+        parser.error("--compile-only takes a BMv2 JSON file, and no --no-p4")
     if args.drop_port != DROP_PORT:
         parser.error(f"--drop-port {args.drop_port}: only {DROP_PORT} is supported")
     for what in ("number", "interface"):
@@ -137,6 +146,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         device_id=args.device_id,
         ports=tuple(args.interface),
         config=None if args.no_p4 else args.config,
+        compile_only=args.compile_only,
         address=args.grpc_server_addr,
         cache_dir=args.cache_dir or default_cache_dir(),
         log_level=args.log_level,

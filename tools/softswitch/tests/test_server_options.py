@@ -61,6 +61,9 @@ def test_options_with_a_config_file() -> None:
         ("--no-p4 --drop-port 510", "only 511"),
         ("--no-p4 -L loud", "invalid choice"),
         ("--no-p4 --pcap", "unrecognized"),
+        ("--compile-only", "--no-p4"),
+        ("--compile-only --no-p4", "takes a BMv2 JSON file"),
+        ("--compile-only --no-p4 x.json", "takes a BMv2 JSON file"),
     ],
 )
 def test_options_misuse_exits_2_and_says_why(

@@ -115,6 +115,25 @@ def test_process_that_cannot_start_exits_1_and_says_why(
     assert words in err
 
 
+def test_compile_only_fills_the_cache_and_exits(tmp_path: Path) -> None:
+    json, cache = tmp_path / "contract.json", tmp_path / "cache"
+    json.write_bytes(contract_config().p4_device_config)
+    with started("--compile-only", "--cache-dir", str(cache), str(json)) as process:
+        out, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, err) == (0, "")
+    assert re.fullmatch(rf"softswitch: {json} is compiled, in {cache} \([0-9.]+ s\)\n", out)
+    assert list(cache.glob("*.so"))
+
+
+def test_compile_only_of_a_program_that_cannot_be_realized_exits_1(tmp_path: Path) -> None:
+    json = tmp_path / "broken.json"
+    json.write_text("{}")
+    with started("--compile-only", "--cache-dir", str(tmp_path), str(json)) as process:
+        out, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, out) == (1, "")
+    assert err.startswith(f"softswitch: error: {json}: the pipeline cannot be realized")
+
+
 async def test_process_stopped_while_the_compiler_runs_exits_at_once_and_cleans_up(
     tmp_path: Path,
 ) -> None:
