@@ -88,8 +88,8 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
         """The frame into `port` comes out as exactly `expected` (port -> frame), nothing else."""
         testutils.send_packet(self, port, frame)
         for out, wanted in expected.items():
-            self._receive(out, wanted)
-        self._silence()
+            self.receive(out, wanted)
+        self.silence()
         self.assertEqual(self._new_drops(), {}, "drops were counted for a packet that passed")
 
     def drops(self, port: int, frame: bytes, slice_id: int, reason: DropReason) -> None:
@@ -98,10 +98,10 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
         deadline = time.monotonic() + COUNTER_TIMEOUT_S
         while not self._new_drops():
             if time.monotonic() > deadline:
-                self._silence()
+                self.silence()
                 self.fail(f"no drop was counted; expected {reason.name} for slice id {slice_id}")
             time.sleep(0.005)
-        self._silence()
+        self.silence()
         self.assertEqual(self._new_drops(), {(slice_id, reason.name): 1})
         self.drops_before = self._drops()
 
@@ -110,7 +110,7 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
         before = self.counter(counted_by).packets
         testutils.send_packet(self, port, frame)
         self.await_count(counted_by, before + 1)
-        self._silence()
+        self.silence()
         self.assertEqual(self._new_drops(), {})
 
     def await_count(self, entry: TableEntry, packets: int) -> CounterValue:
@@ -122,19 +122,25 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
             time.sleep(0.005)
         return counter
 
-    def _receive(self, port: int, wanted: bytes) -> None:
-        # ptf's own comparison ignores what follows a frame shorter than 60 bytes.
+    def next_frame(self, port: int) -> bytes | None:
+        """The next frame out of a port; None if there is none for too long."""
         result = testutils.dp_poll(self, port_number=port, timeout=RECEIVE_TIMEOUT_S)
-        if not isinstance(result, self.dataplane.PollSuccess):
+        return bytes(result.packet) if isinstance(result, self.dataplane.PollSuccess) else None
+
+    def receive(self, port: int, wanted: bytes) -> None:
+        """The next frame out of a port is exactly `wanted`."""
+        # ptf's own comparison ignores what follows a frame shorter than 60 bytes.
+        got = self.next_frame(port)
+        if got is None:
             self.fail(f"port {port}: nothing came out, expected\n{_describe(wanted)}")
-        got = bytes(result.packet)
-        if got != wanted:
+        elif got != wanted:
             self.fail(
                 f"port {port}: got\n{_describe(got)}\nexpected\n{_describe(wanted)}\n"
                 f"first difference at byte {_first_difference(got, wanted)}"
             )
 
-    def _silence(self) -> None:
+    def silence(self) -> None:
+        """Nothing more comes out of any port."""
         result = testutils.dp_poll(self, timeout=SILENCE_S)
         if isinstance(result, self.dataplane.PollSuccess):
             self.fail(f"port {result.port}: unexpected\n{_describe(bytes(result.packet))}")

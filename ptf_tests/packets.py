@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, GRE, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -47,6 +48,16 @@ def tcp(src: Host, dst: Host, dport: int = 80, *, flags: str = "S", **ip_fields:
         Ether(src=src.mac, dst=dst.mac)
         / IP(src=src.ip, dst=dst.ip, **ip_fields)
         / TCP(sport=4000, dport=dport, flags=flags)
+        / Raw(PAYLOAD)
+    )
+
+
+def ipv6_tcp(src: Host, dst: Host, dport: int, **ip_fields: Any) -> bytes:
+    """A TCP frame over IPv6 between two hosts."""
+    return bytes(
+        Ether(src=src.mac, dst=dst.mac)
+        / IPv6(src=src.ipv6, dst=dst.ipv6, **ip_fields)
+        / TCP(sport=4000, dport=dport)
         / Raw(PAYLOAD)
     )
 

@@ -53,7 +53,7 @@ def _run(target: str, rest: list[str]) -> int:
         command += ["--test-dir", str(ROOT / "ptf_tests" / "cases"), "--pypath", str(ROOT)]
         command += ["--test-params", f"server={lab.address!r};target={target!r}"]
         command += ["--log-file", str(logs / "ptf.log"), "--debug", "info"]
-        command += ["--test-case-timeout", str(CASE_TIMEOUT_S)]
+        command += ["--test-case-timeout", str(CASE_TIMEOUT_S), "--socket-recv-size", "65536"]
         for port, name in lab.interfaces.items():
             command += ["--interface", f"{port}@{name}"]
         return subprocess.run([*command, *rest], check=False).returncode

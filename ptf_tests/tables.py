@@ -7,6 +7,8 @@ length). A name that is both a match field and an argument takes the argument's 
 
 from __future__ import annotations
 
+import ipaddress
+
 from dfvisor.p4rt.entries import Exact, FieldMatch, Lpm, MulticastGroup, TableEntry, Ternary
 from dfvisor.p4rt.p4info import Field, MatchKind, Schema
 
@@ -58,6 +60,11 @@ def mac(text: str) -> int:
 def ipv4(text: str) -> int:
     """The integer of a dotted address."""
     return int.from_bytes(bytes(int(part) for part in text.split(".")), "big")
+
+
+def ipv6(text: str) -> int:
+    """The integer of an IPv6 address."""
+    return int(ipaddress.IPv6Address(text))
 
 
 def _number(value: Value) -> int:

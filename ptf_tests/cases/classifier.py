@@ -12,8 +12,8 @@ from ptf_tests.network import (
     A,
     DropReason,
 )
-from ptf_tests.packets import gold, leaving, tagged, tcp, udp
-from ptf_tests.tables import ipv4, mac
+from ptf_tests.packets import gold, ipv6_tcp, leaving, tagged, tcp, udp
+from ptf_tests.tables import ipv4, ipv6, mac
 
 
 class ClassifierHitTakesSlice(SwitchCase):
@@ -116,6 +116,38 @@ class ClassifierMatchesEachField(SwitchCase):
                 self.insert(deny)
                 self.drops(1, frame, RED.best_effort.id, DropReason.DENIED)
                 self.passes(2, other, {1: other})
+                self.delete(deny)
+
+
+class ClassifierMatchesIpv6(SwitchCase):
+    """Addresses, protocol, traffic class, ports and flags of IPv6, also behind two VLAN tags."""
+
+    def runTest(self):
+        plain = ipv6_tcp(ONE, TWO, 80, tc=0x28 << 2)
+        frame = tagged(plain, (0x88A8, 5), (0x8100, 6))
+        other = tagged(udp(ONE, TWO), (0x88A8, 5), (0x8100, 6))
+        matches = {
+            "eth_type": 0x86DD,
+            "vlan_tci": 0x1005,
+            "ipv6_src": ipv6(ONE.ipv6),
+            "ipv6_dst": (ipv6(TWO.ipv6) & ~3, (1 << 128) - 4),
+            "ip_proto": 6,
+            "ip_dscp": 0x28,
+            "l4_dst": 80,
+            "tcp_flags": (0x02, 0x02),
+        }
+        for field, match in matches.items():
+            with self.subTest(field=field):
+                self.passes(1, frame, {2: frame})
+                deny = self.network.entry(
+                    "classifier", "classify_deny", priority=5, vn=RED.vn, cookie=1, **{field: match}
+                )
+                self.insert(deny)
+                self.drops(1, frame, RED.best_effort.id, DropReason.DENIED)
+                if field == "vlan_tci":
+                    self.passes(1, plain, {2: plain})
+                else:
+                    self.passes(1, other, {2: other})
                 self.delete(deny)
 
 

@@ -14,8 +14,8 @@ from ptf_tests.network import (
     DropReason,
     Miss,
 )
-from ptf_tests.packets import STAMPED, arriving, gold, leaving
-from ptf_tests.tables import ipv4, mac
+from ptf_tests.packets import STAMPED, arriving, gold, ipv6_tcp, leaving, tagged, tcp, udp
+from ptf_tests.tables import ipv4, ipv6, mac
 
 
 class _FlowCase(SwitchCase):
@@ -183,3 +183,43 @@ class FlowLocalDeliveryInSlice(_FlowCase):
         self.assertEqual(self.counter(self.network.gold_flow(RED)).packets, 1)
         self.insert(self.flow("deny", eth_dst=mac(TWO.mac)))
         self.drops(1, frame, RED.gold.id, DropReason.FLOW_DENIED)
+
+
+class FlowMatchesEachField(_FlowCase):
+    """Each match field decides by itself: a denying entry on it stops this frame, not the other."""
+
+    def state(self):
+        everything = self.network.entry(
+            "classifier", "classify", priority=20, vn=RED.vn, slice_id=RED.gold.id, cookie=1
+        )
+        return [*super().state(), everything, self.flow("permit", priority=5)]
+
+    def runTest(self):
+        v4 = tagged(tcp(ONE, TWO, 80, flags="SA", tos=0x28 << 2), (0x8100, 5))
+        v6 = ipv6_tcp(ONE, TWO, 81)
+        later = tcp(ONE, TWO, frag=3)
+        other = tagged(udp(TWO, ONE, 53, sport=99), (0x8100, 6))
+        matches = [
+            ("eth_src", mac(ONE.mac), v4),
+            ("eth_dst", mac(TWO.mac), v4),
+            ("eth_type", 0x86DD, v6),
+            ("vlan_tci", 0x1005, v4),
+            ("ipv4_src", ipv4(ONE.ip), v4),
+            ("ipv4_dst", (ipv4("10.0.0.2"), 0xFFFFFF03), v4),
+            ("ipv6_src", ipv6(ONE.ipv6), v6),
+            ("ipv6_dst", ipv6(TWO.ipv6), v6),
+            ("ip_proto", 6, v4),
+            ("ip_dscp", 0x28, v4),
+            ("is_fragment", 1, later),
+            ("l4_src", 4000, v4),
+            ("l4_dst", (80, 0xFFF0), v6),
+            ("tcp_flags", (0x12, 0x3F), v4),
+        ]
+        for field, match, frame in matches:
+            with self.subTest(field=field):
+                self.passes(1, frame, {2: frame})
+                deny = self.flow("deny", **{field: match})
+                self.insert(deny)
+                self.drops(1, frame, RED.gold.id, DropReason.FLOW_DENIED)
+                self.passes(2, other, {1: other})
+                self.delete(deny)
