@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program for the tests of the P4Runtime server: one table per rule that the server checks.
+// The JSON and P4Info beside it are made, in this directory, by
+//   p4c-bm2-ss --arch v1model --p4runtime-files contract.p4info.txtpb -o contract.json contract.p4
 #include <core.p4>
 #include <v1model.p4>
 
