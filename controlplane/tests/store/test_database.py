@@ -474,14 +474,14 @@ async def test_stats_of_a_new_session_replace_those_of_the_old(
 # -- lost connections
 
 
+@pytest.mark.parametrize("undone", [False, True], ids=["alone", "undone-meanwhile"])
 async def test_change_whose_answer_was_lost_is_found_and_made_once(
-    db: GlobalDatabase, zookeeper_server: ZooKeeperServer, zookeeper: str
+    db: GlobalDatabase, zookeeper_server: ZooKeeperServer, zookeeper: str, undone: bool
 ) -> None:
     base = await db.apply(None, RED)
     async with Proxy(zookeeper_server.port) as proxy:
         address = f"127.0.0.1:{proxy.port}/{zookeeper.partition('/')[2]}"
         async with await GlobalDatabase.connect(address) as cut:
-            changing = asyncio.ensure_future(cut.apply(base, with_flowspaces(RED, flowspace("x"))))
             original = cut._zk.multi
 
             async def multi(operations: object) -> None:
@@ -489,6 +489,7 @@ async def test_change_whose_answer_was_lost_is_found_and_made_once(
                 await original(operations)  # type: ignore[arg-type]
 
             cut._zk.multi = multi  # type: ignore[assignment,method-assign]
+            changing = asyncio.ensure_future(cut.apply(base, with_flowspaces(RED, flowspace("x"))))
 
             async def committed() -> bool:
                 found = await db.read_vn("red")
@@ -496,13 +497,15 @@ async def test_change_whose_answer_was_lost_is_found_and_made_once(
 
             await until(committed, "the server has made the change")
             assert not changing.done()
+            if undone:  # by somebody else, who must not see the change come back
+                await db.apply(await db.read_vn("red"), RED)
             cut._zk.multi = original  # type: ignore[method-assign]
             proxy.swallowing = False
             proxy.cut()
             result: VnSnapshot = await changing
     assert proxy.swallowed
-    assert result.revision == 2
-    assert "x" in result.vn.flowspaces
+    assert result.revision == (3 if undone else 2)
+    assert ("x" in result.vn.flowspaces) is not undone
 
 
 async def test_deletion_whose_answer_was_lost_is_no_error(
@@ -544,10 +547,11 @@ async def test_change_without_a_server_fails_and_is_not_made_later(
         await db.watch_vn("red", lambda: looks.append(1))
         own_zookeeper.stop()
         await until(lambda: not db.connected, "the loss is seen")
-        with pytest.raises(StoreUnavailable):
-            await db.apply(base, with_flowspaces(RED, flowspace("x")))
-        with pytest.raises(StoreUnavailable):
-            await db.read_vn("red")
+        async with asyncio.timeout(3.0):  # refused, not queued until the request's deadline
+            with pytest.raises(StoreUnavailable):
+                await db.apply(base, with_flowspaces(RED, flowspace("x")))
+            with pytest.raises(StoreUnavailable):
+                await db.read_vn("red")
         own_zookeeper.start()
         await until(lambda: db.connected, "reconnected")
         found = await db.read_vn("red")
