@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 from emulation.zookeeper import ZooKeeperServer
+from hypothesis import settings
+
+# how long an example takes says nothing on a loaded machine
+settings.register_profile("dfvisor", deadline=None)
+settings.load_profile("dfvisor")
 
 _numbers = itertools.count(1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -39,6 +40,7 @@ from dfvisor.store.stats import SwitchStats
 
 DEFAULT_ZOOKEEPER = "127.0.0.1:2181/dfvisor"
 CONNECT_TIMEOUT_S = 5.0
+WATCH_INTERVAL_S = 1.0
 LISTED = 40  # records listed per outcome; the rest is counted
 
 T = TypeVar("T")
@@ -233,14 +235,21 @@ def stats(
 
     async def forever(db: GlobalDatabase) -> None:
         before = await read(db)
-        with Live(console=console(), auto_refresh=False) as live:
+        out = console()
+        with Live(console=out, auto_refresh=False) if out.is_terminal else nullcontext() as live:
             while True:
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(WATCH_INTERVAL_S)
                 reading = await read(db)
-                live.update(Group(*counters.tables(reading, before)), refresh=True)
+                shown = Group(*counters.tables(reading, before))
+                if live is None:
+                    out.print(shown)
+                    sys.stdout.flush()
+                else:
+                    live.update(shown, refresh=True)
                 before = reading
 
-    _run(forever if watch else once)
+    with suppress(KeyboardInterrupt):  # the way to end --watch
+        _run(forever if watch else once)
 
 
 @app.command()
