@@ -104,7 +104,7 @@ def connect(index: int, ports: Iterable[int]) -> dict[int, str]:
     for near, far in pairs.items():
         script.append(f"link add {near} mtu 9000 type veth peer name {far} mtu 9000")
     for name in (*pairs, *pairs.values()):
-        script.append(f"link set {name} addrgenmode none up")
+        script.append(f"link set {name} up")
     subprocess.run(["ip", "-batch", "-"], input="\n".join(script), text=True, check=True)
     for name in (*pairs, *pairs.values()):
         features = ["tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off"]
