@@ -1,25 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pushes the tunnel header, or rewrites the one in transit. Everything was decided in ingress.
 
+#define PUSH_TAG(frame) \
+    frame.access_tag.setValid(); \
+    frame.access_tag.pcp = 0; \
+    frame.access_tag.dei = 0; \
+    frame.access_tag.vid = meta.egress_vid; \
+    frame.access_tag.type = frame.ethernet.type; \
+    frame.ethernet.type = ETHERTYPE_VLAN;
+
 control TunnelPush(inout headers_t hdr, inout metadata_t meta) {
-    @id(ACTION_TUNNEL_SOURCE) @name(".set_tunnel_source")
-    action set_tunnel_source(@id(1) ipv4_t vtep, @id(2) mac_t mac) {
-        meta.tunnel_src = vtep;
-        meta.link_src = mac;
-    }
-
-    // Written by the agent, as the default entry: this switch's VTEP and link address.
-    @id(TABLE_TUNNEL_SOURCE) @name(".tunnel_source")
-    table tunnel_source {
-        actions = {
-            set_tunnel_source;
-            @defaultonly NoAction;
-        }
-        default_action = NoAction();
-    }
-
     apply {
-        tunnel_source.apply();
         if (meta.transit == 1) {
             hdr.first.ethernet.src = meta.link_src;
             hdr.first.ethernet.dst = meta.link_dst;
@@ -33,9 +24,9 @@ control TunnelPush(inout headers_t hdr, inout metadata_t meta) {
             hdr.tunnel.ipv4.version = 4;
             hdr.tunnel.ipv4.ihl = 5;
             hdr.tunnel.ipv4.dscp = meta.dscp;
-            hdr.tunnel.ipv4.ecn = 0;  // RFC 6040 compatibility mode
+            hdr.tunnel.ipv4.ecn = meta.lookup.ip_ecn;  // RFC 6040 4.1, normal mode
             hdr.tunnel.ipv4.total_length = meta.frame_bytes + IPV4_BYTES + GRE_KEYED_BYTES;
-            hdr.tunnel.ipv4.identification = IDENTIFICATION_STAMPED | (bit<16>)meta.path_class;
+            hdr.tunnel.ipv4.identification = 1w1 ++ meta.trace ++ 2w0 ++ meta.path_class;
             hdr.tunnel.ipv4.reserved = 0;
             hdr.tunnel.ipv4.dont_fragment = 1;
             hdr.tunnel.ipv4.more_fragments = 0;
@@ -54,6 +45,19 @@ control TunnelPush(inout headers_t hdr, inout metadata_t meta) {
             hdr.tunnel.gre.protocol = ETHERTYPE_TEB;
             hdr.tunnel.gre_key.setValid();
             hdr.tunnel.gre_key.key = meta.gre_key;
+        }
+    }
+}
+
+// An endpoint that is told apart by VLAN gets its tag back.
+control AccessTagPush(inout headers_t hdr, inout metadata_t meta) {
+    apply {
+        if (meta.egress_vid != 0 && meta.encapsulate == 0 && meta.transit == 0) {
+            if (hdr.first.ethernet.isValid()) {
+                PUSH_TAG(hdr.first)
+            } else if (hdr.second.ethernet.isValid()) {
+                PUSH_TAG(hdr.second)
+            }
         }
     }
 }

@@ -39,7 +39,12 @@ control Bridge(inout metadata_t meta, inout standard_metadata_t standard_metadat
         size = MACS;
     }
 
+    // The storm meter: packets that a VN floods, one cell per VN id. Configured by the agent.
+    @id(METER_FLOOD) @name(".flood_meters")
+    meter(VNS, MeterType.packets) flood_meters;
+
     // from_access: the VN's other local ports and the other VTEPs; from_fabric: the local ports only.
+    // Group 0 is nobody.
     @id(ACTION_FLOOD) @name(".flood_to")
     action flood_to(@id(1) group_id_t from_access, @id(2) group_id_t from_fabric,
                     @id(3) bit<1> unknown_unicast) {
@@ -74,6 +79,13 @@ control Bridge(inout metadata_t meta, inout standard_metadata_t standard_metadat
         if (meta.lookup.eth_dst[40:40] == 1 || !bridge.apply().hit) {
             if (!flood.apply().hit) {
                 meta.drop_reason = DropReason.UNKNOWN_UNICAST;
+            } else if (meta.flooded == 1) {
+                flood_meters.execute_meter((bit<32>)meta.vn, meta.color);
+                if (meta.color == RED) {
+                    meta.drop_reason = DropReason.FLOOD_METER;
+                } else if (standard_metadata.mcast_grp == 0) {
+                    meta.drop_reason = DropReason.NO_FLOOD_MEMBER;
+                }
             }
         }
     }

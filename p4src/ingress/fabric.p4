@@ -1,6 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 // A packet from another switch: is it sound, whose is it, and does its tunnel end here?
 
+// RFC 6040 4.2: a congestion mark on the tunnel reaches the tenant's packet, or drops it.
+control Congestion(inout frame_t frame, inout DropReason drop_reason) {
+    apply {
+        if (frame.ipv4.isValid()) {
+            if (frame.ipv4.ecn == NOT_ECT) {
+                drop_reason = DropReason.ECN_NOT_CAPABLE;
+            } else {
+                // Incremental checksum (RFC 1624), so that a wrong one stays wrong.
+                bit<16> added = (bit<16>)(CE - frame.ipv4.ecn);
+                if (frame.ipv4.checksum < added) {
+                    frame.ipv4.checksum = frame.ipv4.checksum - 1;
+                }
+                frame.ipv4.checksum = frame.ipv4.checksum - added;
+                frame.ipv4.ecn = CE;
+            }
+        } else if (frame.ipv6.isValid()) {
+            if (frame.ipv6.ecn == NOT_ECT) {
+                drop_reason = DropReason.ECN_NOT_CAPABLE;
+            } else {
+                frame.ipv6.ecn = CE;
+            }
+        }
+    }
+}
+
 control FabricIn(inout headers_t hdr, inout metadata_t meta,
                  inout standard_metadata_t standard_metadata) {
     @id(COUNTER_SLICE) @name(".slice_counter")
@@ -52,6 +77,7 @@ control FabricIn(inout headers_t hdr, inout metadata_t meta,
     action peer_ours() {
         if (hdr.first.ipv4.identification[15:15] == 1) {
             meta.path_class = hdr.first.ipv4.identification[11:0];
+            meta.trace = hdr.first.ipv4.identification[14:14];
         }
     }
 
@@ -59,7 +85,8 @@ control FabricIn(inout headers_t hdr, inout metadata_t meta,
     @id(ACTION_PEER_FOREIGN) @name(".peer_foreign")
     action peer_foreign() {}
 
-    // Written by the agent: who may send us tunnels. A miss is dropped: UNKNOWN_PEER.
+    // Written by the agent: the VTEPs that we know. A miss is dropped if the tunnel ends here
+    // (UNKNOWN_PEER), and passes in transit.
     @id(TABLE_PEER) @name(".peer")
     table peer {
         key = {
@@ -74,14 +101,31 @@ control FabricIn(inout headers_t hdr, inout metadata_t meta,
         size = PEERS;
     }
 
+    Congestion() congestion;
+
     apply {
-        bit<16> beyond_ethernet = (bit<16>)standard_metadata.packet_length - ETHERNET_BYTES;
+        bit<16> beyond_ethernet = meta.frame_bytes - ETHERNET_BYTES;
         bit<16> header_bytes = IPV4_BYTES + GRE_KEYED_BYTES;
+        if (hdr.gre_checksum.isValid()) {
+            header_bytes = header_bytes + 4;
+        }
         if (hdr.gre_sequence.isValid()) {
             header_bytes = header_bytes + 4;
         }
+        bit<16> least_bytes = 0;  // of the payload's first header
+        bool cut = true;
+        if (hdr.gre.protocol == ETHERTYPE_TEB) {
+            cut = !hdr.second.ethernet.isValid();
+            least_bytes = ETHERNET_BYTES;
+        } else if (hdr.gre.protocol == ETHERTYPE_IPV4) {
+            cut = !hdr.second.ipv4.isValid();
+            least_bytes = IPV4_BYTES;
+        } else if (hdr.gre.protocol == ETHERTYPE_IPV6) {
+            cut = !hdr.second.ipv6.isValid();
+            least_bytes = IPV6_BYTES;
+        }
 
-        if (!hdr.first.ipv4.isValid() || hdr.first.vlan_outer.isValid()
+        if (!hdr.first.ipv4.isValid() || hdr.first.vlan_1.isValid()
                 || hdr.first.ipv4.protocol != PROTO_GRE) {
             meta.drop_reason = DropReason.NOT_GRE;
         } else if (hdr.first.ipv4.version != 4 || hdr.first.ipv4.ihl != 5
@@ -91,26 +135,65 @@ control FabricIn(inout headers_t hdr, inout metadata_t meta,
             meta.drop_reason = DropReason.OUTER_CHECKSUM;
         } else if (hdr.first.ipv4.more_fragments == 1 || hdr.first.ipv4.fragment_offset != 0) {
             meta.drop_reason = DropReason.OUTER_FRAGMENT;
-        } else if (!hdr.gre_key.isValid() || hdr.gre.reserved != 0
-                || hdr.gre.protocol != ETHERTYPE_TEB) {
+        } else if (!hdr.gre_key.isValid() || hdr.gre.reserved != 0 || least_bytes == 0) {
             meta.drop_reason = DropReason.GRE_UNSUPPORTED;
-        } else if (!hdr.second.ethernet.isValid()
-                || hdr.first.ipv4.total_length < header_bytes + ETHERNET_BYTES) {
+        } else if (cut || hdr.first.ipv4.total_length < header_bytes + least_bytes) {
             meta.drop_reason = DropReason.INNER_MALFORMED;
         } else {
             meta.ttl = hdr.first.ipv4.ttl |-| 1;
             meta.frame_bytes = hdr.first.ipv4.total_length - header_bytes;
-            bool known = slice.apply().hit;
+            bool known_slice = slice.apply().hit;
+            bool known_peer = peer.apply().hit;
             if (!vtep.apply().hit) {
                 meta.transit = 1;
                 meta.route = 1;
                 meta.tunnel_dst = hdr.first.ipv4.dst;
                 meta.queue = hdr.first.ipv4.dscp[5:3];
-            } else if (!peer.apply().hit) {
+            } else if (!known_peer) {
                 meta.drop_reason = DropReason.UNKNOWN_PEER;
-            } else if (!known) {
+            } else if (!known_slice) {
                 meta.drop_reason = DropReason.UNKNOWN_KEY;
+            } else if (hdr.first.ipv4.ecn == CE) {
+                congestion.apply(hdr.second, meta.drop_reason);
             }
+        }
+    }
+}
+
+// IP straight in GRE, from a peer that has no Ethernet: give it the endpoint's Ethernet header.
+control L3Endpoint(inout headers_t hdr, inout metadata_t meta) {
+    @id(ACTION_L3_ENDPOINT) @name(".set_l3_endpoint")
+    action set_l3_endpoint(@id(1) mac_t mac) {
+        hdr.second.ethernet.setValid();
+        hdr.second.ethernet.dst = mac;
+        hdr.second.ethernet.src = meta.link_src;
+        hdr.second.ethernet.type = hdr.gre.protocol;
+        meta.lookup.eth_dst = mac;
+        meta.lookup.eth_src = meta.link_src;
+        meta.lookup.eth_type = hdr.gre.protocol;
+        meta.frame_bytes = meta.frame_bytes + ETHERNET_BYTES;
+    }
+
+    // Written by the agent: the MAC of a VN's address; the other family's field is zero.
+    // A miss is dropped: UNKNOWN_L3_ENDPOINT.
+    @id(TABLE_L3_ENDPOINT) @name(".l3_endpoint")
+    table l3_endpoint {
+        key = {
+            meta.vn: exact @id(1) @name("vn");
+            meta.lookup.ipv4_dst: exact @id(2) @name("ipv4_dst");
+            meta.lookup.ipv6_dst: exact @id(3) @name("ipv6_dst");
+        }
+        actions = {
+            set_l3_endpoint;
+            @defaultonly NoAction;
+        }
+        const default_action = NoAction();
+        size = NEIGHBOURS;
+    }
+
+    apply {
+        if (!l3_endpoint.apply().hit) {
+            meta.drop_reason = DropReason.UNKNOWN_L3_ENDPOINT;
         }
     }
 }

@@ -10,7 +10,8 @@
     meta.qos_level = BEST_EFFORT; \
     meta.queue = 0; \
     meta.dscp = 0; \
-    meta.path_class = 0;
+    meta.path_class = 0; \
+    meta.demoted = 1;
 
 control FlowMatch(inout metadata_t meta) {
     @id(COUNTER_FLOW) @name(".flow_counter")
@@ -46,6 +47,13 @@ control FlowMatch(inout metadata_t meta) {
         DEMOTE(meta)
     }
 
+    @id(ACTION_FLOW_TO_CONTROLLER) @name(".to_controller")
+    action to_controller(@id(1) cookie_t cookie) {
+        hits.count();
+        meta.cookie = cookie;
+        meta.punt_reason = PuntReason.FLOW_ACTION;
+    }
+
     // Written by the slice's controller through the slicer, which fixes slice_id.
     // A miss gets the slice's miss policy.
     @id(TABLE_FLOW) @name(".flow")
@@ -73,10 +81,12 @@ control FlowMatch(inout metadata_t meta) {
             permit_on_path;
             deny;
             demote;
+            to_controller;
             @defaultonly NoAction;
         }
         const default_action = NoAction();
         counters = hits;
+        support_timeout = true;
         size = FLOW_ENTRIES;
     }
 
@@ -84,10 +94,13 @@ control FlowMatch(inout metadata_t meta) {
         if (!flow.apply().hit) {
             if (meta.miss_policy == MissPolicy.BEST_EFFORT) {
                 DEMOTE(meta)
+            } else if (meta.miss_policy == MissPolicy.PACKET_IN) {
+                meta.punt_reason = PuntReason.FLOW_MISS;
             } else {
                 meta.drop_reason = DropReason.FLOW_MISS;
             }
-        } else if (meta.lookup.eth_dst[40:40] == 1 && meta.drop_reason == DropReason.NONE) {
+        } else if (meta.lookup.eth_dst[40:40] == 1 && meta.drop_reason == DropReason.NONE
+                   && meta.punt_reason == PuntReason.NONE) {
             DEMOTE(meta)  // groups are the best-effort path's
         }
     }

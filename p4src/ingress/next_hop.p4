@@ -4,17 +4,21 @@
 
 control NextHop(inout headers_t hdr, inout metadata_t meta,
                 inout standard_metadata_t standard_metadata) {
+    // An endpoint of ours; `vid` tells it apart on its port, 0 if nothing needs to.
     @id(ACTION_NEXT_HOP_LOCAL) @name(".to_port")
-    action to_port(@id(1) port_t port) {
+    action to_port(@id(1) port_t port, @id(2) vid_t vid) {
+        meta.egress_vid = vid;
         standard_metadata.egress_spec = port;
     }
 
     // A neighbour switch over one link: the next hop of a QoS slice.
     @id(ACTION_NEXT_HOP_NEIGHBOUR) @name(".to_neighbour")
-    action to_neighbour(@id(1) ipv4_t vtep, @id(2) port_t port, @id(3) mac_t mac) {
+    action to_neighbour(@id(1) ipv4_t vtep, @id(2) port_t port, @id(3) mac_t mac,
+                        @id(4) bit<16> mtu) {
         meta.encapsulate = 1;
         meta.tunnel_dst = vtep;
         meta.link_dst = mac;
+        meta.mtu = mtu;
         standard_metadata.egress_spec = port;
     }
 
@@ -43,23 +47,38 @@ control NextHop(inout headers_t hdr, inout metadata_t meta,
     }
 
     @id(ACTION_ROUTE) @name(".route_to")
-    action route_to(@id(1) port_t port, @id(2) mac_t mac) {
+    action route_to(@id(1) port_t port, @id(2) mac_t mac, @id(3) bit<16> mtu) {
+        meta.routed = 1;
         meta.link_dst = mac;
+        meta.mtu = mtu;
         standard_metadata.egress_spec = port;
     }
 
-    // Written by the agent: the fabric port and link address towards each VTEP.
-    // A miss is dropped: NO_ROUTE.
+    @id(PROFILE_ECMP) @name(".ecmp")
+    action_selector(HashAlgorithm.crc16, ECMP_MEMBERS, ECMP_GROUP_WIDTH) ecmp;
+
+    // Written by the agent: the fabric ports and link addresses towards each VTEP, of equal cost;
+    // inner headers choose. A miss is dropped (NO_ROUTE), and so is what meets a group without a
+    // live member (NO_MEMBER).
     @id(TABLE_UNDERLAY) @name(".underlay")
     table underlay {
         key = {
             meta.tunnel_dst: lpm @id(1) @name("outer_dst");
+            meta.hash_seed: selector;
+            meta.lookup.eth_src: selector;
+            meta.lookup.eth_dst: selector;
+            meta.lookup.ipv4_src: selector;
+            meta.lookup.ipv4_dst: selector;
+            meta.lookup.ipv6_src: selector;
+            meta.lookup.ipv6_dst: selector;
+            meta.lookup.ip_proto: selector;
+            meta.lookup.hash_ports: selector;
         }
         actions = {
             route_to;
             @defaultonly NoAction;
         }
-        const default_action = NoAction();
+        implementation = ecmp;
         size = ROUTES;
     }
 
@@ -67,10 +86,15 @@ control NextHop(inout headers_t hdr, inout metadata_t meta,
         if (meta.transit == 0 && !next_hop.apply().hit) {
             meta.drop_reason = DropReason.NEXT_HOP_MISSING;
         } else {
-            if ((meta.transit == 1 || meta.encapsulate == 1) && meta.ttl == 0) {
+            bool outside = meta.transit == 1 || meta.encapsulate == 1;
+            if (outside && meta.ttl == 0) {
                 meta.drop_reason = DropReason.TTL_EXPIRED;
             } else if (meta.route == 1 && !underlay.apply().hit) {
                 meta.drop_reason = DropReason.NO_ROUTE;
+            } else if (meta.route == 1 && meta.routed == 0) {
+                meta.drop_reason = DropReason.NO_MEMBER;
+            } else if (outside && meta.frame_bytes + IPV4_BYTES + GRE_KEYED_BYTES > meta.mtu) {
+                meta.punt_reason = PuntReason.TOO_BIG;
             }
         }
     }

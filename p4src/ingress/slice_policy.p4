@@ -7,13 +7,14 @@ control SlicePolicy(inout metadata_t meta) {
     action set_slice_policy(@id(1) bit<32> gre_key, @id(2) bit<8> qos_level,
                             @id(3) MissPolicy miss_policy, @id(4) queue_t queue,
                             @id(5) bit<6> dscp, @id(6) slice_id_t best_effort_slice,
-                            @id(7) bit<32> best_effort_key) {
+                            @id(7) bit<32> best_effort_key, @id(8) bit<6> dscp_yellow) {
         meta.gre_key = gre_key;
         meta.qos_level = qos_level;
         meta.received_qos_level = qos_level;
         meta.miss_policy = miss_policy;
         meta.queue = queue;
         meta.dscp = dscp;
+        meta.dscp_yellow = dscp_yellow;
         meta.best_effort_slice = best_effort_slice;
         meta.best_effort_key = best_effort_key;
     }
