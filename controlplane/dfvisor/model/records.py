@@ -13,12 +13,16 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from dfvisor.model.types import Mac, PortRange, PortRef
 
+DEFAULT_MTU = 1500
+DEFAULT_PUNT_PPS = 100
+
 
 class MissPolicy(StrEnum):
     """What a packet of a slice gets that no `flow` entry matches."""
 
     DROP = "drop"
     BEST_EFFORT = "best-effort"
+    PACKET_IN = "packet-in"  # to the slice's controller
 
 
 class Treatment(StrEnum):
@@ -27,6 +31,7 @@ class Treatment(StrEnum):
     PERMIT = "permit"
     DENY = "deny"
     DEMOTE = "demote"  # matched in its slice, then carried by the VN's best-effort slice
+    TO_CONTROLLER = "to-controller"  # packet-in to the slice's controller
 
 
 class UnknownUnicast(StrEnum):
@@ -34,6 +39,39 @@ class UnknownUnicast(StrEnum):
 
     DROP = "drop"
     FLOOD = "flood"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A two-rate three-colour meter (RFC 2698): green up to the committed rate, yellow up to the
+    peak rate, red (dropped) beyond. Rates in bit/s, `peak_bps` >= `committed_bps` >= 8000.
+
+    `burst_bytes` is the size of both buckets; without it each holds 100 ms of its rate, at least
+    `MIN_DEFAULT_BURST_BYTES`.
+    """
+
+    committed_bps: int
+    peak_bps: int
+    burst_bytes: int | None = None
+
+    @property
+    def committed_bytes_per_s(self) -> int:
+        return self.committed_bps // 8
+
+    @property
+    def peak_bytes_per_s(self) -> int:
+        return self.peak_bps // 8
+
+    @property
+    def committed_burst_bytes(self) -> int:
+        return self.burst_bytes or max(MIN_DEFAULT_BURST_BYTES, self.committed_bps // 80)
+
+    @property
+    def peak_burst_bytes(self) -> int:
+        return self.burst_bytes or max(MIN_DEFAULT_BURST_BYTES, self.peak_bps // 80)
+
+
+MIN_DEFAULT_BURST_BYTES = 3000  # two full frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +85,29 @@ class Switch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A cable between two fabric ports. `cost` >= 1 counts in shortest paths."""
+    """A cable between two fabric ports. `cost` >= 1 counts in shortest paths; `mtu` is the number
+    of bytes that fit behind the Ethernet header.
+    """
 
     a: PortRef
     b: PortRef
     cost: int = 1
+    mtu: int = DEFAULT_MTU
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A foreign GRE endpoint, such as Open vSwitch, at a fabric port of one of our switches.
+
+    `vtep` is its underlay address, `mac` the link address that frames to it get; several peers may
+    share a port. `mtu` as of a link.
+    """
+
+    name: str
+    vtep: IPv4Address
+    port: PortRef
+    mac: Mac
+    mtu: int = DEFAULT_MTU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +119,22 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A named QoS profile of a VN: egress queue 0..7 (7 first) and the outer DSCP 0..63."""
+    """A named QoS profile of a VN: egress queue 0..7 (7 first), the outer DSCP 0..63, and the rate
+    of each of its slices at each access switch (None: not metered).
+    """
 
     name: str
     queue: int
     dscp: int
+    rate: Rate | None = None
+
+    @property
+    def dscp_yellow(self) -> int:
+        """The DSCP of packets beyond the committed rate: an assured-forwarding class with the next
+        higher drop precedence (RFC 2597), any other unchanged.
+        """
+        klass, precedence = self.dscp >> 3, self.dscp & 7
+        return self.dscp + 2 if 1 <= klass <= 4 and precedence in (2, 4) else self.dscp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +142,8 @@ class Slice:
     """A QoS overlay of a VN, named on the wire by its 32-bit GRE key (1..2^32-1).
 
     Without a profile it is best effort: exactly one of those per VN. `avoid` names switches that
-    its packets must not transit.
+    its packets must not transit. `punt_pps` limits the packets per second that a switch sends to
+    its agent.
     """
 
     name: str
@@ -83,6 +151,7 @@ class Slice:
     profile: str | None = None
     miss: MissPolicy = MissPolicy.BEST_EFFORT
     avoid: tuple[str, ...] = ()
+    punt_pps: int = DEFAULT_PUNT_PPS
 
     @property
     def best_effort(self) -> bool:
@@ -91,12 +160,19 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A tenant host: its MAC, addresses, and the access port it is attached to."""
+    """A tenant host: its MAC, addresses, and where it is: exactly one of the access `port` it is
+    attached to and the foreign `peer` it is behind.
+
+    `vlan` (1..4094) is the tag that tells it apart from others on its port: taken off its frames
+    and put on those to it.
+    """
 
     name: str
     mac: Mac
     ips: tuple[IPv4Address | IPv6Address, ...]
-    port: PortRef
+    port: PortRef | None = None
+    vlan: int | None = None
+    peer: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +209,9 @@ UNTAGGED = -1
 class Flowspace:
     """Priority (1..65000, higher wins) and match -> slice and treatment.
 
-    `bidirectional` adds the same match with source and destination exchanged.
+    `bidirectional` adds the same match with source and destination exchanged. `rate` is the
+    flowspace's own meter at each access switch, shared by all its entries there; with treatment
+    permit only.
     """
 
     name: str
@@ -142,15 +220,24 @@ class Flowspace:
     slice: str
     treatment: Treatment = Treatment.PERMIT
     bidirectional: bool = False
+    rate: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualNetwork:
-    """A tenant's network: its slices (at least the best-effort one), endpoints and flowspaces."""
+    """A tenant's network: its slices (at least the best-effort one), endpoints and flowspaces.
+
+    `source_guard`: an endpoint may send from its own addresses only. `learning`: senders that are
+    no endpoint are reported. `flood_pps`: what each switch floods at most, packets per second
+    (None: no limit).
+    """
 
     name: str
     tenant: str
     unknown_unicast: UnknownUnicast = UnknownUnicast.DROP
+    source_guard: bool = False
+    learning: bool = False
+    flood_pps: int | None = None
     profiles: dict[str, Profile] = field(default_factory=dict)
     slices: dict[str, Slice] = field(default_factory=dict)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
@@ -167,10 +254,21 @@ class VirtualNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fabric:
-    """The provider's part: switches and the links between them."""
+    """The provider's part: switches, the links between them, and foreign GRE endpoints."""
 
     switches: dict[str, Switch] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
+    peers: dict[str, Peer] = field(default_factory=dict)
+
+    def home(self, endpoint: Endpoint) -> str | None:
+        """The switch at which the endpoint's frames leave the fabric: that of its port, or of its
+        peer's port. None when there is no such switch.
+        """
+        port = endpoint.port
+        if endpoint.peer is not None:
+            peer = self.peers.get(endpoint.peer)
+            port = peer.port if peer is not None else None
+        return port.switch if port is not None and port.switch in self.switches else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 _PORT = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*):([0-9]{1,3})")
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
-MAX_PORT = 510  # 511 is BMv2's drop port
+MAX_PORT = 509  # 510 is the port to the CPU, 511 drops
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,7 +36,7 @@ class Mac:
 
 @dataclass(frozen=True, slots=True, order=True)
 class PortRef:
-    """A port of a switch: P4 port number 1..510."""
+    """A port of a switch: P4 port number 1..509."""
 
     switch: str
     port: int
