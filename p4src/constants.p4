@@ -35,14 +35,18 @@ const bit<8> PROTO_ICMPV6 = 58;
 const bit<8> PROTO_DESTINATION = 60;
 const bit<8> PROTO_SCTP = 132;
 
-const bit<16> ARP_REQUEST = 1; // RFC 826
+const bit<16> ARP_ETHERNET = 1; // RFC 826: hardware type, operations
+const bit<16> ARP_REQUEST = 1;
 const bit<16> ARP_REPLY = 2;
 const bit<8> ND_ADVERTISEMENT = 136; // RFC 4861 4.4
 const bit<8> ND_SOURCE_LINK = 1; // option types, RFC 4861 4.6.1
 const bit<8> ND_TARGET_LINK = 2;
+const bit<8> ND_HOP_LIMIT = 255; // RFC 4861 7.1.1: nobody forwarded it
 const bit<32> ND_SOLICITED_OVERRIDE = 0x60000000;
 
 const bit<2> NOT_ECT = 0; // RFC 3168
+const bit<2> ECT_1 = 1;
+const bit<2> ECT_0 = 2;
 const bit<2> CE = 3;
 
 const bit<16> ETHERNET_BYTES = 14;

@@ -141,7 +141,8 @@ control DfEgress(inout headers_t hdr, inout metadata_t meta,
             }
             if (meta.drop_reason == DropReason.NONE) {
                 if (meta.flooded == 1 && meta.encapsulate == 0
-                        && standard_metadata.egress_port == meta.ingress_port) {
+                        && standard_metadata.egress_port == meta.ingress_port
+                        && meta.egress_vid == meta.ingress_vid) {
                     mark_to_drop(standard_metadata);  // split horizon: not back where it came from
                 } else {
                     tunnel_push.apply(hdr, meta);

@@ -24,14 +24,17 @@ struct lookup_t {
     bit<32> hash_ports; // both L4 ports, but 0 on every fragment: all take one path
 }
 
-// What a trace clone keeps (v1model zeroes all other metadata).
+// What a trace clone keeps (v1model zeroes all other metadata): what packet_in_t reports, and what
+// says which checksums to compute.
 #define TRACE_FIELDS 1
 
 struct metadata_t {
     PortRole role;
     DropReason drop_reason;
     PuntReason punt_reason;
+    @field_list(TRACE_FIELDS)
     bit<1> transit;      // tunnelled, and the tunnel does not end here
+    @field_list(TRACE_FIELDS)
     bit<1> answered;     // turned into an ARP or neighbour discovery reply
     bit<1> flooded;      // handed to a multicast group
     bit<1> encapsulate;  // egress pushes a tunnel header
@@ -60,6 +63,7 @@ struct metadata_t {
     bit<6> dscp_yellow;          // of packets beyond their committed rate
     path_class_t path_class;
     next_hop_id_t next_hop;
+    vid_t ingress_vid;           // tells the sender apart on its port; 0 = nothing needs to
     vid_t egress_vid;            // pushed towards an access port; 0 = none
     @field_list(TRACE_FIELDS)
     cookie_t cookie;             // of the entry that acted last

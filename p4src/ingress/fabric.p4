@@ -1,26 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 // A packet from another switch: is it sound, whose is it, and does its tunnel end here?
 
-// RFC 6040 4.2: a congestion mark on the tunnel reaches the tenant's packet, or drops it.
-control Congestion(inout frame_t frame, inout DropReason drop_reason) {
+// RFC 6040 4.2: what the path marked on the tunnel reaches the tenant's packet: congestion (which
+// drops a packet that is not capable of it), and ECT(1) where the tenant sent ECT(0).
+control Congestion(in bit<2> outer, inout frame_t frame, inout DropReason drop_reason) {
     apply {
+        bit<2> inner = NOT_ECT;
+        bool has_ecn = true;
         if (frame.ipv4.isValid()) {
-            if (frame.ipv4.ecn == NOT_ECT) {
-                drop_reason = DropReason.ECN_NOT_CAPABLE;
-            } else {
-                // Incremental checksum (RFC 1624), so that a wrong one stays wrong.
-                bit<16> added = (bit<16>)(CE - frame.ipv4.ecn);
-                if (frame.ipv4.checksum < added) {
-                    frame.ipv4.checksum = frame.ipv4.checksum - 1;
-                }
-                frame.ipv4.checksum = frame.ipv4.checksum - added;
-                frame.ipv4.ecn = CE;
-            }
+            inner = frame.ipv4.ecn;
         } else if (frame.ipv6.isValid()) {
-            if (frame.ipv6.ecn == NOT_ECT) {
+            inner = frame.ipv6.ecn;
+        } else {
+            has_ecn = false;
+        }
+        bit<2> marked = inner;
+        if (outer == CE) {
+            marked = CE;
+        } else if (outer == ECT_1 && inner == ECT_0) {
+            marked = ECT_1;
+        }
+        if (has_ecn && marked != inner) {
+            if (inner == NOT_ECT) {
                 drop_reason = DropReason.ECN_NOT_CAPABLE;
+            } else if (frame.ipv4.isValid()) {
+                // Incremental checksum (RFC 1624), so that a wrong one stays wrong: what the field
+                // gains, the checksum loses, in ones' complement.
+                bit<16> lost = (bit<16>)marked - (bit<16>)inner;
+                if (marked < inner) {
+                    lost = lost - 1;
+                }
+                if (frame.ipv4.checksum < lost) {
+                    lost = lost + 1;
+                }
+                frame.ipv4.checksum = frame.ipv4.checksum - lost;
+                frame.ipv4.ecn = marked;
             } else {
-                frame.ipv6.ecn = CE;
+                frame.ipv6.ecn = marked;
             }
         }
     }
@@ -147,14 +163,16 @@ control FabricIn(inout headers_t hdr, inout metadata_t meta,
             if (!vtep.apply().hit) {
                 meta.transit = 1;
                 meta.route = 1;
+                // A checksum or sequence number goes along, so it counts for the MTU.
+                meta.frame_bytes = hdr.first.ipv4.total_length - IPV4_BYTES - GRE_KEYED_BYTES;
                 meta.tunnel_dst = hdr.first.ipv4.dst;
                 meta.queue = hdr.first.ipv4.dscp[5:3];
             } else if (!known_peer) {
                 meta.drop_reason = DropReason.UNKNOWN_PEER;
             } else if (!known_slice) {
                 meta.drop_reason = DropReason.UNKNOWN_KEY;
-            } else if (hdr.first.ipv4.ecn == CE) {
-                congestion.apply(hdr.second, meta.drop_reason);
+            } else {
+                congestion.apply(hdr.first.ipv4.ecn, hdr.second, meta.drop_reason);
             }
         }
     }

@@ -41,7 +41,6 @@ control Neighbour(inout headers_t hdr, inout metadata_t meta,
         hdr.first.ethernet.src = mac;
         hdr.first.ipv6.dst = hdr.first.ipv6.src;
         hdr.first.ipv6.src = hdr.first.nd.target;
-        hdr.first.ipv6.hop_limit = 255;
         hdr.first.nd.type = ND_ADVERTISEMENT;
         hdr.first.nd.flags = ND_SOLICITED_OVERRIDE;
         hdr.first.nd.option_type = ND_TARGET_LINK;
@@ -67,6 +66,9 @@ control Neighbour(inout headers_t hdr, inout metadata_t meta,
         if (hdr.first.arp.isValid()) {
             // A sender that asks for itself looks for a duplicate: that is for the others to hear.
             if (hdr.first.arp.operation == ARP_REQUEST
+                    && hdr.first.arp.hardware_type == ARP_ETHERNET
+                    && hdr.first.arp.protocol_type == ETHERTYPE_IPV4
+                    && hdr.first.arp.hardware_length == 6 && hdr.first.arp.protocol_length == 4
                     && hdr.first.arp.sender_ip != hdr.first.arp.target_ip
                     && hdr.first.arp.sender_ip != 0) {
                 arp_responder.apply();
@@ -75,13 +77,15 @@ control Neighbour(inout headers_t hdr, inout metadata_t meta,
                 meta.punt_reason = PuntReason.ARP;
             }
         } else if (hdr.first.nd.isValid() && hdr.first.nd.option_type == ND_SOURCE_LINK
-                   && hdr.first.nd.option_length == 1 && hdr.first.ipv6.src != 0) {
+                   && hdr.first.nd.option_length == 1
+                   && hdr.first.ipv6.hop_limit == ND_HOP_LIMIT && hdr.first.ipv6.src != 0) {
             nd_responder.apply();
         } else if (meta.role == PortRole.FABRIC && hdr.first.ethernet.type == ETHERTYPE_LLDP) {
             meta.punt_reason = PuntReason.DISCOVERY;
         }
         if (meta.answered == 1) {
             standard_metadata.egress_spec = meta.ingress_port;
+            meta.egress_vid = meta.ingress_vid;
         }
     }
 }

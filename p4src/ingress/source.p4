@@ -34,7 +34,7 @@ control Source(inout headers_t hdr, inout metadata_t meta,
         meta.drop_reason = DropReason.NONE;
         meta.vn = vn;
         meta.slice_id = best_effort_slice;
-        meta.egress_vid = vid;
+        meta.ingress_vid = vid;
         meta.guarded = guarded;
         meta.learning = learning;
         meta.ttl = TTL_FIRST;
@@ -83,7 +83,7 @@ control Source(inout headers_t hdr, inout metadata_t meta,
                 meta.lookup.vlan_tci = 1w1 ++ hdr.first.vlan_1.vid;
             }
             access_port.apply();
-            if (meta.role == PortRole.ACCESS && meta.egress_vid != 0) {
+            if (meta.ingress_vid != 0 && hdr.first.vlan_1.isValid()) {
                 hdr.first.ethernet.type = hdr.first.vlan_1.type;
                 hdr.first.vlan_1.setInvalid();
                 meta.lookup.vlan_tci = 0;
