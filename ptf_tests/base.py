@@ -12,15 +12,23 @@ import time
 
 import ptf
 from dfvisor.p4rt.client import CounterValue
-from dfvisor.p4rt.entries import Item, TableEntry, entry_key
+from dfvisor.p4rt.entries import TableEntry, entry_key
 from ptf import testutils
 from ptf.base_tests import BaseTest
 from scapy.layers.l2 import Ether
 
 from ptf_tests.lab import DEVICE_ID, load_schema
-from ptf_tests.network import SLICE_IDS_USED, DropReason, Network, drop_cell
-from ptf_tests.p4rt import SwitchClient
-from ptf_tests.tables import Tables
+from ptf_tests.network import (
+    SLICE_IDS_USED,
+    DropReason,
+    Network,
+    PuntReason,
+    Slice,
+    Tenant,
+    drop_cell,
+)
+from ptf_tests.p4rt import PacketIn, SwitchClient
+from ptf_tests.tables import Anything, Tables
 
 RECEIVE_TIMEOUT_S = 5.0
 SILENCE_S = 0.05  # after the switch is known to have handled the packet, or has sent its last copy
@@ -46,7 +54,7 @@ def switch_client() -> SwitchClient:
 class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
     """A switch with the entries of `state()`."""
 
-    def state(self) -> list[Item]:
+    def state(self) -> list[Anything]:
         """The entries to start with; a case may take fewer."""
         return self.network.typical()
 
@@ -56,24 +64,37 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
         self.network = Network(Tables(self.client.schema))
         self.client.clear()
         self.addCleanup(self.client.clear)
+        self.addCleanup(self._unset_meters)
+        self._meters: list[tuple[str, int]] = []
         self.client.insert(*self.state())
         self.dataplane = ptf.dataplane_instance
         self.dataplane.flush()
+        self.client.forget()
         self.drops_before = self._drops()
 
     # -- state
 
-    def insert(self, *items: Item) -> None:
+    def insert(self, *items: Anything) -> None:
         """Insert entries or groups."""
         self.client.insert(*items)
 
-    def delete(self, *items: Item) -> None:
+    def delete(self, *items: Anything) -> None:
         """Delete entries or groups."""
         self.client.delete(*items)
 
-    def modify(self, *items: Item) -> None:
+    def modify(self, *items: Anything) -> None:
         """Replace actions or replicas."""
         self.client.modify(*items)
+
+    def meter(self, name: str, index: int, cir: int, cburst: int, pir: int, pburst: int) -> None:
+        """Configure a meter cell, until the case ends; setting fills its buckets."""
+        if (name, index) not in self._meters:
+            self._meters.append((name, index))
+        self.client.set_meter(name, index, (cir, cburst, pir, pburst))
+
+    def _unset_meters(self) -> None:
+        for name, index in self._meters:
+            self.client.set_meter(name, index, None)
 
     def counter(self, entry: TableEntry) -> CounterValue:
         """The direct counter of an entry that the switch holds."""
@@ -87,23 +108,79 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
     def passes(self, port: int, frame: bytes, expected: dict[int, bytes]) -> None:
         """The frame into `port` comes out as exactly `expected` (port -> frame), nothing else."""
         testutils.send_packet(self, port, frame)
+        self.comes_out(expected)
+
+    def comes_out(self, expected: dict[int, bytes]) -> None:
+        """Exactly `expected` (port -> frame) comes out, and nothing is dropped."""
         for out, wanted in expected.items():
             self.receive(out, wanted)
         self.silence()
         self.assertEqual(self._new_drops(), {}, "drops were counted for a packet that passed")
 
-    def drops(self, port: int, frame: bytes, slice_id: int, reason: DropReason) -> None:
-        """The frame into `port` is dropped and counted for slice and reason, and nowhere else."""
+    def drops(
+        self,
+        port: int,
+        frame: bytes,
+        slice_id: int,
+        reason: DropReason,
+        others: dict[int, bytes] | None = None,
+    ) -> None:
+        """The frame into `port` is dropped and counted for slice and reason, and nowhere else.
+
+        `others` are copies that come out all the same.
+        """
         testutils.send_packet(self, port, frame)
+        self.is_dropped(slice_id, reason, others)
+
+    def is_dropped(
+        self, slice_id: int, reason: DropReason, others: dict[int, bytes] | None = None
+    ) -> None:
+        """What was sent last is dropped, as `drops`."""
         deadline = time.monotonic() + COUNTER_TIMEOUT_S
         while not self._new_drops():
             if time.monotonic() > deadline:
                 self.silence()
                 self.fail(f"no drop was counted; expected {reason.name} for slice id {slice_id}")
             time.sleep(0.005)
+        for out, wanted in (others or {}).items():
+            self.receive(out, wanted)
         self.silence()
         self.assertEqual(self._new_drops(), {(slice_id, reason.name): 1})
         self.drops_before = self._drops()
+
+    def punts(
+        self,
+        port: int,
+        frame: bytes,
+        reason: PuntReason,
+        *,
+        tenant: Tenant | None = None,
+        slice_: Slice | None = None,
+        cookie: int = 0,
+        carried: bytes | None = None,
+    ) -> None:
+        """The frame into `port` goes to the agent alone, as it came or as `carried`."""
+        testutils.send_packet(self, port, frame)
+        got = self.packet_in()
+        self.assertEqual(got.frame.hex(), (frame if carried is None else carried).hex())
+        wanted = {
+            "port": port,
+            "vn": tenant.vn if tenant else 0,
+            "slice_id": slice_.id if slice_ else 0,
+            "reason": int(reason),
+            "cookie": cookie,
+        }
+        for name in ("reserved", "egress_port", "ingress_time", "egress_time", "queue_depth"):
+            wanted[name] = 0
+        self.assertEqual(got.fields, wanted)
+        self.comes_out({})
+
+    def packet_in(self) -> PacketIn:
+        """The next packet for the agent."""
+        got = self.client.next_packet(RECEIVE_TIMEOUT_S)
+        if got is None:
+            self.fail("no packet-in")
+        return got
 
     def vanishes(self, port: int, frame: bytes, counted_by: TableEntry) -> None:
         """The frame into `port`, counted by an entry that it hits, comes out nowhere, uncounted."""
@@ -144,6 +221,9 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
         result = testutils.dp_poll(self, timeout=SILENCE_S)
         if isinstance(result, self.dataplane.PollSuccess):
             self.fail(f"port {result.port}: unexpected\n{_describe(bytes(result.packet))}")
+        punted = self.client.next_packet(0)
+        if punted is not None:
+            self.fail(f"unexpected packet-in {punted.fields}\n{_describe(punted.frame)}")
 
     def _drops(self) -> dict[int, int]:
         cells = self.client.cells("drops", DROP_CELLS)

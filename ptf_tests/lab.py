@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dfvisor.p4rt.p4info import Schema
 
-from ptf_tests.p4rt import SwitchClient, await_server
+from ptf_tests.p4rt import CPU_PORT, SwitchClient, await_server
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "bmv2_configs"
@@ -64,7 +64,8 @@ def running_switch(target: str, index: int = 0, ports: Sequence[int] = PORTS) ->
     for port in ports:
         command += ["-i", f"{port}@sw{index}p{port}"]
     command += ["-L", "off", "--thrift-port", str(9090 + index)]
-    command += ["--", "--priority-queues", "8", "--grpc-server-addr", address]
+    command += ["--", "--priority-queues", "8", "--cpu-port", str(CPU_PORT)]
+    command += ["--grpc-server-addr", address]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from dfvisor.p4rt.entries import Item, TableEntry
+from dfvisor.p4rt.entries import TableEntry
 
-from ptf_tests.tables import Tables, group, ipv4, mac
+from ptf_tests.tables import Anything, Hop, Route, Tables, Value, group, ipv4, mac
 
 UNKNOWN_PORT = 8
 GOLD_UDP_PORT = 5000
@@ -21,7 +21,10 @@ GOLD_QUEUE = 5
 OTHER_PATH = 7  # a path class on which the remote host is reached through B
 COOKIE = 0xC00C1E
 SLICE_IDS_USED = range(8)
-DROP_REASON_BITS = 5
+DROP_REASON_BITS = 6
+MTU = 9000  # of every fabric link, bytes behind the Ethernet header
+HASH_SEED = 0x5EED
+YELLOW_DSCP = 38  # AF43
 
 
 class DropReason(IntEnum):
@@ -46,6 +49,29 @@ class DropReason(IntEnum):
     NOT_BACK_TO_FABRIC = 16
     NEXT_HOP_MISSING = 17
     NO_ROUTE = 18
+    SOURCE_GUARD = 19
+    UNKNOWN_L3_ENDPOINT = 20
+    FLOW_METER = 21
+    SLICE_METER = 22
+    FLOOD_METER = 23
+    PUNT_METER = 24
+    MTU_EXCEEDED = 25
+    ECN_NOT_CAPABLE = 26
+    NO_MEMBER = 27
+    NO_FLOOD_MEMBER = 28
+    REPLICA_MISSING = 29
+
+
+class PuntReason(IntEnum):
+    """Why the agent got a packet, p4src/constants.p4."""
+
+    NONE = 0
+    FLOW_MISS = 1
+    FLOW_ACTION = 2
+    DISCOVERY = 3
+    ARP = 4
+    TOO_BIG = 5
+    TRACE = 6
 
 
 class Miss(IntEnum):
@@ -53,6 +79,7 @@ class Miss(IntEnum):
 
     DROP = 0
     BEST_EFFORT = 1
+    PACKET_IN = 2
 
 
 def drop_cell(slice_id: int, reason: int) -> int:
@@ -107,6 +134,7 @@ class Slice:
     queue: int = 0
     dscp: int = 0
     miss: Miss = Miss.DROP
+    dscp_yellow: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +157,26 @@ class Tenant:
         return self.vn * 2 + 1
 
 
-RED = Tenant(11, (1, 2), Slice(1, 0x11), Slice(2, 0xC0000002, 1, GOLD_QUEUE, 46))
-BLUE = Tenant(12, (3, 4), Slice(3, 0xFFFFFFFF), Slice(4, 0x10002, 1, GOLD_QUEUE, 46))
+RED = Tenant(
+    11, (1, 2), Slice(1, 0x11), Slice(2, 0xC0000002, 1, GOLD_QUEUE, 46, dscp_yellow=YELLOW_DSCP)
+)
+BLUE = Tenant(
+    12, (3, 4), Slice(3, 0xFFFFFFFF), Slice(4, 0x10002, 1, GOLD_QUEUE, 46, dscp_yellow=YELLOW_DSCP)
+)
 TENANTS = (RED, BLUE)
+
+
+USUAL: dict[str, dict[str, Value]] = {
+    "set_access": {"vid": 0, "guarded": 0, "learning": 0},
+    "classify": {"meter_id": 0},
+    "to_port": {"vid": 0},
+    "to_neighbour": {"mtu": MTU},
+    "replica_to_vtep": {"mtu": MTU},
+}
+"""Arguments that most entries share, by action."""
+
+PORT_PRIORITY = 1
+"""Of a port's entry for all VLANs."""
 
 
 class Network:
@@ -139,26 +184,27 @@ class Network:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.entry = tables.entry
 
-    def typical(self) -> list[Item]:
+    def entry(
+        self, table: str, action: str, /, *, priority: int | None = None, **values: Value
+    ) -> TableEntry:
+        """As `Tables.entry`, with usual values for what is left out."""
+        if priority is None:
+            priority = PORT_PRIORITY if table == "access_port" else 0
+        return self.tables.entry(
+            table, action, priority=priority, **{**USUAL.get(action, {}), **values}
+        )
+
+    def typical(self) -> list[Anything]:
         """The state in which everything that should pass passes."""
         return [*self.underlay(), *(item for tenant in TENANTS for item in self.tenant(tenant))]
 
-    def underlay(self) -> list[Item]:
+    def underlay(self) -> list[Anything]:
         """What does not belong to a tenant."""
-        items: list[Item] = [
-            self.tables.default(
-                "tunnel_source", "set_tunnel_source", vtep=ipv4(S1.ip), mac=mac(S1.mac)
-            ),
+        items: list[Anything] = [
+            self.switch_config(),
             self.vtep(),
-            self.entry(
-                "underlay",
-                "route_to",
-                outer_dst=(ipv4("10.255.7.0"), 24),
-                port=A.port,
-                mac=mac(A.mac),
-            ),
+            self.route_to("10.255.7.0", 24, A),
         ]
         for peer in PEERS:
             items += [
@@ -182,10 +228,10 @@ class Network:
         ]
         return items
 
-    def tenant(self, tenant: Tenant) -> list[Item]:
+    def tenant(self, tenant: Tenant) -> list[Anything]:
         """Everything of one tenant."""
         first, second = tenant.ports
-        items: list[Item] = [
+        items: list[Anything] = [
             group(
                 tenant.from_access,
                 (first, 0),
@@ -236,11 +282,24 @@ class Network:
         action = "peer_foreign" if peer is FOREIGN else "peer_ours"
         return self.entry("peer", action, outer_src=ipv4(peer.ip))
 
-    def route(self, peer: Vtep) -> TableEntry:
-        """The way to a VTEP."""
-        return self.entry(
-            "underlay", "route_to", outer_dst=(ipv4(peer.ip), 32), port=peer.port, mac=mac(peer.mac)
+    def switch_config(self, source: Vtep = S1, hash_seed: int = HASH_SEED) -> TableEntry:
+        """The switch's own addresses and ECMP seed."""
+        return self.tables.default(
+            "switch_config",
+            "set_switch_config",
+            vtep=ipv4(source.ip),
+            mac=mac(source.mac),
+            hash_seed=hash_seed,
         )
+
+    def route(self, peer: Vtep) -> Route:
+        """The way to a VTEP."""
+        return self.route_to(peer.ip, 32, peer)
+
+    def route_to(self, address: str, prefix_len: int, *links: Vtep, mtu: int = MTU) -> Route:
+        """A prefix behind one or several neighbours."""
+        hops = tuple(Hop(link.port, mac(link.mac), mtu) for link in links)
+        return Route(ipv4(address), prefix_len, hops)
 
     def to_vtep(self, peer: Vtep) -> TableEntry:
         """The end of a best-effort tunnel."""
@@ -276,6 +335,7 @@ class Network:
             dscp=slice_.dscp,
             best_effort_slice=tenant.best_effort.id,
             best_effort_key=tenant.best_effort.key,
+            dscp_yellow=slice_.dscp_yellow,
         )
 
     def flood(self, tenant: Tenant, *, unknown_unicast: bool = False) -> TableEntry:

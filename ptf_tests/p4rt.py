@@ -1,24 +1,67 @@
 """The project's P4Runtime client, one step after the other: each call returns when done.
 
-The asyncio client runs on a loop in a thread of its own.
+The asyncio client runs on a loop in a thread of its own. What the switch sends by itself (packets,
+digests, idle timeouts) is kept until a test asks for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dfvisor.errors import SwitchError
 from dfvisor.p4rt.client import CountedEntry, CounterValue, P4RuntimeClient
-from dfvisor.p4rt.entries import Item, diff, rank
+from dfvisor.p4rt.entries import MulticastGroup, TableEntry, rank
 from dfvisor.p4rt.p4info import Schema
+from dfvisor.p4rt.pb import p4r
+
+from ptf_tests.tables import Anything, Route, Timed
 
 Result = TypeVar("Result")
 
 ATTEMPT_S = 0.2
 CALL_TIMEOUT_S = 120.0
+TRACE_SESSION = 1
+CPU_PORT = 510
+UNDERLAY = "underlay"
+HEARD = ("packet", "digest", "idle_timeout_notification")
+
+
+@dataclass(frozen=True, slots=True)
+class PacketIn:
+    """A packet from the switch and what it says about it; the fields of packet_in_t."""
+
+    frame: bytes
+    fields: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A member of a `learn_t` digest."""
+
+    vn: int
+    port: int
+    mac: int
+
+
+class _Client(P4RuntimeClient):
+    """The client, keeping what the switch sends by itself."""
+
+    heard: queue.SimpleQueue[p4r.StreamMessageResponse]
+
+    async def _handle(self, message: p4r.StreamMessageResponse) -> None:
+        if message.WhichOneof("update") in HEARD:
+            self.heard.put(message)
+        else:
+            await super()._handle(message)
+
+    async def say(self, message: p4r.StreamMessageRequest) -> None:
+        """Send a message on the stream."""
+        await self._requests.put(message)
 
 
 class SwitchClient:
@@ -29,10 +72,17 @@ class SwitchClient:
         self._thread = threading.Thread(target=self._loop.run_forever, name="p4rt", daemon=True)
         self._thread.start()
         self.schema = schema
+        self._packets: queue.SimpleQueue[PacketIn] = queue.SimpleQueue()
+        self._digests: queue.SimpleQueue[Learned] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[TableEntry] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[p4r.StreamMessageResponse] = queue.SimpleQueue()
+        self._packet_in = _metadata(schema, "packet_in")
+        self._packet_out = _metadata(schema, "packet_out")
         self._client = self._run(self._open(address, device_id, election))
 
-    async def _open(self, address: str, device_id: int, election: int) -> P4RuntimeClient:
-        client = P4RuntimeClient(address, device_id, election_id=(0, election), schema=self.schema)
+    async def _open(self, address: str, device_id: int, election: int) -> _Client:
+        client = _Client(address, device_id, election_id=(0, election), schema=self.schema)
+        client.heard = self._heard
         await client.connect()
         await client.become_primary()
         return client
@@ -56,40 +106,70 @@ class SwitchClient:
         """Load a pipeline: the switch's tables are empty afterwards."""
         self._run(self._client.set_pipeline(self.schema, device_config, 1))
 
-    def insert(self, *items: Item) -> None:
+    # -- entries and groups
+
+    def insert(self, *items: Anything) -> None:
         """Insert entries and groups, those that are referred to first. Default entries are set."""
-        ordered = sorted(items, key=rank)
-        self._run(
-            self._client.write(
-                [
-                    self.schema.modify(item)
-                    if getattr(item, "is_default", False)
-                    else self.schema.insert(item)
-                    for item in ordered
-                ]
+        self._write(
+            *(
+                (
+                    p4r.Update.MODIFY if getattr(item, "is_default", False) else p4r.Update.INSERT,
+                    self._encode(item),
+                )
+                for item in sorted(items, key=_rank)
             )
         )
 
-    def modify(self, *items: Item) -> None:
+    def modify(self, *items: Anything) -> None:
         """Replace the actions of entries, or the replicas of groups, that exist."""
-        self._run(self._client.write([self.schema.modify(item) for item in items]))
+        self._write(*((p4r.Update.MODIFY, self._encode(item)) for item in items))
 
-    def delete(self, *items: Item) -> None:
+    def delete(self, *items: Anything) -> None:
         """Delete entries and groups, those that refer to others first."""
-        ordered = sorted(items, key=rank, reverse=True)
-        self._run(self._client.write([self.schema.delete(item) for item in ordered]))
-
-    def items(self) -> list[Item]:
-        """All entries but default ones, and all groups, read from the switch."""
-        entries: Sequence[Item] = self._run(self._client.read_entries())
-        groups: Sequence[Item] = self._run(self._client.read_multicast())
-        return [*entries, *groups]
+        ordered = sorted(items, key=_rank, reverse=True)
+        self._write(*((p4r.Update.DELETE, _identity(self._encode(item))) for item in ordered))
 
     def clear(self) -> None:
         """Delete all entries but default ones, and all groups."""
-        left = diff(self.items(), ()).deletes
-        if left:
-            self.delete(*left)
+        wildcards = [p4r.Entity(table_entry=p4r.TableEntry()), p4r.Entity()]
+        replication = wildcards[1].packet_replication_engine_entry
+        replication.multicast_group_entry.SetInParent()
+        for wildcard in wildcards:
+            left = self._run(self._client.read([wildcard]))
+            if left:
+                self._write(*((p4r.Update.DELETE, _identity(entity)) for entity in left))
+
+    def _write(self, *updates: tuple[p4r.Update.Type.ValueType, p4r.Entity]) -> None:
+        self._run(
+            self._client.write([p4r.Update(type=kind, entity=entity) for kind, entity in updates])
+        )
+
+    def _encode(self, item: Anything) -> p4r.Entity:
+        if isinstance(item, Timed):
+            entity = self.schema.encode(item.entry)
+            entity.table_entry.idle_timeout_ns = item.idle_timeout_ms * 1_000_000
+            return entity
+        if not isinstance(item, Route):
+            return self.schema.encode(item)
+        table = self.schema.table(UNDERLAY)
+        entity = p4r.Entity(table_entry=p4r.TableEntry(table_id=table.id))
+        entry = entity.table_entry
+        if item.prefix_len:
+            match = entry.match.add(field_id=table.fields[0].id)
+            match.lpm.value = _bytes(item.address)
+            match.lpm.prefix_len = item.prefix_len
+        for hop in item.hops:
+            member = entry.action.action_profile_action_set.action_profile_actions.add()
+            member.weight = hop.weight
+            if hop.watch:
+                member.watch_port = _bytes(hop.watch)
+            action = table.actions["route_to"]
+            member.action.action_id = action.id
+            for param, value in zip(action.params, (hop.port, hop.mac, hop.mtu), strict=True):
+                member.action.params.add(param_id=param.id, value=_bytes(value))
+        return entity
+
+    # -- counters and meters
 
     def direct(self, *tables: str) -> list[CountedEntry]:
         """Entries of the tables with their direct counters."""
@@ -98,6 +178,132 @@ class SwitchClient:
     def cells(self, counter: str, indexes: Iterable[int]) -> dict[int, CounterValue]:
         """Cells of a counter array, by index."""
         return self._run(self._client.read_counters(counter, indexes))
+
+    def set_meter(self, meter: str, index: int, rates: tuple[int, int, int, int] | None) -> None:
+        """Configure a meter cell: (cir, cburst, pir, pburst) per second; None: always green."""
+        entity = p4r.Entity()
+        entity.meter_entry.meter_id = next(
+            known.preamble.id for known in self.schema.proto.meters if known.preamble.alias == meter
+        )
+        entity.meter_entry.index.index = index
+        if rates is not None:
+            config = entity.meter_entry.config
+            config.cir, config.cburst, config.pir, config.pburst = rates
+        self._write((p4r.Update.MODIFY, entity))
+
+    # -- the stream
+
+    def trace_to_agent(self, *, on: bool) -> None:
+        """Write or delete the clone session that traces use."""
+        entity = p4r.Entity()
+        session = entity.packet_replication_engine_entry.clone_session_entry
+        session.session_id = TRACE_SESSION
+        if on:
+            session.replicas.add(egress_port=CPU_PORT, instance=1)
+        self._write((p4r.Update.INSERT if on else p4r.Update.DELETE, entity))
+
+    def learn(self, *, on: bool) -> None:
+        """Have the switch report, or not report, what it learns."""
+        entity = p4r.Entity()
+        entity.digest_entry.digest_id = self.schema.proto.digests[0].preamble.id
+        if on:
+            entity.digest_entry.config.max_list_size = 1
+            entity.digest_entry.config.ack_timeout_ns = 1_000_000
+        self._write((p4r.Update.INSERT if on else p4r.Update.DELETE, entity))
+
+    def packet_out(self, frame: bytes, **fields: int) -> None:
+        """Hand the switch a packet; fields of packet_out_t that are left out are 0."""
+        message = p4r.StreamMessageRequest()
+        message.packet.payload = frame
+        for name, field_id in self._packet_out.items():
+            message.packet.metadata.add(metadata_id=field_id, value=_bytes(fields.pop(name, 0)))
+        if fields:
+            raise KeyError(f"packet_out has no field {', '.join(fields)}")
+        self._run(self._client.say(message))
+
+    def next_packet(self, timeout_s: float) -> PacketIn | None:
+        """The next packet from the switch; None if there is none for so long."""
+        return self._next(self._packets, timeout_s)
+
+    def next_learned(self, timeout_s: float) -> Learned | None:
+        """The next address that the switch reports, acknowledged."""
+        return self._next(self._digests, timeout_s)
+
+    def next_idle(self, timeout_s: float) -> TableEntry | None:
+        """The next entry that the switch says is idle."""
+        return self._next(self._idle, timeout_s)
+
+    def forget(self) -> None:
+        """Forget what the switch has sent by itself."""
+        while True:
+            try:
+                self._heard.get_nowait()
+            except queue.Empty:
+                break
+        for one in (self._packets, self._digests, self._idle):
+            while not one.empty():
+                one.get()
+
+    def _next(self, wanted: queue.SimpleQueue[Result], timeout_s: float) -> Result | None:
+        deadline = self._loop.time() + timeout_s
+        while wanted.empty():
+            try:
+                self._sort(self._heard.get(timeout=max(0.0, deadline - self._loop.time())))
+            except queue.Empty:
+                return None
+        return wanted.get()
+
+    def _sort(self, message: p4r.StreamMessageResponse) -> None:
+        kind = message.WhichOneof("update")
+        if kind == "packet":
+            names = {field_id: name for name, field_id in self._packet_in.items()}
+            fields = {
+                names[field.metadata_id]: int.from_bytes(field.value, "big")
+                for field in message.packet.metadata
+            }
+            self._packets.put(PacketIn(message.packet.payload, fields))
+        elif kind == "digest":
+            acknowledgement = p4r.StreamMessageRequest()
+            acknowledgement.digest_ack.digest_id = message.digest.digest_id
+            acknowledgement.digest_ack.list_id = message.digest.list_id
+            self._run(self._client.say(acknowledgement))
+            for data in message.digest.data:
+                values = [int.from_bytes(member.bitstring, "big") for member in data.struct.members]
+                self._digests.put(Learned(*values))
+        else:
+            for entry in message.idle_timeout_notification.table_entry:
+                self._idle.put(self.schema.decode_entry(entry))
+
+
+def _metadata(schema: Schema, name: str) -> dict[str, int]:
+    for header in schema.proto.controller_packet_metadata:
+        if header.preamble.name == name:
+            return {field.name: field.id for field in header.metadata}
+    raise KeyError(f"the P4Info has no header {name}")
+
+
+def _bytes(value: int) -> bytes:
+    return value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")
+
+
+def _identity(entity: p4r.Entity) -> p4r.Entity:
+    """The entity as a DELETE takes it."""
+    entry = p4r.Entity()
+    entry.CopyFrom(entity)
+    if entry.WhichOneof("entity") == "table_entry":
+        for field in ("action", "idle_timeout_ns", "counter_data", "time_since_last_hit"):
+            entry.table_entry.ClearField(field)
+    else:
+        entry.packet_replication_engine_entry.multicast_group_entry.ClearField("replicas")
+    return entry
+
+
+def _rank(item: Anything) -> int:
+    if isinstance(item, Route):
+        return -1
+    entry = item.entry if isinstance(item, Timed) else item
+    assert isinstance(entry, TableEntry | MulticastGroup)
+    return rank(entry)
 
 
 def await_server(address: str, timeout_s: float, alive: Callable[[], bool]) -> None:

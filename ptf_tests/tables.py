@@ -8,11 +8,47 @@ length). A name that is both a match field and an argument takes the argument's 
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from dfvisor.p4rt.entries import Exact, FieldMatch, Lpm, MulticastGroup, TableEntry, Ternary
 from dfvisor.p4rt.p4info import Field, MatchKind, Schema
 
 Value = int | tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One member of an ECMP group: `route_to` and its weight.
+
+    The switch leaves the member out while port `watch` is down; 0 watches none.
+    """
+
+    port: int
+    mac: int
+    mtu: int
+    weight: int = 1
+    watch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An entry of `underlay`: address, prefix length, and hops of equal cost (a one-shot group)."""
+
+    address: int
+    prefix_len: int
+    hops: tuple[Hop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A table entry that reports when nothing hit it for so long."""
+
+    entry: TableEntry
+    idle_timeout_ms: int
+
+
+Anything: TypeAlias = TableEntry | MulticastGroup | Route | Timed
 
 
 class Tables:

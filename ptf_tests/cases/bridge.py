@@ -22,10 +22,8 @@ class BridgeUnderlayRerouted(SwitchCase):
     def runTest(self):
         frame = udp(ONE, FAR)
         self.passes(1, frame, {A.port: leaving(frame, RED.best_effort.key, A)})
-        route = self.network.route(A)
-        self.delete(route)
-        args = {"outer_dst": (route.key[0][1].value, 32), "port": B.port, "mac": 0x02DF00000003}
-        self.insert(self.network.entry("underlay", "route_to", **args))
+        self.delete(self.network.route(A))
+        self.insert(self.network.route_to(A.ip, 32, B))
         self.passes(1, frame, {B.port: leaving(frame, RED.best_effort.key, A, link=B)})
 
 

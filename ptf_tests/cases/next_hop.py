@@ -62,9 +62,5 @@ class UnderlayDefaultRoute(SwitchCase):
         best = udp(ONE, FAR)
         self.delete(self.network.route(A))
         self.drops(1, best, RED.best_effort.id, DropReason.NO_ROUTE)
-        self.insert(
-            self.network.entry(
-                "underlay", "route_to", outer_dst=(ipv4("10.0.0.0"), 8), port=B.port, mac=mac(B.mac)
-            )
-        )
+        self.insert(self.network.route_to("10.0.0.0", 8, B))
         self.passes(1, best, {B.port: leaving(best, RED.best_effort.key, A, link=B)})

@@ -43,7 +43,7 @@ class PeerOursCarriesPathClass(SwitchCase):
         for identification, out in (
             (STAMPED, A),
             (STAMPED | OTHER_PATH, B),
-            (STAMPED | 0x4000 | OTHER_PATH, B),  # the trace bit does not matter here
+            (STAMPED | 0x3000 | OTHER_PATH, B),  # bits 13 and 12 are nothing yet
         ):
             packet = arriving(frame, RED.gold.key, sender=B, dscp=46, identification=identification)
             path_class = identification & 0xFFF

@@ -62,7 +62,7 @@ class FrameIpv6(_FrameCase):
         def plain(s, d):
             return bytes(
                 ether(s, d)
-                / IPv6(src=s.ipv6, dst=d.ipv6, tc=0xB9, fl=0x12345)
+                / IPv6(src=s.ipv6, dst=d.ipv6, tc=0xB8, fl=0x12345)
                 / UDP(dport=9)
                 / Raw(PAYLOAD)
             )

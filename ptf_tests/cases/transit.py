@@ -1,7 +1,7 @@
 """Tunnels that end elsewhere: only the underlay is consulted, and nothing but the outer changes."""
 
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import BEYOND_A, FAR, ONE, RED, S1, A, B, DropReason
+from ptf_tests.network import BEYOND_A, FAR, ONE, RED, S1, A, B, DropReason, Vtep
 from ptf_tests.packets import arriving, gold, tunnel, udp
 from ptf_tests.tables import ipv4
 
@@ -89,11 +89,9 @@ class TransitLongestPrefixWins(SwitchCase):
     def runTest(self):
         packet, onward = through(receiver=BEYOND_A)
         self.passes(A.port, packet, {A.port: onward})
-        route = self.network.entry(
-            "underlay", "route_to", outer_dst=(ipv4(BEYOND_A), 32), port=B.port, mac=0x0202020202FE
-        )
+        other = Vtep(B.ip, "02:02:02:02:02:fe", B.port)
+        route = self.network.route_to(BEYOND_A, 32, other)
         self.insert(route)
-        other = type(B)(B.ip, "02:02:02:02:02:fe")
         _, onward = through(receiver=BEYOND_A, link=other)
         self.passes(A.port, packet, {B.port: onward})
         self.delete(route)

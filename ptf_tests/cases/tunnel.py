@@ -1,9 +1,8 @@
 """The tunnel header: TTL, checksum, Identification, DSCP, lengths."""
 
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import FAR, FAR_B, ONE, RED, S1, A, B, DropReason, Vtep
+from ptf_tests.network import FAR, FAR_B, ONE, RED, A, B, DropReason, Vtep
 from ptf_tests.packets import PAYLOAD, arriving, gold, leaving, tunnel, udp
-from ptf_tests.tables import ipv4, mac
 
 
 class TunnelOfEverySize(SwitchCase):
@@ -49,29 +48,25 @@ class TunnelTtlStartsAt64(SwitchCase):
 
 
 class TunnelDscpIsTheSlices(SwitchCase):
-    """The outer DSCP is the slice's, whatever the tenant wrote; ECN starts at 0."""
+    """The outer DSCP is the slice's, whatever the tenant wrote; ECN is the tenant's."""
 
     def runTest(self):
         best, qos = udp(ONE, FAR, tos=0xFF), gold(ONE, FAR, tos=0x0B)
-        self.passes(1, best, {A.port: leaving(best, RED.best_effort.key, A, dscp=0, ecn=0)})
-        self.passes(1, qos, {A.port: leaving(qos, RED.gold.key, A, dscp=46, ecn=0)})
+        self.passes(1, best, {A.port: leaving(best, RED.best_effort.key, A, dscp=0, ecn=3)})
+        self.passes(1, qos, {A.port: leaving(qos, RED.gold.key, A, dscp=46, ecn=3)})
 
 
 class TunnelSourceIsTheSwitchs(SwitchCase):
-    """Outer source addresses are those of the tunnel_source entry."""
+    """Outer source addresses are those of the switch_config entry."""
 
     def runTest(self):
         other = Vtep("198.51.100.77", "02:77:00:00:00:77")
         frame = udp(ONE, FAR)
-        set_source = {"vtep": ipv4(other.ip), "mac": mac(other.mac)}
-        self.modify(self.network.tables.default("tunnel_source", "set_tunnel_source", **set_source))
+        self.modify(self.network.switch_config(other))
         self.passes(
             1, frame, {A.port: tunnel(frame, RED.best_effort.key, sender=other, receiver=A)}
         )
-        back = self.network.tables.default(
-            "tunnel_source", "set_tunnel_source", vtep=ipv4(S1.ip), mac=mac(S1.mac)
-        )
-        self.modify(back)
+        self.modify(self.network.switch_config())
         self.passes(1, frame, {A.port: leaving(frame, RED.best_effort.key, A)})
 
 
