@@ -21,6 +21,7 @@ from dfvisor.model.records import (
     Flowspace,
     Link,
     Network,
+    Peer,
     Profile,
     Slice,
     Switch,
@@ -41,6 +42,9 @@ class VnPart:
     name: str
     tenant: str | None = None
     unknown_unicast: UnknownUnicast | None = None
+    source_guard: bool | None = None
+    learning: bool | None = None
+    flood_pps: int | None = None  # 0: unlimited
     profiles: dict[str, Profile] = field(default_factory=dict)
     slices: dict[str, Slice] = field(default_factory=dict)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
@@ -54,6 +58,7 @@ class Description:
     source: str = ""
     switches: dict[str, Switch] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
+    peers: dict[str, Peer] = field(default_factory=dict)
     tenants: dict[str, Tenant] = field(default_factory=dict)
     vns: dict[str, VnPart] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
@@ -98,6 +103,11 @@ def read(text: str, *, source: str = "", as_json: bool = False, locate: bool = T
         if (switch := form.parse_switch(name, value, path, problems))
     }
     links, link_lines = _read_links(top.take("links", _list, []), problems)
+    peers = {
+        name: peer
+        for name, value, path in top.items("peers")
+        if (peer := form.parse_peer(name, value, path, problems))
+    }
     tenants = {
         name: tenant
         for name, value, path in top.items("tenants")
@@ -109,6 +119,7 @@ def read(text: str, *, source: str = "", as_json: bool = False, locate: bool = T
         source=source,
         switches=switches,
         links=links,
+        peers=peers,
         tenants=tenants,
         vns=vns,
         problems=tuple(problems.found),
@@ -125,6 +136,7 @@ def merge(network: Network, description: Description) -> Network:
         fabric=Fabric(
             switches=network.fabric.switches | description.switches,
             links=tuple(links[name] for name in sorted(links)),
+            peers=network.fabric.peers | description.peers,
         ),
         tenants=network.tenants | description.tenants,
         vns=network.vns
@@ -155,6 +167,7 @@ def render(network: Network) -> dict[str, Plain]:
         "schema": SCHEMA,
         "switches": {n: form.render_switch(s) for n, s in network.fabric.switches.items()},
         "links": [form.render_link(cable) for cable in network.fabric.links],
+        "peers": {name: form.render_peer(peer) for name, peer in network.fabric.peers.items()},
         "tenants": {name: {} for name in network.tenants},
         "vns": {name: render_vn(vn) for name, vn in network.vns.items()},
     }
@@ -165,6 +178,9 @@ def render_vn(vn: VirtualNetwork) -> dict[str, Plain]:
     return {
         "tenant": vn.tenant,
         "unknown_unicast": vn.unknown_unicast.value,
+        "source_guard": vn.source_guard,
+        "learning": vn.learning,
+        "flood_pps": vn.flood_pps or "unlimited",
         "profiles": {n: form.render_profile(p) for n, p in vn.profiles.items()},
         "slices": {n: form.render_slice(s) for n, s in vn.slices.items()},
         "endpoints": {n: form.render_endpoint(e) for n, e in vn.endpoints.items()},
@@ -204,6 +220,9 @@ def _read_vn(name: str, value: Plain, path: Path, problems: Problems) -> VnPart:
         name=name,
         tenant=fields.take("tenant", form.name, None),
         unknown_unicast=fields.take("unknown_unicast", form.choice(UnknownUnicast), None),
+        source_guard=fields.take("source_guard", form.boolean, None),
+        learning=fields.take("learning", form.boolean, None),
+        flood_pps=fields.take("flood_pps", form.limit_pps, None),
         profiles={
             label: profile
             for label, record, where in fields.items("profiles")
@@ -236,6 +255,9 @@ def _merge_vn(old: VirtualNetwork | None, part: VnPart) -> VirtualNetwork:
         old,
         tenant=part.tenant if part.tenant is not None else old.tenant,
         unknown_unicast=part.unknown_unicast or old.unknown_unicast,
+        source_guard=old.source_guard if part.source_guard is None else part.source_guard,
+        learning=old.learning if part.learning is None else part.learning,
+        flood_pps=old.flood_pps if part.flood_pps is None else part.flood_pps or None,
         profiles=old.profiles | part.profiles,
         slices=old.slices | part.slices,
         endpoints=old.endpoints | part.endpoints,
@@ -244,4 +266,10 @@ def _merge_vn(old: VirtualNetwork | None, part: VnPart) -> VirtualNetwork:
 
 
 def _says_anything(description: Description) -> bool:
-    return bool(description.switches or description.links or description.tenants or description.vns)
+    return bool(
+        description.switches
+        or description.links
+        or description.peers
+        or description.tenants
+        or description.vns
+    )

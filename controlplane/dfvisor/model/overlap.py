@@ -34,8 +34,8 @@ class Box:
 
 def conflicts(flowspaces: Iterable[Flowspace], limit: int = 100) -> list[tuple[str, str]]:
     """Names of flowspaces (first, later in the given order) of equal priority that overlap,
-    directly or through a mirror, but differ in slice or treatment. At most `limit` pairs per
-    priority.
+    directly or through a mirror, but differ in slice, treatment or meter (no two flowspaces share
+    one). At most `limit` pairs per priority.
     """
     groups: dict[int, list[Flowspace]] = {}
     for flowspace in flowspaces:
@@ -48,8 +48,9 @@ def conflicts(flowspaces: Iterable[Flowspace], limit: int = 100) -> list[tuple[s
     return found
 
 
-def _outcome(flowspace: Flowspace) -> tuple[str, str]:
-    return flowspace.slice, flowspace.treatment.value
+def _outcome(flowspace: Flowspace) -> tuple[str, str, str]:
+    meter = "" if flowspace.rate is None else flowspace.name
+    return flowspace.slice, flowspace.treatment.value, meter
 
 
 def _conflicts(group: Sequence[Flowspace], limit: int) -> list[tuple[int, int]]:

@@ -1,7 +1,9 @@
 """Shortest paths through the fabric: pure, and the same answer everywhere for the same input.
 
 Every part that needs a path (agents, VN controllers, validation) asks here, so all switches agree
-on one destination-rooted tree and no loop can arise from different choices.
+on one destination-rooted tree and no loop can arise from different choices. Slices follow one tree
+(`next_hops`), the underlay all paths of equal cost (`ecmp_next_hops`). The way to a foreign peer is
+the way to the switch of its port, and from there out of that port.
 """
 
 from __future__ import annotations
@@ -10,19 +12,20 @@ import heapq
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from dfvisor.model.records import Fabric
+from dfvisor.model.records import DEFAULT_MTU, Fabric, Link
 from dfvisor.model.types import PortRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hop:
     """The way onwards from a switch: its own `port`, the `neighbour` there and the neighbour's
-    port.
+    port. `mtu` is that of the link.
     """
 
     port: PortRef
     neighbour: str
     neighbour_port: PortRef
+    mtu: int = DEFAULT_MTU
 
 
 def next_hops(fabric: Fabric, destination: str, avoid: Collection[str] = ()) -> dict[str, Hop]:
@@ -33,10 +36,24 @@ def next_hops(fabric: Fabric, destination: str, avoid: Collection[str] = ()) -> 
     themselves be source or destination. The destination is not in the result, nor is a switch
     without a path.
     """
-    links: dict[str, list[tuple[str, PortRef, PortRef, int]]] = {}
+    return {
+        switch: found[0] for switch, found in ecmp_next_hops(fabric, destination, avoid).items()
+    }
+
+
+def ecmp_next_hops(
+    fabric: Fabric, destination: str, avoid: Collection[str] = ()
+) -> dict[str, tuple[Hop, ...]]:
+    """All next hops of least total cost towards switch `destination`, from every switch that can
+    reach it; ordered by the neighbour's name, then the local port. Otherwise as `next_hops`, which
+    takes the first of them.
+
+    The cost falls with every hop, so no choice among them makes a loop.
+    """
+    links: dict[str, list[tuple[str, PortRef, PortRef, Link]]] = {}
     for link in fabric.links:
-        links.setdefault(link.a.switch, []).append((link.b.switch, link.a, link.b, link.cost))
-        links.setdefault(link.b.switch, []).append((link.a.switch, link.b, link.a, link.cost))
+        links.setdefault(link.a.switch, []).append((link.b.switch, link.a, link.b, link))
+        links.setdefault(link.b.switch, []).append((link.a.switch, link.b, link.a, link))
     avoided = frozenset(avoid)
     cost: dict[str, int] = {}
     heap: list[tuple[int, str]] = [(0, destination)]
@@ -47,20 +64,19 @@ def next_hops(fabric: Fabric, destination: str, avoid: Collection[str] = ()) -> 
         cost[switch] = far
         if switch in avoided and switch != destination:
             continue  # a source at best: nothing is reached through it
-        for other, _, _, price in links.get(switch, ()):
+        for other, _, _, link in links.get(switch, ()):
             if other not in cost:
-                heapq.heappush(heap, (far + price, other))
+                heapq.heappush(heap, (far + link.cost, other))
 
-    hops: dict[str, Hop] = {}
-    for switch in sorted(cost):
-        if switch == destination:
-            continue
-        _, neighbour, port, far_port = min(
-            (cost[other] + price, other, near, far_port)
-            for other, near, far_port, price in links[switch]
-            if other in cost and (other == destination or other not in avoided) and other != switch
+    hops: dict[str, tuple[Hop, ...]] = {}
+    for switch in sorted(cost.keys() - {destination}):
+        hops[switch] = tuple(
+            Hop(port=near, neighbour=other, neighbour_port=far_port, mtu=link.mtu)
+            for other, near, far_port, link in sorted(links[switch], key=lambda one: one[:2])
+            if other in cost
+            and (other == destination or other not in avoided)
+            and cost[other] + link.cost == cost[switch]
         )
-        hops[switch] = Hop(port=port, neighbour=neighbour, neighbour_port=far_port)
     return hops
 
 

@@ -15,14 +15,19 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import TypeVar
 
 from dfvisor.errors import Problem
+from dfvisor.model.rates import in_range, parse_bps, render_bps
 from dfvisor.model.records import (
+    DEFAULT_MTU,
+    DEFAULT_PUNT_PPS,
     UNTAGGED,
     Endpoint,
     Flowspace,
     Link,
     Match,
     MissPolicy,
+    Peer,
     Profile,
+    Rate,
     Slice,
     Switch,
     Tenant,
@@ -40,6 +45,11 @@ MAX_KEY = 2**32 - 1
 MAX_PRIORITY = 65000
 MAX_DEVICE_ID = 65535
 MAX_COST = 2**31 - 1
+MIN_MTU = 576  # RFC 791: what every host must take
+MAX_MTU = 9216
+MAX_PPS = 10_000_000
+MIN_BURST_BYTES = 1518  # a full frame: a smaller bucket never lets one through
+MAX_BURST_BYTES = 2**31 - 1
 
 IP_PROTOCOLS: Mapping[str, int] = {
     "icmp": 1,
@@ -81,14 +91,14 @@ class Fields:
             self._values = value
         elif value is not None:
             self._mapping = False
-            self._fail((), f"expected a mapping, not {_kind(value)}")
+            self.fail((), f"expected a mapping, not {_kind(value)}")
 
     def need(self, key: str, parse: Callable[[Plain], T], stand_in: T) -> T:
         """A required value; `stand_in` is returned after a problem was reported."""
         if self._values.get(key) is None:
             self._taken.add(key)
             if self._mapping:
-                self._fail((), f"{key} is missing")
+                self.fail((), f"{key} is missing")
             return stand_in
         return self.take(key, parse, stand_in)
 
@@ -101,7 +111,7 @@ class Fields:
         try:
             return parse(value)
         except ValueError as error:
-            self._fail((key,), str(error))
+            self.fail((key,), str(error))
             return default
 
     def items(self, key: str) -> Iterable[tuple[str, Plain, Path]]:
@@ -111,7 +121,7 @@ class Fields:
         if value is None:
             return
         if not isinstance(value, dict):
-            self._fail((key,), f"expected a mapping of names, not {_kind(value)}")
+            self.fail((key,), f"expected a mapping of names, not {_kind(value)}")
             return
         for name, record in value.items():
             path = (*self._path, key, name)
@@ -128,12 +138,16 @@ class Fields:
             if key not in self._taken:
                 close = difflib.get_close_matches(key, self._taken, 1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
-                self._fail((key,), f"unknown key {key!r}{hint}")
+                self.fail((key,), f"unknown key {key!r}{hint}")
         if not self.ok:
             self._problems.broken.add(self._path)
         return self.ok
 
-    def _fail(self, inner: Path, message: str) -> None:
+    def given(self, key: str) -> bool:
+        return self._values.get(key) is not None
+
+    def fail(self, inner: Path, message: str) -> None:
+        """Report a problem with the record, or with what is at `inner` in it."""
         self.ok = False
         self._problems.add((*self._path, *inner), message)
 
@@ -269,6 +283,18 @@ def vlan(value: Plain) -> int:
     return UNTAGGED if value == "untagged" else integer(0, 4095)(value)
 
 
+def bit_rate(value: Plain) -> int:
+    """`5mbit`, or a number of bit/s."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return in_range(value)
+    return parse_bps(text(value))
+
+
+def limit_pps(value: Plain) -> int:
+    """Packets per second; 0 is `unlimited`."""
+    return 0 if value == "unlimited" else integer(1, MAX_PPS)(value)
+
+
 def tcp_flags(value: Plain) -> tuple[int, int]:
     """`0x02/0x12` (value/mask), or a number: all eight flags."""
     if isinstance(value, int):
@@ -297,19 +323,31 @@ def parse_link(value: Plain, path: Path, problems: Problems) -> Link | None:
     a = fields.need("a", port_ref, PortRef("", 1))
     b = fields.need("b", port_ref, PortRef("", 1))
     cost = fields.take("cost", integer(1, MAX_COST), 1)
-    return link(a, b, cost) if fields.end() else None
+    mtu = fields.take("mtu", integer(MIN_MTU, MAX_MTU), DEFAULT_MTU)
+    return link(a, b, cost, mtu) if fields.end() else None
 
 
-def link(a: PortRef, b: PortRef, cost: int = 1) -> Link:
+def link(a: PortRef, b: PortRef, cost: int = 1, mtu: int = DEFAULT_MTU) -> Link:
     """A link with its ends in order, so that one cable has one form."""
     first, second = sorted((a, b))
-    return Link(a=first, b=second, cost=cost)
+    return Link(a=first, b=second, cost=cost, mtu=mtu)
 
 
 def link_name(cable: Link) -> str:
     """`s1:1-s2:1`: the name of a link, the same from either end."""
     first, second = sorted((cable.a, cable.b))
     return f"{first}-{second}"
+
+
+def parse_peer(label: str, value: Plain, path: Path, problems: Problems) -> Peer | None:
+    fields = Fields(value, path, problems)
+    vtep = fields.need("vtep", ipv4, IPv4Address(1))
+    port = fields.need("port", port_ref, PortRef("", 1))
+    hardware = fields.need("mac", mac, Mac(0))
+    mtu = fields.take("mtu", integer(MIN_MTU, MAX_MTU), DEFAULT_MTU)
+    if not fields.end():
+        return None
+    return Peer(name=label, vtep=vtep, port=port, mac=hardware, mtu=mtu)
 
 
 def parse_tenant(label: str, value: Plain, path: Path, problems: Problems) -> Tenant | None:
@@ -320,7 +358,30 @@ def parse_profile(label: str, value: Plain, path: Path, problems: Problems) -> P
     fields = Fields(value, path, problems)
     queue = fields.need("queue", integer(0, 7), 0)
     dscp = fields.need("dscp", integer(0, 63), 0)
-    return Profile(name=label, queue=queue, dscp=dscp) if fields.end() else None
+    rate = parse_rate(fields, path, problems)
+    return Profile(name=label, queue=queue, dscp=dscp, rate=rate) if fields.end() else None
+
+
+def parse_rate(record: Fields, path: Path, problems: Problems) -> Rate | None:
+    """The `rate` of a record, if it has one: a mapping, or one bit rate for committed and peak."""
+    said = record.take("rate", anything, None)
+    if said is None:
+        return None
+    if not isinstance(said, dict):
+        bps = record.take("rate", bit_rate, None)
+        return None if bps is None else Rate(committed_bps=bps, peak_bps=bps)
+    fields = Fields(said, (*path, "rate"), problems)
+    committed = fields.need("committed", bit_rate, 1)
+    peak = fields.need("peak", bit_rate, committed)
+    burst = fields.take("burst", integer(MIN_BURST_BYTES, MAX_BURST_BYTES), None)
+    if fields.ok and peak < committed:
+        fields.fail(
+            ("peak",), f"{render_bps(peak)} is below the committed rate, {render_bps(committed)}"
+        )
+    if not fields.end():
+        record.ok = False
+        return None
+    return Rate(committed_bps=committed, peak_bps=peak, burst_bytes=burst)
 
 
 def parse_slice(label: str, value: Plain, path: Path, problems: Problems) -> Slice | None:
@@ -329,17 +390,28 @@ def parse_slice(label: str, value: Plain, path: Path, problems: Problems) -> Sli
     profile = fields.take("profile", name, None)
     miss = fields.take("miss", choice(MissPolicy), MissPolicy.BEST_EFFORT)
     avoid = fields.take("avoid", sequence(name), ())
+    punt_pps = fields.take("punt_pps", integer(1, MAX_PPS), DEFAULT_PUNT_PPS)
     if not fields.end():
         return None
-    return Slice(name=label, key=key, profile=profile, miss=miss, avoid=avoid)
+    return Slice(name=label, key=key, profile=profile, miss=miss, avoid=avoid, punt_pps=punt_pps)
 
 
 def parse_endpoint(label: str, value: Plain, path: Path, problems: Problems) -> Endpoint | None:
     fields = Fields(value, path, problems)
     hardware = fields.need("mac", mac, Mac(0))
     ips = fields.take("ips", sequence(address), ())
-    port = fields.need("port", port_ref, PortRef("", 1))
-    return Endpoint(name=label, mac=hardware, ips=ips, port=port) if fields.end() else None
+    port = fields.take("port", port_ref, None)
+    access_vlan = fields.take("vlan", integer(1, 4094), None)
+    peer = fields.take("peer", name, None)
+    if not fields.given("port") and not fields.given("peer") and isinstance(value, dict):
+        fields.fail((), "port is missing (or peer, if it is behind a foreign GRE endpoint)")
+    elif fields.given("port") and fields.given("peer"):
+        fields.fail((), "port and peer exclude each other: where is it?")
+    elif fields.given("vlan") and fields.given("peer"):
+        fields.fail(("vlan",), "only endpoints at a port are told apart by VLAN")
+    if not fields.end():
+        return None
+    return Endpoint(name=label, mac=hardware, ips=ips, port=port, vlan=access_vlan, peer=peer)
 
 
 def parse_match(value: Plain, path: Path, problems: Problems) -> Match | None:
@@ -370,6 +442,9 @@ def parse_flowspace(label: str, value: Plain, path: Path, problems: Problems) ->
     in_slice = fields.need("slice", name, "")
     treatment = fields.take("treatment", choice(Treatment), Treatment.PERMIT)
     bidirectional = fields.take("bidirectional", boolean, False)
+    rate = parse_rate(fields, path, problems)
+    if fields.given("rate") and treatment is not Treatment.PERMIT:
+        fields.fail(("rate",), f"what is not permitted ({treatment.value}) is not metered")
     match = parse_match(fields.take("match", anything, None), (*path, "match"), problems)
     if not fields.end() or match is None:
         problems.broken.add(path)
@@ -381,6 +456,7 @@ def parse_flowspace(label: str, value: Plain, path: Path, problems: Problems) ->
         slice=in_slice,
         treatment=treatment,
         bidirectional=bidirectional,
+        rate=rate,
     )
 
 
@@ -392,11 +468,38 @@ def render_switch(switch: Switch) -> dict[str, Plain]:
 
 
 def render_link(cable: Link) -> dict[str, Plain]:
-    return {"a": str(cable.a), "b": str(cable.b), "cost": cable.cost}
+    plain: dict[str, Plain] = {"a": str(cable.a), "b": str(cable.b), "cost": cable.cost}
+    if cable.mtu != DEFAULT_MTU:
+        plain["mtu"] = cable.mtu
+    return plain
+
+
+def render_peer(peer: Peer) -> dict[str, Plain]:
+    plain: dict[str, Plain] = {
+        "vtep": str(peer.vtep),
+        "port": str(peer.port),
+        "mac": str(peer.mac),
+    }
+    if peer.mtu != DEFAULT_MTU:
+        plain["mtu"] = peer.mtu
+    return plain
 
 
 def render_profile(profile: Profile) -> dict[str, Plain]:
-    return {"queue": profile.queue, "dscp": profile.dscp}
+    plain: dict[str, Plain] = {"queue": profile.queue, "dscp": profile.dscp}
+    if profile.rate is not None:
+        plain["rate"] = render_rate(profile.rate)
+    return plain
+
+
+def render_rate(rate: Rate) -> dict[str, Plain]:
+    plain: dict[str, Plain] = {
+        "committed": render_bps(rate.committed_bps),
+        "peak": render_bps(rate.peak_bps),
+    }
+    if rate.burst_bytes is not None:
+        plain["burst"] = rate.burst_bytes
+    return plain
 
 
 def render_slice(slice_: Slice) -> dict[str, Plain]:
@@ -407,6 +510,8 @@ def render_slice(slice_: Slice) -> dict[str, Plain]:
         plain["miss"] = slice_.miss.value
     if slice_.avoid:
         plain["avoid"] = list(slice_.avoid)
+    if slice_.punt_pps != DEFAULT_PUNT_PPS:
+        plain["punt_pps"] = slice_.punt_pps
     return plain
 
 
@@ -414,7 +519,12 @@ def render_endpoint(endpoint: Endpoint) -> dict[str, Plain]:
     plain: dict[str, Plain] = {"mac": str(endpoint.mac)}
     if endpoint.ips:
         plain["ips"] = [str(ip) for ip in endpoint.ips]
-    plain["port"] = str(endpoint.port)
+    if endpoint.port is not None:
+        plain["port"] = str(endpoint.port)
+    if endpoint.vlan is not None:
+        plain["vlan"] = endpoint.vlan
+    if endpoint.peer is not None:
+        plain["peer"] = endpoint.peer
     return plain
 
 
@@ -459,4 +569,6 @@ def render_flowspace(flowspace: Flowspace) -> dict[str, Plain]:
         plain["treatment"] = flowspace.treatment.value
     if flowspace.bidirectional:
         plain["bidirectional"] = True
+    if flowspace.rate is not None:
+        plain["rate"] = render_rate(flowspace.rate)
     return plain

@@ -9,13 +9,11 @@ from dfvisor.model.records import Fabric, VirtualNetwork
 def slices_at(fabric: Fabric, vn: VirtualNetwork) -> dict[str, frozenset[str]]:
     """Switch -> names of the slices present there, for every switch with any.
 
-    All slices are present where the VN has an endpoint; a QoS slice also where one of its paths
-    between two endpoints leads through. (Best effort passes through other switches as tunnels that
-    they do not look into.)
+    All slices are present where the VN has an endpoint (for one behind a peer: at the switch of the
+    peer's port); a QoS slice also where one of its paths between two endpoints leads through. (Best
+    effort passes through other switches as tunnels that they do not look into.)
     """
-    homes = sorted(
-        {endpoint.port.switch for endpoint in vn.endpoints.values()} & fabric.switches.keys()
-    )
+    homes = sorted({home for one in vn.endpoints.values() if (home := fabric.home(one))})
     found = {home: set(vn.slices) for home in homes}
     through: dict[tuple[str, ...], set[str]] = {}
     for slice_ in vn.slices.values():

@@ -8,20 +8,24 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from ipaddress import IPv4Address
 
 from dfvisor.errors import Problem
 from dfvisor.model.overlap import conflicts
 from dfvisor.model.paths import next_hops
 from dfvisor.model.plain import ETH_TYPES, IP_PROTOCOLS, Problems, link_name
 from dfvisor.model.records import (
+    Endpoint,
     Fabric,
     Flowspace,
     MissPolicy,
     Network,
+    Peer,
+    Treatment,
     VirtualNetwork,
 )
 from dfvisor.model.source import Path
-from dfvisor.model.types import PortRef
+from dfvisor.model.types import Mac, PortRef
 
 _PORT_PROTOCOLS = frozenset(IP_PROTOCOLS[name] for name in ("tcp", "udp", "sctp"))
 
@@ -46,7 +50,8 @@ class _Validator:
         self._problems = problems
         self._broken = broken
         self._fabric_ports: dict[PortRef, str] = {}
-        self._access_ports: dict[PortRef, str] = {}
+        self._access_ports: dict[tuple[PortRef, int | None], str] = {}
+        self._ports_of_vns: dict[tuple[PortRef, str], str] = {}
         self._keys: dict[int, str] = {}
         self._paths_known = True
         self._trees: dict[tuple[str, tuple[str, ...]], frozenset[str]] = {}
@@ -55,7 +60,7 @@ class _Validator:
         self._fabric(self._network.fabric)
         # paths through what could not be read, or leads nowhere, would be missed
         self._paths_known = not self._problems.found and not any(
-            where[0] in ("switches", "links") for where in self._broken if where
+            where[0] in ("switches", "links", "peers") for where in self._broken if where
         )
         for vn in self._network.vns.values():
             self._vn(vn)
@@ -79,7 +84,7 @@ class _Validator:
 
     def _fabric(self, fabric: Fabric) -> None:
         device_ids: dict[int, str] = {}
-        vteps: dict[object, str] = {}
+        vteps: dict[IPv4Address, str] = {}
         for name, switch in fabric.switches.items():
             path = ("switches", name)
             other = device_ids.setdefault(switch.device_id, name)
@@ -87,21 +92,47 @@ class _Validator:
                 self._add(
                     (*path, "device_id"), f"{switch.device_id} is already that of switch {other}"
                 )
-            other = vteps.setdefault(switch.vtep, name)
-            if other != name:
-                self._add((*path, "vtep"), f"{switch.vtep} is already that of switch {other}")
-            if switch.vtep.is_multicast or switch.vtep.is_unspecified or switch.vtep.is_reserved:
-                self._add((*path, "vtep"), f"{switch.vtep} is not a unicast address")
+            self._vtep(path, switch.vtep, f"switch {name}", vteps)
         for cable in fabric.links:
             name = link_name(cable)
             path = ("links", name)
             for end in (cable.a, cable.b):
                 self._refer(path, "switch", end.switch, fabric.switches, ("switches",))
-                other = self._fabric_ports.setdefault(end, name)
-                if other != name:
-                    self._add(path, f"port {end} is already used by link {other}")
+                other = self._fabric_ports.setdefault(end, f"link {name}")
+                if other != f"link {name}":
+                    self._add(path, f"port {end} is already used by {other}")
             if cable.a.switch == cable.b.switch:
                 self._add(path, f"both ends are at switch {cable.a.switch}")
+        for peer in fabric.peers.values():
+            self._peer(fabric, peer, vteps)
+
+    def _peer(self, fabric: Fabric, peer: Peer, vteps: dict[IPv4Address, str]) -> None:
+        path = ("peers", peer.name)
+        if peer.name in fabric.switches:
+            self._add(path, "a switch has this name")
+        self._vtep(path, peer.vtep, f"peer {peer.name}", vteps)
+        where = (*path, "port")
+        self._refer(where, "switch", peer.port.switch, fabric.switches, ("switches",))
+        other = self._fabric_ports.setdefault(peer.port, f"peer {peer.name}")
+        if other.startswith("link "):  # several peers may be behind one port
+            self._add(where, f"{peer.port} is already used by {other}")
+        self._unicast((*path, "mac"), peer.mac)
+
+    def _vtep(
+        self, path: Path, vtep: IPv4Address, owner: str, vteps: dict[IPv4Address, str]
+    ) -> None:
+        where = (*path, "vtep")
+        other = vteps.setdefault(vtep, owner)
+        if other != owner:
+            self._add(where, f"{vtep} is already that of {other}")
+        if vtep.is_multicast or vtep.is_unspecified or vtep.is_reserved:
+            self._add(where, f"{vtep} is not a unicast address")
+
+    def _unicast(self, path: Path, mac: Mac) -> None:
+        if mac.multicast:
+            self._add(path, f"{mac} is a multicast address")
+        elif not mac.value:
+            self._add(path, "the address is all zero")
 
     # -- virtual networks
 
@@ -168,10 +199,7 @@ class _Validator:
         ips: dict[object, str] = {}
         for name, endpoint in vn.endpoints.items():
             where = (*path, "endpoints", name)
-            if endpoint.mac.multicast:
-                self._add((*where, "mac"), f"{endpoint.mac} is a multicast address")
-            elif not endpoint.mac.value:
-                self._add((*where, "mac"), "the address is all zero")
+            self._unicast((*where, "mac"), endpoint.mac)
             other = macs.setdefault(endpoint.mac, name)
             if other != name:
                 self._add((*where, "mac"), f"{endpoint.mac} is already that of endpoint {other}")
@@ -183,26 +211,51 @@ class _Validator:
                     self._add((*where, "ips"), f"{ip} is given twice")
                 if ip.is_multicast or ip.is_unspecified:
                     self._add((*where, "ips"), f"{ip} is not a unicast address")
-            port = endpoint.port
-            self._refer(
-                (*where, "port"),
-                "switch",
-                port.switch,
-                self._network.fabric.switches,
-                ("switches",),
-            )
-            if port in self._fabric_ports:
-                self._add(
-                    (*where, "port"), f"{port} is a fabric port of link {self._fabric_ports[port]}"
+            if endpoint.peer is not None:
+                self._refer(
+                    (*where, "peer"),
+                    "peer",
+                    endpoint.peer,
+                    self._network.fabric.peers,
+                    ("peers",),
                 )
-            other = self._access_ports.setdefault(port, f"{vn.name}/{name}")
-            if other != f"{vn.name}/{name}":
-                self._add((*where, "port"), f"{port} is already the port of endpoint {other}")
+            if endpoint.port is not None:
+                self._access_port(vn, endpoint, endpoint.port, where)
+
+    def _access_port(
+        self, vn: VirtualNetwork, endpoint: Endpoint, port: PortRef, path: Path
+    ) -> None:
+        where = (*path, "port")
+        self._refer(where, "switch", port.switch, self._network.fabric.switches, ("switches",))
+        if port in self._fabric_ports:
+            self._add(where, f"{port} is a fabric port of {self._fabric_ports[port]}")
+        label = f"{vn.name}/{endpoint.name}"
+        same_vn = self._ports_of_vns.setdefault((port, vn.name), label)
+        other = self._access_ports.setdefault((port, endpoint.vlan), label)
+        if same_vn != label:
+            self._add(
+                where, f"{port} is already the port of endpoint {same_vn} of the same network"
+            )
+        elif other != label and endpoint.vlan is None:
+            self._add(
+                where, f"{port} is already the port of endpoint {other}; a vlan tells them apart"
+            )
+        elif other != label:
+            self._add(
+                (*path, "vlan"),
+                f"{endpoint.vlan} is already that of endpoint {other} at port {port}",
+            )
 
     def _flowspace(self, vn: VirtualNetwork, flowspace: Flowspace, path: Path) -> None:
         self._refer(
             (*path, "slice"), "slice", flowspace.slice, vn.slices, ("vns", vn.name, "slices")
         )
+        in_slice = vn.slices.get(flowspace.slice)
+        if flowspace.treatment is Treatment.TO_CONTROLLER and in_slice and in_slice.best_effort:
+            self._add(
+                (*path, "treatment"),
+                f"slice {in_slice.name} is best effort: it has no flow entries and no controller",
+            )
         match = flowspace.match
         where = (*path, "match")
         if match.endpoint is not None:
@@ -213,6 +266,12 @@ class _Validator:
                 vn.endpoints,
                 ("vns", vn.name, "endpoints"),
             )
+            endpoint = vn.endpoints.get(match.endpoint)
+            if endpoint is not None and endpoint.port is None:
+                self._add(
+                    (*where, "endpoint"),
+                    f"{match.endpoint} is behind peer {endpoint.peer}: its frames enter at no port",
+                )
             if flowspace.bidirectional:
                 self._add(
                     (*path, "bidirectional"),
@@ -224,19 +283,22 @@ class _Validator:
     def _overlaps(self, vn: VirtualNetwork, path: Path) -> None:
         for first, second in conflicts(vn.flowspaces.values()):
             one, two = vn.flowspaces[first], vn.flowspaces[second]
+            outcomes = [f"{one.slice}/{one.treatment.value}", f"{two.slice}/{two.treatment.value}"]
+            differs = f"but goes to {outcomes[1]} instead of {outcomes[0]}"
+            if outcomes[0] == outcomes[1]:
+                differs = "and one meter has to count the packets of both"
             self._add(
                 (*path, "flowspaces", second),
-                f"overlaps flowspace {first} of equal priority {one.priority}, but goes to "
-                f"{two.slice}/{two.treatment.value} instead of {one.slice}/{one.treatment.value}",
+                f"overlaps flowspace {first} of equal priority {one.priority}, {differs}",
             )
 
     def _reachable(self, vn: VirtualNetwork, avoid: tuple[str, ...], path: Path) -> bool:
         """Every two endpoints must have a path around the switches to avoid. Whether they have."""
-        switches = self._network.fabric.switches
         homes: dict[str, str] = {}
         for endpoint in vn.endpoints.values():
-            if endpoint.port.switch in switches:
-                homes.setdefault(endpoint.port.switch, endpoint.name)
+            home = self._network.fabric.home(endpoint)
+            if home is not None:
+                homes.setdefault(home, endpoint.name)
         names = sorted(homes)
         cut: list[str] = []
         for position, destination in enumerate(names):
