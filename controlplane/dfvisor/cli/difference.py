@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from dfvisor.model.plain import link_name
 from dfvisor.model.records import Network, VirtualNetwork
+from dfvisor.store.codec import settings_of
 
 
 class Outcome(StrEnum):
@@ -34,6 +35,7 @@ def fabric_lines(old: Network, new: Network) -> list[Line]:
             {link_name(link): link for link in old.fabric.links},
             {link_name(link): link for link in new.fabric.links},
         ),
+        *_compare("peer", old.fabric.peers, new.fabric.peers),
         *_compare("tenant", old.tenants, new.tenants),
     ]
 
@@ -43,7 +45,7 @@ def vn_lines(old: VirtualNetwork | None, new: VirtualNetwork) -> list[Line]:
     before = old or VirtualNetwork(name=new.name, tenant="")
     if old is None:
         outcome = Outcome.CREATED
-    elif (old.tenant, old.unknown_unicast) != (new.tenant, new.unknown_unicast):
+    elif settings_of(old) != settings_of(new):
         outcome = Outcome.CHANGED
     else:
         outcome = Outcome.UNCHANGED

@@ -9,7 +9,8 @@ from dfvisor.cli.change import Refused
 from dfvisor.cli.output import Output, console, dump, table
 from dfvisor.model import plain as form
 from dfvisor.model.description import render, render_vn
-from dfvisor.model.records import Match, Network, VirtualNetwork
+from dfvisor.model.rates import render_rate
+from dfvisor.model.records import Endpoint, Match, Network, Rate, VirtualNetwork
 from dfvisor.model.source import Plain
 
 
@@ -17,6 +18,7 @@ class Kind(StrEnum):
     ALL = "all"
     SWITCHES = "switches"
     LINKS = "links"
+    PEERS = "peers"
     TENANTS = "tenants"
     VNS = "vns"
     VN = "vn"
@@ -41,7 +43,7 @@ def show(network: Network, kind: Kind, vn: str | None, output: Output) -> None:
         return
     shown = [kind]
     if kind is Kind.ALL:
-        shown = [Kind.SWITCHES, Kind.LINKS, Kind.TENANTS, Kind.VNS]
+        shown = [Kind.SWITCHES, Kind.LINKS, Kind.PEERS, Kind.TENANTS, Kind.VNS]
     if kind in (Kind.ALL, Kind.VN):
         shown += [Kind.PROFILES, Kind.SLICES, Kind.ENDPOINTS, Kind.FLOWSPACES]
     for number, one in enumerate(shown):
@@ -58,7 +60,7 @@ def _plain(
     whole = render(network)
     if kind is Kind.ALL and vn is None:
         return whole
-    if kind in (Kind.SWITCHES, Kind.LINKS, Kind.TENANTS):
+    if kind in (Kind.SWITCHES, Kind.LINKS, Kind.PEERS, Kind.TENANTS):
         return {"schema": whole["schema"], kind.value: whole[kind.value]}
     if kind in (Kind.VN, Kind.VNS, Kind.ALL):
         return {
@@ -76,7 +78,13 @@ def _switches(network: Network, _: dict[str, VirtualNetwork]) -> Rows:
 
 
 def _links(network: Network, _: dict[str, VirtualNetwork]) -> Rows:
-    return [(form.link_name(link), link.a, link.b, link.cost) for link in network.fabric.links]
+    return [
+        (form.link_name(link), link.a, link.b, link.cost, link.mtu) for link in network.fabric.links
+    ]
+
+
+def _peers(network: Network, _: dict[str, VirtualNetwork]) -> Rows:
+    return [(p.name, p.vtep, p.port, p.mac, p.mtu) for p in network.fabric.peers.values()]
 
 
 def _tenants(network: Network, _: dict[str, VirtualNetwork]) -> Rows:
@@ -92,6 +100,9 @@ def _vns(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
             vn.name,
             vn.tenant,
             vn.unknown_unicast.value,
+            vn.flood_pps,
+            _yes(vn.source_guard),
+            _yes(vn.learning),
             len(vn.slices),
             len(vn.endpoints),
             len(vn.flowspaces),
@@ -101,12 +112,32 @@ def _vns(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
 
 
 def _profiles(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
-    return [(vn.name, p.name, p.queue, p.dscp) for vn in vns.values() for p in vn.profiles.values()]
+    return [
+        (vn.name, p.name, p.queue, p.dscp, _rate(p.rate))
+        for vn in vns.values()
+        for p in vn.profiles.values()
+    ]
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _rate(rate: Rate | None) -> str | None:
+    return None if rate is None else render_rate(rate)
 
 
 def _slices(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
     return [
-        (vn.name, s.name, s.key, s.profile or "best effort", s.miss.value, ", ".join(s.avoid))
+        (
+            vn.name,
+            s.name,
+            s.key,
+            s.profile or "best effort",
+            s.miss.value,
+            s.punt_pps,
+            ", ".join(s.avoid),
+        )
         for vn in vns.values()
         for s in vn.slices.values()
     ]
@@ -114,10 +145,14 @@ def _slices(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
 
 def _endpoints(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
     return [
-        (vn.name, e.name, e.mac, ", ".join(str(ip) for ip in e.ips), e.port)
+        (vn.name, e.name, e.mac, ", ".join(str(ip) for ip in e.ips), _place(e), e.vlan)
         for vn in vns.values()
         for e in vn.endpoints.values()
     ]
+
+
+def _place(endpoint: Endpoint) -> str:
+    return f"peer {endpoint.peer}" if endpoint.port is None else str(endpoint.port)
 
 
 def _flowspaces(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
@@ -129,6 +164,7 @@ def _flowspaces(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
             match_text(f.match),
             f.slice,
             f.treatment.value,
+            _rate(f.rate),
             "both ways" if f.bidirectional else "",
         )
         for vn in vns.values()
@@ -153,17 +189,18 @@ def _kind(
 
 _TABLES = {
     Kind.SWITCHES: _kind("switch|device id|VTEP", "device id", _switches),
-    Kind.LINKS: _kind("link|a|b|cost", "cost", _links),
+    Kind.LINKS: _kind("link|a|b|cost|MTU", "cost|MTU", _links),
+    Kind.PEERS: _kind("peer|VTEP|port|MAC|MTU", "MTU", _peers),
     Kind.TENANTS: _kind("tenant|virtual networks", "", _tenants),
     Kind.VNS: _kind(
-        "VN|tenant|unknown unicast|slices|endpoints|flowspaces",
-        "slices|endpoints|flowspaces",
+        "VN|tenant|unknown unicast|flood/s|source guard|learning|slices|endpoints|flowspaces",
+        "flood/s|slices|endpoints|flowspaces",
         _vns,
     ),
-    Kind.PROFILES: _kind("VN|profile|queue|DSCP", "queue|DSCP", _profiles),
-    Kind.SLICES: _kind("VN|slice|GRE key|profile|miss|avoid", "GRE key", _slices),
-    Kind.ENDPOINTS: _kind("VN|endpoint|MAC|addresses|port", "", _endpoints),
+    Kind.PROFILES: _kind("VN|profile|queue|DSCP|rate", "queue|DSCP", _profiles),
+    Kind.SLICES: _kind("VN|slice|GRE key|profile|miss|punts/s|avoid", "GRE key|punts/s", _slices),
+    Kind.ENDPOINTS: _kind("VN|endpoint|MAC|addresses|port|VLAN", "VLAN", _endpoints),
     Kind.FLOWSPACES: _kind(
-        "VN|flowspace|priority|match|slice|treatment|direction", "priority", _flowspaces
+        "VN|flowspace|priority|match|slice|treatment|rate|direction", "priority", _flowspaces
     ),
 }

@@ -351,6 +351,7 @@ class _Inner(StrEnum):
 class _Provided(StrEnum):
     SWITCH = "switch"
     LINK = "link"
+    PEER = "peer"
     TENANT = "tenant"
 
 
@@ -373,6 +374,7 @@ _add_inner(_Inner.ENDPOINT, remove.without_endpoint)
 _add_inner(_Inner.PROFILE, remove.without_profile)
 _add_provided(_Provided.SWITCH, remove.without_switch)
 _add_provided(_Provided.LINK, remove.without_link)
+_add_provided(_Provided.PEER, remove.without_peer)
 _add_provided(_Provided.TENANT, remove.without_tenant)
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from dfvisor.cli.change import Refused
 from dfvisor.model.plain import link_name
-from dfvisor.model.records import Fabric, Network, VirtualNetwork
+from dfvisor.model.records import Network, VirtualNetwork
 
 V = TypeVar("V")
 
@@ -90,14 +90,31 @@ def without_switch(network: Network, name: str) -> Network:
         for link in network.fabric.links
         if name in (link.a.switch, link.b.switch)
     ]
+    users += [f"peer {p.name}" for p in network.fabric.peers.values() if p.port.switch == name]
     for vn in network.vns.values():
         users += [
-            f"endpoint {vn.name}/{e.name}" for e in vn.endpoints.values() if e.port.switch == name
+            f"endpoint {vn.name}/{e.name}"
+            for e in vn.endpoints.values()
+            if e.port is not None and e.port.switch == name
         ]
         users += [f"slice {vn.name}/{s.name}" for s in vn.slices.values() if name in s.avoid]
     if users:
         raise Refused(f"switch {name} is used by {', '.join(users)}")
-    return replace(network, fabric=Fabric(switches=switches, links=network.fabric.links))
+    return replace(network, fabric=replace(network.fabric, switches=switches))
+
+
+def without_peer(network: Network, name: str) -> Network:
+    """Without a foreign GRE endpoint that no endpoint is behind."""
+    peers = _without(network.fabric.peers, name, "peer")
+    users = [
+        f"{vn.name}/{e.name}"
+        for vn in network.vns.values()
+        for e in vn.endpoints.values()
+        if e.peer == name
+    ]
+    if users:
+        raise Refused(f"peer {name} has endpoints {', '.join(users)} behind it")
+    return replace(network, fabric=replace(network.fabric, peers=peers))
 
 
 def _vn(network: Network, name: str) -> VirtualNetwork:

@@ -8,7 +8,8 @@ one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from dataclasses import replace
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ from dfvisor.model.records import (
     Endpoint,
     Flowspace,
     Link,
+    Peer,
     Profile,
     Slice,
     Switch,
@@ -49,6 +51,9 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[str, ...]
     tenant: str
     unknown_unicast: str
+    source_guard: bool = False
+    learning: bool = False
+    flood_pps: Annotated[int, msgspec.Meta(ge=1)] | None = None
     pages: dict[str, tuple[str, str]]
     schema: int = SCHEMA
 
@@ -101,11 +106,30 @@ def records_of(vn: VirtualNetwork) -> dict[Key, Record]:
     return found
 
 
-def assemble(
-    name: str, tenant: str, unknown_unicast: UnknownUnicast, records: Mapping[Key, Record]
-) -> VirtualNetwork:
-    """The VN with these records, in order of their names."""
-    vn = VirtualNetwork(name=name, tenant=tenant, unknown_unicast=unknown_unicast)
+def settings_of(vn: VirtualNetwork) -> VirtualNetwork:
+    """The VN without its records: what is its own."""
+    return replace(vn, profiles={}, slices={}, endpoints={}, flowspaces={})
+
+
+def settings_in(name: str, revision: Revision, path: str) -> VirtualNetwork:
+    """The VN without its records, as the revision has it; StoreError names `path`."""
+    try:
+        unknown_unicast = UnknownUnicast(revision.unknown_unicast)
+    except ValueError as error:
+        raise StoreError(f"{path}: bad record: {error}") from error
+    return VirtualNetwork(
+        name=name,
+        tenant=revision.tenant,
+        unknown_unicast=unknown_unicast,
+        source_guard=revision.source_guard,
+        learning=revision.learning,
+        flood_pps=revision.flood_pps,
+    )
+
+
+def assemble(settings: VirtualNetwork, records: Mapping[Key, Record]) -> VirtualNetwork:
+    """The VN of these settings with these records, in order of their names."""
+    vn = settings_of(settings)
     for (_, label), record in sorted(records.items()):
         match record:
             case Profile():
@@ -178,6 +202,10 @@ def encode_link(link: Link) -> bytes:
     return encode({"schema": SCHEMA, **form.render_link(link)})
 
 
+def encode_peer(peer: Peer) -> bytes:
+    return encode({"schema": SCHEMA, **form.render_peer(peer)})
+
+
 def encode_tenant(_: Tenant) -> bytes:
     return encode({"schema": SCHEMA})
 
@@ -192,6 +220,12 @@ def decode_link(data: bytes, path: str) -> Link:
     problems = Problems()
     link = form.parse_link(_body(data, path), (), problems)
     return _checked(link, problems, path)
+
+
+def decode_peer(data: bytes, name: str, path: str) -> Peer:
+    problems = Problems()
+    peer = form.parse_peer(name, _body(data, path), (), problems)
+    return _checked(peer, problems, path)
 
 
 def decode_tenant(data: bytes, name: str, path: str) -> Tenant:

@@ -89,9 +89,10 @@ class GlobalDatabase:
         zk = ZooKeeper(address, session_timeout_s=session_timeout_s)
         await zk.start(timeout_s)
         try:
-            if await zk.exists(layout.FABRIC_REVISION) is None:
+            if await zk.exists(layout.PEERS) is None:  # the last one that a version has added
                 for path in layout.FIXED:
                     await zk.ensure(path)
+            if await zk.exists(layout.FABRIC_REVISION) is None:
                 try:
                     data = encode(FabricRevision(revision=0, changes=()))
                     await zk.create(layout.FABRIC_REVISION, data)

@@ -1,4 +1,4 @@
-"""The provider's part of the global database: switches, links, tenants, under one revision."""
+"""The provider's part of the global database: switches, links, peers, tenants, under one revision."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from dfvisor.store.codec import (
     FabricRevision,
     decode,
     decode_link,
+    decode_peer,
     decode_switch,
     decode_tenant,
     encode,
     encode_link,
+    encode_peer,
     encode_switch,
     encode_tenant,
 )
@@ -62,9 +64,10 @@ class FabricStore:
             data, stat = await self._zk.get(layout.FABRIC_REVISION)
             revision = decode(data, FabricRevision, layout.FABRIC_REVISION)
             try:
-                switches, links, tenants = await asyncio.gather(
+                switches, links, peers, tenants = await asyncio.gather(
                     self._read_all(layout.SWITCHES),
                     self._read_all(layout.LINKS),
+                    self._read_all(layout.PEERS),
                     self._read_all(layout.TENANTS),
                 )
             except NoNode:
@@ -83,6 +86,10 @@ class FabricStore:
                         decode_link(found, f"{layout.LINKS}/{name}")
                         for name, found in links.items()
                     ),
+                    peers={
+                        name: decode_peer(found, name, f"{layout.PEERS}/{name}")
+                        for name, found in peers.items()
+                    },
                 ),
                 tenants={
                     name: decode_tenant(found, name, f"{layout.TENANTS}/{name}")
@@ -138,6 +145,11 @@ def _difference(
             layout.LINKS,
             {link_name(link): encode_link(link) for link in base.fabric.links},
             {link_name(link): encode_link(link) for link in fabric.links},
+        ),
+        (
+            layout.PEERS,
+            {name: encode_peer(peer) for name, peer in base.fabric.peers.items()},
+            {name: encode_peer(peer) for name, peer in fabric.peers.items()},
         ),
         (
             layout.TENANTS,

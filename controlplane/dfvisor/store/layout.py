@@ -1,6 +1,7 @@
 """Where things are in the ZooKeeper tree. All paths are below the chroot of the connection.
 
-/switches/<switch>  /links/<link>  /tenants/<tenant>  /fabric/revision   provider
+/switches/<switch>  /links/<link>  /peers/<peer>                         provider
+/tenants/<tenant>   /fabric/revision                                     provider
 /grants/<vn>                       whose VN it is                        provider
 /vns/<vn>/revision                 number, manifest of pages; watched    tenant
 /vns/<vn>/pages/<generation>-<n>   immutable pages of records            tenant
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 SWITCHES = "/switches"
 LINKS = "/links"
+PEERS = "/peers"
 TENANTS = "/tenants"
 FABRIC = "/fabric"
 FABRIC_REVISION = "/fabric/revision"
@@ -29,6 +31,7 @@ STATS = "/stats"
 FIXED = (
     SWITCHES,
     LINKS,
+    PEERS,
     TENANTS,
     FABRIC,
     GRANTS,

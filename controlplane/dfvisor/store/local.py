@@ -92,7 +92,7 @@ class LocalDatabase:
             return None
         revision, _, record = held.partition(b" ")
         found = self._read(record.decode(), "fabric")
-        return int(revision), Fabric(switches=found.fabric.switches, links=found.fabric.links)
+        return int(revision), found.fabric
 
     def save_vn(self, revision: int, vn: VirtualNetwork) -> None:
         """Replace what is held of the VN."""

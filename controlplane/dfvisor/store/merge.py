@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TypeVar
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from dfvisor.errors import Conflict
-from dfvisor.model.records import UnknownUnicast, VirtualNetwork
-from dfvisor.store.codec import assemble, records_of
+from dfvisor.model.records import VirtualNetwork
+from dfvisor.store.codec import assemble, records_of, settings_of
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -15,15 +16,16 @@ V = TypeVar("V")
 
 def merge_vn(base: VirtualNetwork, mine: VirtualNetwork, theirs: VirtualNetwork) -> VirtualNetwork:
     """Both changes of `base`. Conflict names the records that both changed, differently."""
-    own = {"tenant": mine.tenant, "unknown_unicast": mine.unknown_unicast.value}
-    merged = merge(
-        {"tenant": base.tenant, "unknown_unicast": base.unknown_unicast.value},
-        own,
-        {"tenant": theirs.tenant, "unknown_unicast": theirs.unknown_unicast.value},
-        f"vns.{mine.name}",
-    )
-    records = merge(records_of(base), records_of(mine), records_of(theirs), f"vns.{mine.name}")
-    return assemble(mine.name, merged["tenant"], UnknownUnicast(merged["unknown_unicast"]), records)
+    where = f"vns.{mine.name}"
+    settings = merge(_settings(base), _settings(mine), _settings(theirs), where)
+    records = merge(records_of(base), records_of(mine), records_of(theirs), where)
+    return assemble(VirtualNetwork(**settings), records)
+
+
+def _settings(vn: VirtualNetwork) -> dict[str, Any]:
+    """The VN's own fields by name. To `merge`, None is as good as absent."""
+    own = settings_of(vn)
+    return {one.name: getattr(own, one.name) for one in fields(own)}
 
 
 def merge(

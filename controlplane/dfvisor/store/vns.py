@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dfvisor.errors import Conflict, StoreError, StoreUnavailable
-from dfvisor.model.records import UnknownUnicast, VirtualNetwork
+from dfvisor.model.records import VirtualNetwork
 from dfvisor.store import layout
 from dfvisor.store.codec import (
     Grant,
@@ -25,6 +25,7 @@ from dfvisor.store.codec import (
     decode_page,
     encode,
     records_of,
+    settings_in,
 )
 from dfvisor.store.merge import merge_vn
 from dfvisor.store.pages import Layout, digest, lay_out, split
@@ -112,13 +113,10 @@ class VnStore:
         records: dict[Key, Record] = {}
         for page in self._held[name].values():
             records |= page
-        try:
-            unknown_unicast = UnknownUnicast(manifest.unknown_unicast)
-        except ValueError as error:
-            raise StoreError(f"{layout.revision(name)}: bad record: {error}") from error
+        settings = settings_in(name, manifest, layout.revision(name))
         return VnSnapshot(
             revision=manifest.revision,
-            vn=assemble(name, manifest.tenant, unknown_unicast, records),
+            vn=assemble(settings, records),
             zxid=stat.mzxid,
             time=stat.mtime,
             version=stat.version,
@@ -195,6 +193,9 @@ class VnStore:
             changes=(change, *(current.manifest.changes if current else ()))[:REMEMBERED_CHANGES],
             tenant=vn.tenant,
             unknown_unicast=vn.unknown_unicast.value,
+            source_guard=vn.source_guard,
+            learning=vn.learning,
+            flood_pps=vn.flood_pps,
             pages=pages.manifest,
         )
         new_active = Active(revision=number, leader=active.leader, election_id=active.election_id)

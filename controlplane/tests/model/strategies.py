@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from dfvisor.model.plain import link, link_name
+from dfvisor.model.plain import (
+    MAX_BURST_BYTES,
+    MAX_MTU,
+    MAX_PPS,
+    MIN_BURST_BYTES,
+    MIN_MTU,
+    link,
+    link_name,
+)
+from dfvisor.model.rates import MAX_BPS, MIN_BPS
 from dfvisor.model.records import (
+    DEFAULT_MTU,
     UNTAGGED,
     Endpoint,
     Fabric,
@@ -13,7 +23,9 @@ from dfvisor.model.records import (
     Match,
     MissPolicy,
     Network,
+    Peer,
     Profile,
+    Rate,
     Slice,
     Switch,
     Tenant,
@@ -82,6 +94,18 @@ addresses = st.builds(IPv4Address, st.integers(0, 2**32 - 1)) | st.builds(
 )
 
 
+bit_rates = st.integers(MIN_BPS, MAX_BPS) | st.sampled_from([10**6, 1_500_000, 64_000, MAX_BPS])
+rates = st.builds(
+    lambda one, two, burst: Rate(
+        committed_bps=min(one, two), peak_bps=max(one, two), burst_bytes=burst
+    ),
+    bit_rates,
+    bit_rates,
+    maybe(st.integers(MIN_BURST_BYTES, MAX_BURST_BYTES)),
+)
+mtus = st.integers(MIN_MTU, MAX_MTU) | st.just(DEFAULT_MTU)
+
+
 @st.composite
 def vns(draw: st.DrawFn, name: str) -> VirtualNetwork:
     """Well-formed records; references need not lead anywhere."""
@@ -89,7 +113,12 @@ def vns(draw: st.DrawFn, name: str) -> VirtualNetwork:
         name=name,
         tenant=draw(names),
         unknown_unicast=draw(st.sampled_from(UnknownUnicast)),
-        profiles=draw(named(Profile, queue=st.integers(0, 7), dscp=st.integers(0, 63))),
+        source_guard=draw(st.booleans()),
+        learning=draw(st.booleans()),
+        flood_pps=draw(maybe(st.integers(1, MAX_PPS))),
+        profiles=draw(
+            named(Profile, queue=st.integers(0, 7), dscp=st.integers(0, 63), rate=maybe(rates))
+        ),
         slices=draw(
             named(
                 Slice,
@@ -97,12 +126,18 @@ def vns(draw: st.DrawFn, name: str) -> VirtualNetwork:
                 profile=maybe(names),
                 miss=st.sampled_from(MissPolicy),
                 avoid=st.lists(names, max_size=2).map(tuple),
+                punt_pps=st.integers(1, MAX_PPS),
             )
         ),
         endpoints=draw(
             named(
-                Endpoint, mac=macs, ips=st.lists(addresses, max_size=3).map(tuple), port=port_refs
+                Endpoint,
+                mac=macs,
+                ips=st.lists(addresses, max_size=3).map(tuple),
+                port=port_refs,
+                vlan=maybe(st.integers(1, 4094)),
             )
+            | named(Endpoint, mac=macs, ips=st.just(()), peer=names)
         ),
         flowspaces=draw(
             named(
@@ -113,6 +148,7 @@ def vns(draw: st.DrawFn, name: str) -> VirtualNetwork:
                 treatment=st.sampled_from(Treatment),
                 bidirectional=st.booleans(),
             )
+            | named(Flowspace, priority=st.just(1), match=matches, slice=names, rate=maybe(rates))
         ),
     )
 
@@ -124,13 +160,14 @@ def networks(draw: st.DrawFn) -> Network:
     links = {
         link_name(cable): cable
         for cable in draw(
-            st.lists(st.builds(link, port_refs, port_refs, st.integers(1, 1000)), max_size=4)
+            st.lists(st.builds(link, port_refs, port_refs, st.integers(1, 1000), mtus), max_size=4)
         )
     }
     return Network(
         fabric=Fabric(
             switches=draw(named(Switch, device_id=st.integers(1, 65535), vtep=vtep)),
             links=tuple(links[name] for name in sorted(links)),
+            peers=draw(named(Peer, vtep=vtep, port=port_refs, mac=macs, mtu=mtus)),
         ),
         tenants=draw(named(Tenant)),
         vns={name: draw(vns(name)) for name in draw(st.lists(names, max_size=3, unique=True))},

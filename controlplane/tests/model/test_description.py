@@ -120,7 +120,7 @@ def test_link_given_from_the_other_end_replaces_it() -> None:
         ("links: {}", 1, "links", "expected a list"),
         ("links:\n- {a: s1:1}", 2, "links.0", "b is missing"),
         ("links:\n- {a: s1:1, b: s1:0}", 2, "links.0.b", "'s1:0' is not a port"),
-        ("links:\n- {a: s1:1, b: s1:511}", 2, "links.0.b", "ports 1..510"),
+        ("links:\n- {a: s1:1, b: s1:511}", 2, "links.0.b", "ports 1..509"),
         ("links:\n- {a: s1:1, b: s2:2, cost: 0}", 2, "links.0.cost", "0 is out of range 1"),
         ("switches:\n  s1:\n    vtep: 192.0.2.1", 2, "switches.s1", "device_id is missing"),
         ("switches:\n  s1: {device_id: x, vtep: 1.2.3}", 2, "switches.s1.device_id", "a number"),

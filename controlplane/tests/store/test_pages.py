@@ -16,6 +16,7 @@ from dfvisor.store.codec import (
     encode_page,
     encode_record,
     records_of,
+    settings_of,
 )
 from dfvisor.store.merge import merge, merge_vn
 from dfvisor.store.pages import MAX_PAGE_BYTES, lay_out, split
@@ -47,7 +48,7 @@ def test_pages_hold_exactly_the_records(vn: VirtualNetwork, max_bytes: int) -> N
         records = decode_page(page.data, "page")
         assert not records.keys() & found.keys()
         found |= records
-    assert assemble("v", vn.tenant, vn.unknown_unicast, found) == vn
+    assert assemble(settings_of(vn), found) == vn
 
 
 def test_pages_are_of_moderate_size() -> None:
