@@ -130,9 +130,14 @@ async def _apply(
 def _mentions(description: Description, line: Line) -> bool:
     """Whether the file says anything about a record of the provider's part."""
     kind, name = line.record.split(" ", 1)
-    if kind == "switch":
-        return name in description.switches
-    return name in description.tenants if kind == "tenant" else bool(description.links)
+    if kind == "link":
+        return bool(description.links)
+    named = {
+        "switch": description.switches,
+        "peer": description.peers,
+        "tenant": description.tenants,
+    }
+    return name in named[kind]
 
 
 def _print_lines(lines: Sequence[Line], head: str) -> None:

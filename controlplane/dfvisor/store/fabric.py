@@ -1,4 +1,4 @@
-"""The provider's part of the global database: switches, links, peers, tenants, under one revision."""
+"""The provider's part of the global database, under one revision."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.zk
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DEMO = str(EXAMPLES / "demo.yaml")
+FOREIGN = str(EXAMPLES / "foreign-peer.yaml")
 ADD_SLICE = str(EXAMPLES / "add-slice.yaml")
 
 Ctl = Callable[..., tuple[int, str, str]]
@@ -141,8 +142,26 @@ def test_get_tables_name_every_record(ctl: Ctl) -> None:
         code, out, _ = ctl("get", kind)
         assert code == 0
         assert out.strip()
+    for text in ("20mbit/40mbit", "4mbit/8mbit", "1500", "punts/s"):
+        assert text in ctl("get")[1]
     code, _, err = ctl("get", "vn", "rde")
     assert (code, err) == (1, "dfvctl: there is no virtual network 'rde'\n")
+
+
+def test_peer_is_shown_and_deleted(ctl: Ctl, tmp_path: Path) -> None:
+    ctl("apply", FOREIGN)
+    _, out, _ = ctl("get", "peers")
+    assert out.split()[-5:] == ["ovs", "192.0.2.100", "s2:9", "02:00:00:00:64:01", "1500"]
+    assert "peer ovs" in ctl("get", "endpoints")[1]
+    file = tmp_path / "peers.yaml"
+    file.write_text(ctl("get", "peers", "-o", "yaml")[1])
+    code, out, _ = ctl("apply", str(file))
+    assert (code, "unchanged peer ovs" in out) == (0, True)
+    code, _, err = ctl("delete", "peer", "ovs")
+    assert (code, err) == (1, "dfvctl: peer ovs has endpoints lab/guest behind it\n")
+    ctl("delete", "endpoint", "lab", "guest")
+    code, out, _ = ctl("delete", "peer", "ovs")
+    assert (code, out) == (0, "deleted peer ovs; fabric: revision 2\n")
 
 
 def test_wrong_input_is_reported_by_line_and_nothing_is_written(ctl: Ctl, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from dfvisor.store.stats import Applied, VnApplied
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DEMO = load_network(EXAMPLES / "demo.yaml")
+FOREIGN = load_network(EXAMPLES / "foreign-peer.yaml")
 MORE = plan(DEMO, load(EXAMPLES / "add-slice.yaml"))
 
 
@@ -140,6 +141,24 @@ def test_deletion_leaves_the_rest() -> None:
     assert set(remove.without_vn(DEMO, "red").vns) == {"blue", "green"}
     assert len(remove.without_link(DEMO, "s2:1-s1:1").fabric.links) == 3
     assert "r1" not in remove.without_endpoint(DEMO, "red", "r1").vns["red"].endpoints
+
+
+def test_peer_goes_when_nothing_is_behind_it() -> None:
+    with pytest.raises(Refused, match="peer ovs has endpoints lab/guest behind it"):
+        remove.without_peer(FOREIGN, "ovs")
+    with pytest.raises(Refused, match=r"switch s2 is used by link s1:1-s2:1, peer ovs$"):
+        remove.without_switch(FOREIGN, "s2")
+    network = remove.without_peer(remove.without_endpoint(FOREIGN, "lab", "guest"), "ovs")
+    assert network.fabric.peers == {}
+    assert Line("peer ovs", Outcome.DELETED) in fabric_lines(FOREIGN, network)
+    free = replace(FOREIGN, vns={}, fabric=replace(FOREIGN.fabric, links=()))
+    assert remove.without_switch(free, "s1").fabric.peers == FOREIGN.fabric.peers
+
+
+@pytest.mark.parametrize("option", [{"source_guard": True}, {"learning": True}, {"flood_pps": 9}])
+def test_option_of_a_vn_that_changes_is_a_change(option: dict[str, object]) -> None:
+    red = DEMO.vns["red"]
+    assert vn_lines(red, replace(red, **option))[0] == Line("vn red", Outcome.CHANGED)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

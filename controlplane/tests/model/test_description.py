@@ -60,7 +60,7 @@ def test_merge_of_what_is_there_changes_nothing(network: Network) -> None:
     assert merge(network, read(json.dumps(render(network)), as_json=True, locate=False)) == network
 
 
-@pytest.mark.parametrize("name", ["demo.yaml", "two-switches.yaml"])
+@pytest.mark.parametrize("name", ["demo.yaml", "two-switches.yaml", "foreign-peer.yaml"])
 def test_example_is_valid(name: str) -> None:
     assert load_network(EXAMPLES / name).vns
 
@@ -69,6 +69,7 @@ def test_every_example_is_tested() -> None:
     assert {path.name for path in EXAMPLES.glob("*.yaml")} == {
         "demo.yaml",
         "two-switches.yaml",
+        "foreign-peer.yaml",
         "add-slice.yaml",
     }
 
@@ -126,6 +127,15 @@ def test_link_given_from_the_other_end_replaces_it() -> None:
         ("switches:\n  s1: {device_id: x, vtep: 1.2.3}", 2, "switches.s1.device_id", "a number"),
         ("switches:\n  s1: {device_id: 1, vtep: 1.2.3}", 2, "switches.s1.vtep", "not an IPv4"),
         ("switches:\n  s1: {device_id: true, vtep: 1.2.3.4}", 2, "switches.s1.device_id", "true"),
+        ("links:\n- {a: s1:1, b: s1:510}", 2, "links.0.b", "ports 1..509"),
+        ("links:\n- {a: s1:1, b: s2:2, mtu: 99}", 2, "links.0.mtu", "99 is out of range 576..9216"),
+        ("peers:\n  p: {vtep: 1.2.3.4}", 2, "peers.p", "port is missing"),
+        ("peers:\n  p: {vtep: 1.2.3.4}", 2, "peers.p", "mac is missing"),
+        ("peers:\n  p: {vtep: x}", 2, "peers.p.vtep", "not an IPv4 address"),
+        ("peer:\n  p: {vtep: 1.2.3.4}", 1, "peer", "did you mean 'peers'"),
+        ("vns:\n  v: {flood_pps: 0}", 2, "vns.v.flood_pps", "0 is out of range 1..10000000"),
+        ("vns:\n  v: {source_guard: 1}", 2, "vns.v.source_guard", "expected true or false"),
+        ("vns:\n  v: {learning: 'yes'}", 2, "vns.v.learning", "expected true or false"),
         ("x: &a {b: *a}", 1, "x.b", "refers to what contains it"),
         ("x: !!python/object:os.system 1", 1, "x", "unknown key"),
     ],
@@ -248,3 +258,21 @@ def test_load_of_binary_says_so(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(DescriptionError, match="not UTF-8"):
         load(file)
+
+
+def test_vn_options_left_out_stay_and_unlimited_takes_the_limit_away() -> None:
+    options = "{source_guard: true, learning: true, flood_pps: 7}"
+    network = merge(Network(), read(f"vns: {{v: {options}}}"))
+    same = merge(network, read("vns: {v: {tenant: t}}")).vns["v"]
+    assert (same.source_guard, same.learning, same.flood_pps) == (True, True, 7)
+    changed = merge(network, read("vns: {v: {flood_pps: unlimited, learning: false}}")).vns["v"]
+    assert (changed.source_guard, changed.learning, changed.flood_pps) == (True, False, None)
+
+
+def test_peer_of_the_same_name_is_replaced() -> None:
+    network = load_network(EXAMPLES / "foreign-peer.yaml")
+    text = 'peers: {ovs: {vtep: 192.0.2.9, port: "s2:8", mac: "02:00:00:00:64:02", mtu: 9000}}'
+    merged = plan(network, read(text))
+    assert list(merged.fabric.peers) == ["ovs"]
+    assert str(merged.fabric.peers["ovs"].port) == "s2:8"
+    assert merged.fabric.links == network.fabric.links

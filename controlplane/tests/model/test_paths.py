@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from dfvisor.model.description import load_network
-from dfvisor.model.paths import next_hops, path
+from dfvisor.model.paths import ecmp_next_hops, next_hops, path
 from dfvisor.model.plain import link
 from dfvisor.model.presence import slices_at
 from dfvisor.model.records import Fabric, Switch
@@ -97,6 +97,18 @@ def test_trees_are_loop_free_shortest_and_independent_of_order(
             Fabric(switches=net.switches, links=tuple(shuffled)), destination, avoid
         )
         costs = bellman_ford(net, destination, avoid)
+        every = ecmp_next_hops(net, destination, avoid)
+        assert hops == {switch: found[0] for switch, found in every.items()}
+        for source, found in every.items():
+            assert [(hop.neighbour, hop.port) for hop in found] == sorted(
+                (far.switch, near)
+                for cable in net.links
+                for near, far in ((cable.a, cable.b), (cable.b, cable.a))
+                if near.switch == source
+                and (far.switch == destination or far.switch not in avoid)
+                and far.switch in costs
+                and costs[far.switch] + cable.cost == costs[source]
+            )
         assert hops.keys() == costs.keys() - {destination}
         for source in hops:
             at, cost, seen = source, 0, {source}
@@ -140,3 +152,24 @@ def test_slices_of_the_demo_are_where_their_paths_lead() -> None:
         "s4": {"default", "gold"},
     }
     assert slices_at(DEMO.fabric, DEMO.vns["green"]) == {"s2": {"default"}, "s3": {"default"}}
+
+
+def test_all_paths_of_equal_cost_are_found_in_order() -> None:
+    found = ecmp_next_hops(DEMO.fabric, "s4")["s1"]
+    assert [(hop.neighbour, str(hop.port)) for hop in found] == [("s2", "s1:1"), ("s3", "s1:2")]
+    two = fabric(("a:2", "b:2", 1), ("a:1", "b:1", 1), ("a:3", "b:3", 2))
+    assert [hop.port.port for hop in ecmp_next_hops(two, "b")["a"]] == [1, 2]
+    assert ecmp_next_hops(two, "b", ["a"])["a"]  # not for transit, but from
+
+
+def test_hop_knows_the_mtu_of_its_link() -> None:
+    cable = link(PortRef("a", 1), PortRef("b", 1), mtu=9000)
+    assert next_hops(Fabric(links=(cable,)), "b")["a"].mtu == 9000
+
+
+def test_slices_are_present_at_the_switch_of_a_peer_that_an_endpoint_is_behind() -> None:
+    network = load_network(Path(__file__).parents[3] / "examples" / "foreign-peer.yaml")
+    assert network.fabric.home(network.vns["lab"].endpoints["guest"]) == "s2"
+    assert slices_at(network.fabric, network.vns["lab"]) == {"s1": {"default"}, "s2": {"default"}}
+    alone = Fabric(switches=network.fabric.switches, links=network.fabric.links)
+    assert slices_at(alone, network.vns["lab"]) == {"s1": {"default"}}

@@ -15,6 +15,8 @@ switches:
 links:
   - {a: "s1:1", b: "s2:1"}
   - {a: "s2:2", b: "s3:1"}
+peers:
+  o: {vtep: 192.0.2.9, port: "s3:9", mac: "02:00:00:00:64:01"}
 tenants: {t: {}}
 vns:
   v:
@@ -88,6 +90,71 @@ def test_network_without_mistakes_has_no_problem() -> None:
         ("key: 2,", "key: 0,", "vns.v.slices.q.key", "0 is out of range 1..4294967295"),
         ("key: 2,", "key: 4294967296,", "vns.v.slices.q.key", "out of range"),
         ("queue: 1", "queue: 8", "vns.v.profiles.p.queue", "8 is out of range 0..7"),
+        ('s1:12"', 's1:12", vlan: 0', "vns.w.endpoints.e1.vlan", "0 is out of range 1..4094"),
+        ('s1:12"', 's1:12", vlan: 4095', "vns.w.endpoints.e1.vlan", "out of range 1..4094"),
+        ('port: "s3:11"', "", "vns.v.endpoints.e3", "port is missing (or peer"),
+        ("s3:11", "s1:11", "vns.v.endpoints.e3.port", "of endpoint v/e1 of the same network"),
+        ('s3:11"', 's1:11", vlan: 5', "vns.v.endpoints.e3.port", "of the same network"),
+        ('s3:11"', 's3:11", peer: o', "vns.v.endpoints.e3", "exclude each other"),
+        ('port: "s3:11"', "peer: oo", "vns.v.endpoints.e3.peer", "did you mean 'o'?"),
+        (
+            'port: "s3:11"',
+            "peer: o, vlan: 3",
+            "vns.v.endpoints.e3.vlan",
+            "only endpoints at",
+        ),
+        ("s3:11", "s3:9", "vns.v.endpoints.e3.port", "s3:9 is a fabric port of peer o"),
+        ('port: "s3:9"', 'port: "s3:1"', "peers.o.port", "s3:1 is already used by link s2:2-s3:1"),
+        ('port: "s3:9"', 'port: "s8:9"', "peers.o.port", "there is no switch 's8'"),
+        ("192.0.2.9", "192.0.2.2", "peers.o.vtep", "192.0.2.2 is already that of switch s2"),
+        ("192.0.2.9", "224.0.0.9", "peers.o.vtep", "not a unicast address"),
+        ("02:00:00:00:64:01", "03:00:00:00:64:01", "peers.o.mac", "is a multicast address"),
+        ("02:00:00:00:64:01", "00:00:00:00:00:00", "peers.o.mac", "all zero"),
+        ("o: {vtep", "s1: {vtep", "peers.s1", "a switch has this name"),
+        ("profile: p}", "profile: p, punt_pps: 0}", "vns.v.slices.q.punt_pps", "out of range 1.."),
+        ("profile: p}", "profile: p, miss: punt}", "vns.v.slices.q.miss", "best-effort, packet-in"),
+        ("b: {key: 3}", "b: {key: 3, miss: packet-in}", "vns.w.slices.b.miss", "no flow entries"),
+        ("dscp: 1}", "dscp: 1, rate: 5mb}", "vns.v.profiles.p.rate", "'5mb' is not a rate like"),
+        ("dscp: 1}", "dscp: 1, rate: 5}", "vns.v.profiles.p.rate", "5bit is out of range 8kbit"),
+        ("dscp: 1}", "dscp: 1, rate: true}", "vns.v.profiles.p.rate", "expected text"),
+        ("dscp: 1}", "dscp: 1, rate: {peak: 1mbit}}", "vns.v.profiles.p.rate", "committed is miss"),
+        ("dscp: 1}", "dscp: 1, rate: {committed: 1mbit}}", "vns.v.profiles.p.rate", "peak is miss"),
+        (
+            "dscp: 1}",
+            "dscp: 1, rate: {committed: 2mbit, peak: 1500kbit}}",
+            "vns.v.profiles.p.rate.peak",
+            "1500kbit is below the committed rate, 2mbit",
+        ),
+        (
+            "dscp: 1}",
+            "dscp: 1, rate: {committed: 1mbit, peak: 1mbit, burst: 1000}}",
+            "vns.v.profiles.p.rate.burst",
+            "1000 is out of range 1518..",
+        ),
+        (
+            "dscp: 1}",
+            "dscp: 1, rate: {committed: 1mbit, peak: 1mbit, bust: 2000}}",
+            "vns.v.profiles.p.rate.bust",
+            "did you mean 'burst'?",
+        ),
+        (
+            "slice: q,",
+            "slice: q, treatment: deny, rate: 1mbit,",
+            "vns.v.flowspaces.f.rate",
+            "what is not permitted (deny) is not metered",
+        ),
+        (
+            "slice: q,",
+            "slice: b, treatment: to-controller,",
+            "vns.v.flowspaces.f.treatment",
+            "slice b is best effort",
+        ),
+        (
+            'port: "s3:11"}\n    flowspaces:',
+            "peer: o}\n    flowspaces:\n      g: {priority: 9, slice: q, match: {endpoint: e3}}",
+            "vns.v.flowspaces.g.match.endpoint",
+            "e3 is behind peer o: its frames enter at no port",
+        ),
         (
             "match: {ip_proto: tcp, l4_dst: 80}}",
             "bidirectional: true, match: {endpoint: e1}}",
@@ -120,6 +187,8 @@ def test_mistake_is_the_only_one_reported(old: str, new: str, path: str, message
             True,
         ),
         ("{priority: 5, slice: b, match: {ip_proto: tcp, fragment: true}}", False),
+        ("{priority: 5, slice: q, rate: 1mbit, match: {ip_proto: tcp, l4_dst: 80}}", True),
+        ("{priority: 6, slice: q, rate: 1mbit, match: {ip_proto: tcp, l4_dst: 80}}", False),
     ],
 )
 def test_flowspaces_of_equal_priority_conflict_where_they_overlap_and_disagree(
@@ -144,3 +213,71 @@ def test_problem_of_what_is_not_in_the_file_has_no_line() -> None:
     network, _ = check(Network(), read(BASE.replace("slice: q", "slice: x")))
     _, found = check(network, read("tenants: {u: {}}"))
     assert [(p.line, p.path) for p in found] == [(0, "vns.v.flowspaces.f.slice")]
+
+
+def test_meters_of_overlapping_flowspaces_are_the_reason_given() -> None:
+    line = "      f: {priority: 5, slice: q, match: {ip_proto: tcp, l4_dst: 80}}\n"
+    text = line.replace("slice: q", "slice: q, rate: 1mbit")
+    found = problems(BASE.replace(line, text + text.replace("f:", "g:")))
+    assert [message for _, message in found] == [
+        "overlaps flowspace f of equal priority 5, and one meter has to count the packets of both"
+    ]
+
+
+SHARED = """
+  x:
+    tenant: t
+    slices: {b: {key: 9}}
+    endpoints: {e: {mac: "02:00:00:00:00:01", port: "s1:11"%s}}
+  y:
+    tenant: t
+    slices: {b: {key: 10}}
+    endpoints: {e: {mac: "02:00:00:00:00:01", port: "s1:11"%s}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "found"),
+    [
+        (", vlan: 5", ", vlan: 6", []),
+        (
+            ", vlan: 5",
+            ", vlan: 5",
+            [("vns.y.endpoints.e.vlan", "5 is already that of endpoint x/e at port s1:11")],
+        ),
+        (
+            ", vlan: 5",
+            "",
+            [
+                (
+                    "vns.y.endpoints.e.port",
+                    "s1:11 is already the port of endpoint v/e1; a vlan tells them apart",
+                )
+            ],
+        ),
+    ],
+)
+def test_endpoints_share_a_port_if_their_vlans_differ(
+    one: str, two: str, found: list[tuple[str, str]]
+) -> None:
+    """The VN v has an endpoint without VLAN at the same port."""
+    assert problems(BASE + SHARED % (one, two)) == found
+
+
+def test_several_peers_may_be_behind_one_port() -> None:
+    more = '  o2: {vtep: 192.0.2.10, port: "s3:9", mac: "02:00:00:00:64:02"}\ntenants: {t: {}}'
+    assert problems(BASE.replace("tenants: {t: {}}", more)) == []
+    found = problems(BASE.replace("tenants: {t: {}}", more.replace("2.10", "2.9")))
+    assert found == [("peers.o2.vtep", "192.0.2.9 is already that of peer o")]
+
+
+def test_way_to_an_endpoint_behind_a_peer_leads_to_its_switch() -> None:
+    behind = BASE.replace('port: "s3:11"', "peer: o")
+    assert problems(behind) == []
+    found = problems(behind.replace('  - {a: "s2:2", b: "s3:1"}\n', ""))
+    assert found == [("vns.v", "no path between e3@s3 and e1@s1")]
+
+
+def test_reference_to_a_peer_with_a_mistake_is_not_reported_as_dangling() -> None:
+    behind = BASE.replace('port: "s3:11"', "peer: o").replace("192.0.2.9", "nowhere")
+    assert [path for path, _ in problems(behind)] == ["peers.o.vtep"]

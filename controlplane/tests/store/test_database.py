@@ -38,6 +38,7 @@ pytestmark = pytest.mark.zk
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DEMO = load_network(EXAMPLES / "demo.yaml")
+FOREIGN = load_network(EXAMPLES / "foreign-peer.yaml")
 RED = DEMO.vns["red"]
 INFO = AgentInfo(slicer="127.0.0.1:1", target="bmv2", pid=1)
 
@@ -81,6 +82,37 @@ async def test_fabric_written_is_read_back(db: GlobalDatabase, other: GlobalData
     found = await other.read_fabric()
     assert (found.revision, found.fabric, found.tenants) == (1, DEMO.fabric, DEMO.tenants)
     assert await db.apply_fabric(written, DEMO.fabric, DEMO.tenants) is written
+
+
+async def test_peers_are_written_read_and_deleted(
+    db: GlobalDatabase, other: GlobalDatabase
+) -> None:
+    base = await db.apply_fabric(await db.read_fabric(), FOREIGN.fabric, FOREIGN.tenants)
+    assert (await other.read_fabric()).fabric == FOREIGN.fabric
+    await db.apply_fabric(base, replace(FOREIGN.fabric, peers={}), FOREIGN.tenants)
+    assert (await other.read_fabric()).fabric.peers == {}
+
+
+async def test_tree_of_an_older_version_gets_what_it_lacks(zookeeper: str) -> None:
+    async with await GlobalDatabase.connect(zookeeper) as db:
+        await db.apply_fabric(await db.read_fabric(), DEMO.fabric, DEMO.tenants)
+    zk = await raw(zookeeper)
+    await zk.delete(layout.PEERS)
+    await zk.close()
+    async with await GlobalDatabase.connect(zookeeper) as db:
+        assert (await db.read_fabric()).fabric == DEMO.fabric
+
+
+async def test_options_of_a_vn_are_written_and_read_back(
+    db: GlobalDatabase, other: GlobalDatabase
+) -> None:
+    wanted = replace(RED, source_guard=True, learning=True, flood_pps=500)
+    written = await db.apply(None, wanted)
+    found = await other.read_vn("red")
+    assert found is not None and found.vn == wanted
+    await db.apply(written, replace(wanted, flood_pps=None))
+    found = await other.read_vn("red")
+    assert found is not None and found.vn == replace(wanted, flood_pps=None)
 
 
 async def test_fabric_changed_by_somebody_else_is_a_conflict(

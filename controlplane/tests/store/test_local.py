@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 DEMO = load_network(Path(__file__).parents[3] / "examples" / "demo.yaml")
+FOREIGN = load_network(Path(__file__).parents[3] / "examples" / "foreign-peer.yaml")
 
 
 @pytest.fixture
@@ -87,6 +88,8 @@ def test_snapshots_survive(db: LocalDatabase, file: Path) -> None:
     db.forget_vn("unknown")
     again = LocalDatabase(file)
     assert again.load_fabric() == (2, DEMO.fabric)
+    again.save_fabric(3, FOREIGN.fabric)
+    assert again.load_fabric() == (3, FOREIGN.fabric)
     assert again.load_vns() == {name: (2, DEMO.vns[name]) for name in ("blue", "red")}
     again.close()
 

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from dfvisor.errors import Conflict, StoreError
-from dfvisor.model.records import Flowspace, Match, UnknownUnicast, VirtualNetwork
+from dfvisor.model.records import (
+    Flowspace,
+    Match,
+    Profile,
+    Slice,
+    UnknownUnicast,
+    VirtualNetwork,
+)
 from dfvisor.store.codec import (
     Key,
     Record,
     Revision,
     assemble,
+    decode,
+    decode_link,
     decode_page,
+    encode,
+    encode_link,
     encode_page,
     encode_record,
     records_of,
+    settings_in,
     settings_of,
 )
 from dfvisor.store.merge import merge, merge_vn
@@ -135,6 +148,56 @@ def test_merge_takes_each_change_or_says_conflict(
         changed = mine if mine.get(key) != base.get(key) else theirs
         assert merged.get(key) == changed.get(key)
     assert merged == merge(base, theirs, mine, "v")
+
+
+def test_record_of_an_older_version_is_read_with_the_defaults() -> None:
+    page = {
+        "schema": 1,
+        "profiles": {"p": {"queue": 1, "dscp": 2}},
+        "slices": {"s": {"key": 1}},
+        "endpoints": {"e": {"mac": "02:00:00:00:00:01", "port": "s1:1"}},
+        "flowspaces": {"f": {"priority": 1, "slice": "s", "match": {}}},
+    }
+    found = decode_page(encode(page), "page")
+    assert found["profiles", "p"] == Profile(name="p", queue=1, dscp=2)
+    assert found["slices", "s"] == Slice(name="s", key=1)
+    assert found["flowspaces", "f"] == flowspace("f")
+    assert {key: json.loads(encode_record(record)) for key, record in found.items()} == {
+        (kind, name): value
+        for kind, named in page.items()
+        if isinstance(named, dict)
+        for name, value in named.items()
+    }
+    link = decode_link(b'{"schema": 1, "a": "s1:1", "b": "s2:1", "cost": 1}', "/links/x")
+    assert (link.mtu, encode_link(link)) == (
+        1500,
+        b'{"schema":1,"a":"s1:1","b":"s2:1","cost":1}',
+    )
+    old = (
+        b'{"revision":1,"origin":"","changes":[],"tenant":"t","unknown_unicast":"drop","pages":{}}'
+    )
+    vn = settings_in("v", decode(old, Revision, "/vns/v/revision"), "/vns/v/revision")
+    assert vn == VirtualNetwork(name="v", tenant="t")
+
+
+@pytest.mark.parametrize("option", [b'"flood_pps":0', b'"source_guard":1', b'"learning":"yes"'])
+def test_option_that_is_none_is_a_bad_record(option: bytes) -> None:
+    data = (
+        b'{"revision":1,"origin":"","changes":[],"tenant":"t","unknown_unicast":"flood",'
+        b'"pages":{},' + option + b"}"
+    )
+    with pytest.raises(StoreError, match="bad record"):
+        decode(data, Revision, "/vns/v/revision")
+
+
+def test_limit_taken_away_by_one_side_is_gone_after_the_merge() -> None:
+    base = VirtualNetwork(name="v", tenant="t", flood_pps=5)
+    mine = replace(base, learning=True)
+    theirs = replace(base, flood_pps=None)
+    merged = VirtualNetwork(name="v", tenant="t", learning=True)
+    assert merge_vn(base, mine, theirs) == merge_vn(base, theirs, mine) == merged
+    with pytest.raises(Conflict, match=r"vns\.v\.flood_pps"):
+        merge_vn(base, replace(base, flood_pps=6), theirs)
 
 
 def test_merge_of_settings_and_records() -> None:
