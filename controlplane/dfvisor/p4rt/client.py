@@ -15,11 +15,36 @@ from typing import cast
 import grpc
 import grpc.aio
 
-from dfvisor.p4rt.entries import MulticastGroup, TableEntry
-from dfvisor.p4rt.errors import Failure, NotPrimary, RpcFailed, SwitchUnavailable, WriteError
-from dfvisor.p4rt.p4info import Schema, decode_group
+from dfvisor.p4rt.entries import (
+    CloneSession,
+    DigestSubscription,
+    Item,
+    Meter,
+    MulticastGroup,
+    TableEntry,
+)
+from dfvisor.p4rt.errors import (
+    Failure,
+    NotPrimary,
+    RpcFailed,
+    SchemaError,
+    SwitchUnavailable,
+    WriteError,
+)
+from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import DecodeError, p4r, p4r_grpc, rpc_status
 from dfvisor.p4rt.ports import UpdateStatus
+from dfvisor.p4rt.replication import decode_replication
+from dfvisor.p4rt.streamed import (
+    DigestList,
+    PacketOut,
+    StreamEvent,
+    decode_digest,
+    decode_idle,
+    decode_packet_in,
+    encode_digest_ack,
+    encode_packet_out,
+)
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +52,7 @@ RPC_TIMEOUT_S = 10.0
 PIPELINE_TIMEOUT_S = 60.0  # a switch may compile what it is given
 UPDATES_PER_WRITE = 500
 CELLS_PER_READ = 4096
+UNSENT_MESSAGES = 1024  # on the stream; then more are refused
 ENTRIES_PER_TURN = 200  # decoded before others get a turn on the event loop
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_METADATA_BYTES = (
@@ -67,7 +93,7 @@ class P4RuntimeClient:
 
     `election_id` is (high, low) of the 128-bit number; without it the client only reads. `role`
     None is P4Runtime's default role. `on_standing` is told True on becoming primary, False on
-    ceasing to be.
+    ceasing to be; `on_event` of every packet-in, digest and idle entry, while `schema` is known.
     """
 
     def __init__(
@@ -79,6 +105,7 @@ class P4RuntimeClient:
         role: str | None = None,
         schema: Schema | None = None,
         on_standing: Callable[[bool], None] | None = None,
+        on_event: Callable[[StreamEvent], None] | None = None,
     ) -> None:
         self.address = address
         self.device_id = device_id
@@ -86,9 +113,10 @@ class P4RuntimeClient:
         self.role = role
         self.schema = schema
         self._on_standing = on_standing
+        self._on_event = on_event
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._stub = p4r_grpc.P4RuntimeStub(self._channel)
-        self._requests: asyncio.Queue[p4r.StreamMessageRequest] = asyncio.Queue()
+        self._requests: asyncio.Queue[p4r.StreamMessageRequest | None] = asyncio.Queue()
         self._reader: asyncio.Task[None] | None = None
         self._standing = asyncio.Condition()
         self._primary: bool | None = None
@@ -177,13 +205,13 @@ class P4RuntimeClient:
             await self._mark_lost(reason)
 
     async def _outgoing(self) -> AsyncIterator[p4r.StreamMessageRequest]:
-        while True:
-            yield await self._requests.get()
+        while (message := await self._requests.get()) is not None:
+            yield message
 
     async def _handle(self, message: p4r.StreamMessageResponse) -> None:
         kind = message.WhichOneof("update")
         if kind != "arbitration":
-            log.debug("%s: stream message %s ignored", self.address, kind)
+            self._handle_event(kind, message)
             return
         status = message.arbitration.status
         highest = message.arbitration.election_id
@@ -199,11 +227,53 @@ class P4RuntimeClient:
         if self._on_standing and was != self._primary:
             self._on_standing(bool(self._primary))
 
+    def _handle_event(self, kind: str | None, message: p4r.StreamMessageResponse) -> None:
+        if kind == "error":
+            error = message.error
+            log.warning(
+                "%s: stream error %d: %s", self.address, error.canonical_code, error.message
+            )
+            return
+        if self._on_event is None or self.schema is None:
+            log.debug("%s: stream message %s ignored", self.address, kind)
+            return
+        try:
+            if kind == "packet":
+                self._on_event(decode_packet_in(self.schema, message.packet))
+            elif kind == "digest":
+                self._on_event(decode_digest(self.schema, message.digest))
+            elif kind == "idle_timeout_notification":
+                self._on_event(decode_idle(self.schema, message.idle_timeout_notification))
+            else:
+                log.debug("%s: stream message %s ignored", self.address, kind)
+        except SchemaError as error:
+            log.warning("%s: stream message ignored: %s", self.address, error)
+
+    def send_packet(self, packet: PacketOut) -> None:
+        """Give the switch a packet. Nobody says what becomes of it; SwitchUnavailable if the stream
+        has ended or is clogged.
+        """
+        self._send(p4r.StreamMessageRequest(packet=encode_packet_out(self._need_schema(), packet)))
+
+    def acknowledge(self, received: DigestList) -> None:
+        """Tell the switch that a digest list has arrived."""
+        self._send(
+            p4r.StreamMessageRequest(digest_ack=encode_digest_ack(self._need_schema(), received))
+        )
+
+    def _send(self, message: p4r.StreamMessageRequest) -> None:
+        if self._reader is None or self._lost.is_set():
+            raise SwitchUnavailable(f"{self.address}: there is no stream")
+        if self._requests.qsize() >= UNSENT_MESSAGES:
+            raise SwitchUnavailable(f"{self.address}: the stream takes no more messages")
+        self._requests.put_nowait(message)
+
     async def _mark_lost(self, reason: str) -> None:
         if self._lost.is_set():
             return
         self._refusal = reason
         self._lost.set()
+        self._requests.put_nowait(None)  # or gRPC's task that waits for more is never ended
         async with self._standing:
             self._standing.notify_all()
         if self._primary and self._on_standing:
@@ -338,10 +408,51 @@ class P4RuntimeClient:
         """All multicast groups."""
         wildcard = p4r.Entity()
         wildcard.packet_replication_engine_entry.multicast_group_entry.SetInParent()
-        return [
-            decode_group(entity.packet_replication_engine_entry.multicast_group_entry)
-            for entity in await self.read([wildcard])
+        found = [decode_replication(one) for one in await self._read_replication(wildcard)]
+        return [one for one in found if isinstance(one, MulticastGroup)]
+
+    async def read_clone_sessions(self) -> list[CloneSession]:
+        """All clone sessions."""
+        wildcard = p4r.Entity()
+        wildcard.packet_replication_engine_entry.clone_session_entry.SetInParent()
+        found = [decode_replication(one) for one in await self._read_replication(wildcard)]
+        return [one for one in found if isinstance(one, CloneSession)]
+
+    async def _read_replication(
+        self, wildcard: p4r.Entity
+    ) -> list[p4r.PacketReplicationEngineEntry]:
+        found = await self.read([wildcard])
+        return [entity.packet_replication_engine_entry for entity in found]
+
+    async def read_meters(self, *meters: str) -> list[Meter]:
+        """The configured cells of these indirect meters, or of all."""
+        schema = self._need_schema()
+        wildcards = [
+            p4r.Entity(meter_entry=p4r.MeterEntry(meter_id=schema.meter(name).id))
+            for name in meters or schema.meters
         ]
+        found: list[Item] = []
+        for wildcard in wildcards:
+            await asyncio.sleep(0)
+            found += [
+                schema.decode(entity)
+                for entity in await self.read([wildcard])
+                if entity.meter_entry.HasField("config")
+            ]
+        return [one for one in found if isinstance(one, Meter) and one.config is not None]
+
+    async def read_digests(self) -> list[DigestSubscription]:
+        """The digests that are subscribed to."""
+        schema = self._need_schema()
+        found: list[Item] = []
+        for digest in schema.digests.values():
+            wildcard = p4r.Entity(digest_entry=p4r.DigestEntry(digest_id=digest.id))
+            try:  # BMv2 answers for one digest at a time, and NOT_FOUND for one that is not wanted
+                found += [schema.decode(entity) for entity in await self.read([wildcard])]
+            except RpcFailed as error:
+                if error.code is not grpc.StatusCode.NOT_FOUND:
+                    raise
+        return [one for one in found if isinstance(one, DigestSubscription)]
 
     async def read_direct(self, *tables: str) -> list[CountedEntry]:
         """All entries of the tables with their direct counters."""

@@ -1,4 +1,6 @@
-"""Table entries and multicast groups as values, and the difference between two sets of them.
+"""What a switch can be told to hold, as values, and the difference between two sets of them.
+
+Table entries, multicast groups, clone sessions, meters, digest subscriptions.
 
 Pure: names and integers, no protobuf. `p4info.Schema` turns them into messages and back.
 """
@@ -37,6 +39,34 @@ FieldMatch: TypeAlias = Exact | Ternary | Lpm
 Key: TypeAlias = tuple[tuple[str, FieldMatch], ...]
 
 
+Args: TypeAlias = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One action of a set from which the packet's hash chooses; `weight` >= 1 counts places.
+
+    A member whose `watch_port` is down is left out of the choice. None: it never is.
+    """
+
+    action: str
+    args: Args
+    watch_port: int | None = None
+    weight: int = 1
+
+    def arg(self, name: str) -> int:
+        """The value of an argument; KeyError names it."""
+        for known, value in self.args:
+            if known == name:
+                return value
+        raise KeyError(f"action {self.action} has no argument {name}")
+
+    def __str__(self) -> str:
+        weight = f"{self.weight} x " if self.weight != 1 else ""
+        watch = "" if self.watch_port is None else f" while port {self.watch_port} is up"
+        return f"{weight}{self.action}({_args_text(self.args)}){watch}"
+
+
 @dataclass(frozen=True, slots=True)
 class TableEntry:
     """One entry, by the short names of the P4Info.
@@ -45,14 +75,18 @@ class TableEntry:
     0 exactly if no field of the table is ternary. `args` are in the action's order. With
     `is_default` it is the table's default entry (empty key, priority 0); its `action` is then ""
     for none of our own.
+
+    In a table with an action selector, `action` is "" and `members` are the set of actions (at
+    least one, in their order: P4Runtime 9.2.3, one-shot).
     """
 
     table: str
     key: Key
     priority: int
     action: str
-    args: tuple[tuple[str, int], ...] = ()
+    args: Args = ()
     is_default: bool = False
+    members: tuple[Member, ...] = ()
 
     def arg(self, name: str) -> int:
         """The value of an argument; KeyError names it."""
@@ -70,10 +104,12 @@ class TableEntry:
 
     def __str__(self) -> str:
         key = " ".join(f"{name}={_text(match)}" for name, match in self.key)
-        args = ", ".join(f"{name}={value:#x}" for name, value in self.args)
         priority = f" priority={self.priority}" if self.priority else ""
         key = "default" if self.is_default else key
-        return f"{self.table} {key}{priority} -> {self.action}({args})"
+        action = f"{self.action}({_args_text(self.args)})"
+        if self.members:
+            action = f"one of [{'; '.join(map(str, self.members))}]"
+        return f"{self.table} {key}{priority} -> {action}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +124,69 @@ class MulticastGroup:
         return f"multicast group {self.group_id} -> {copies}"
 
 
-Item: TypeAlias = TableEntry | MulticastGroup
+@dataclass(frozen=True, slots=True)
+class CloneSession:
+    """Where the copies of a clone go: (egress port, replication id), whole packets."""
+
+    session_id: int
+    replicas: frozenset[tuple[int, int]]
+
+    def __str__(self) -> str:
+        copies = " ".join(f"{port}/{rid}" for port, rid in sorted(self.replicas))
+        return f"clone session {self.session_id} -> {copies}"
+
+
+@dataclass(frozen=True, slots=True)
+class MeterConfig:
+    """Two rates and their bursts, in the meter's unit (bytes or packets), a second: pir >= cir."""
+
+    cir: int
+    cburst: int
+    pir: int
+    pburst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A cell of an indirect meter. `config` None: back to green for everything."""
+
+    meter: str
+    index: int
+    config: MeterConfig | None
+
+    def __str__(self) -> str:
+        return f"meter {self.meter}[{self.index}] -> {self.config or 'unconfigured'}"
+
+
+@dataclass(frozen=True, slots=True)
+class DigestSubscription:
+    """Have a digest sent: after `max_timeout_ns` (0: at once) or `max_list_size` messages.
+
+    What was sent and is not acknowledged is not sent again for `ack_timeout_ns`.
+    """
+
+    digest: str
+    max_timeout_ns: int
+    max_list_size: int
+    ack_timeout_ns: int
+
+    def __str__(self) -> str:
+        return f"digest {self.digest}"
+
+
+Item: TypeAlias = TableEntry | MulticastGroup | CloneSession | Meter | DigestSubscription
 EntryKey: TypeAlias = tuple[str, Key, int]
 
 MULTICAST = "multicast"
-"""Stands for the multicast groups in an order of tables."""
+CLONE = "clone"
+METER = "meter"
+DIGEST = "digest"
+"""Stand for what is not in a table, in an order of tables."""
 
 TABLE_ORDER = (
-    "tunnel_source",
+    "switch_config",
+    METER,
+    CLONE,
     "underlay",
     "next_hop",
     "replica",
@@ -103,6 +194,11 @@ TABLE_ORDER = (
     "slice_policy",
     "flood",
     "bridge",
+    "l3_endpoint",
+    "arp_responder",
+    "nd_responder",
+    "known_host",
+    "source_guard",
     "peer",
     "slice_forward",
     "flow",
@@ -110,6 +206,7 @@ TABLE_ORDER = (
     "classifier",
     "access_port",
     "vtep",
+    DIGEST,
 )
 """Referenced tables first: what a table's actions name is written before it, and deleted after it.
 """
@@ -118,16 +215,30 @@ _RANK = {table: place for place, table in enumerate(TABLE_ORDER)}
 
 
 def entry_key(item: Item) -> EntryKey:
-    """What identifies an entry or group: items of one identity are states of one thing."""
-    if isinstance(item, MulticastGroup):
-        return (MULTICAST, (), item.group_id)
-    return (item.table, item.key, item.priority)
+    """What identifies an item: items of one identity are states of one thing."""
+    match item:
+        case TableEntry():
+            return (item.table, item.key, item.priority)
+        case MulticastGroup():
+            return (MULTICAST, (), item.group_id)
+        case CloneSession():
+            return (CLONE, (), item.session_id)
+        case Meter():
+            return (f"{METER}/{item.meter}", (), item.index)
+        case DigestSubscription():
+            return (f"{DIGEST}/{item.digest}", (), 0)
 
 
 def rank(item: Item) -> int:
     """The place of the item's table in TABLE_ORDER; unknown tables come last."""
-    table = MULTICAST if isinstance(item, MulticastGroup) else item.table
-    return _RANK.get(table, len(_RANK))
+    return _RANK.get(entry_key(item)[0].partition("/")[0], len(_RANK))
+
+
+def is_reset(item: Item) -> bool:
+    """Whether writing the item takes away what was there before, and leaves nothing of ours."""
+    if isinstance(item, TableEntry):
+        return item.is_default and not item.action
+    return isinstance(item, Meter) and item.config is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +261,8 @@ def by_key(items: Iterable[Item]) -> dict[EntryKey, Item]:
 def diff(actual: Iterable[Item], desired: Iterable[Item]) -> Changes:
     """The fewest writes from `actual` to `desired`; empty when they are equal.
 
-    Inserts and modifies have referenced tables first, deletes last. A default entry is never
-    inserted or deleted: it is modified, and reset (action "") when it is no longer desired.
+    Inserts and modifies have referenced tables first, deletes last. A default entry or a meter cell
+    is never inserted or deleted: it is modified, and reset when it is no longer desired.
     """
     return diff_maps(by_key(actual), by_key(desired))
 
@@ -165,26 +276,35 @@ def diff_maps(actual: Mapping[EntryKey, Item], desired: Mapping[EntryKey, Item])
         held = actual.get(key)
         if held == item:
             continue
-        if held is None and not _is_default(item):
+        if held is None and _reset(item) is None:
             inserts.append(item)
-        else:
+        elif held is not None or not is_reset(item):
             modifies.append(item)
     for key, item in actual.items():
         if key in desired:
             continue
-        if isinstance(item, TableEntry) and item.is_default:
-            if item.action:
-                modifies.append(TableEntry(item.table, (), 0, "", (), True))
-        else:
+        reset = _reset(item)
+        if reset is None:
             deletes.append(item)
+        elif not is_reset(item):
+            modifies.append(reset)
     inserts.sort(key=rank)
     modifies.sort(key=rank)
     deletes.sort(key=rank, reverse=True)
     return Changes(tuple(inserts), tuple(modifies), tuple(deletes))
 
 
-def _is_default(item: Item) -> bool:
-    return isinstance(item, TableEntry) and item.is_default
+def _reset(item: Item) -> Item | None:
+    """For what always exists and is only modified: the same without anything of ours."""
+    if isinstance(item, TableEntry) and item.is_default:
+        return TableEntry(item.table, (), 0, "", (), True)
+    if isinstance(item, Meter):
+        return Meter(item.meter, item.index, None)
+    return None
+
+
+def _args_text(args: Args) -> str:
+    return ", ".join(f"{name}={value:#x}" for name, value in args)
 
 
 def _text(match: FieldMatch) -> str:

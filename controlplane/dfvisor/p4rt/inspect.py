@@ -7,7 +7,17 @@ from ipaddress import IPv4Address, IPv6Address
 
 from dfvisor.model.types import Mac
 from dfvisor.p4rt.client import P4RuntimeClient
-from dfvisor.p4rt.entries import Exact, FieldMatch, Lpm, MulticastGroup, TableEntry
+from dfvisor.p4rt.entries import (
+    Args,
+    CloneSession,
+    Exact,
+    FieldMatch,
+    Lpm,
+    Member,
+    Meter,
+    MulticastGroup,
+    TableEntry,
+)
 from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 
@@ -16,7 +26,9 @@ CONNECT_TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """An entry as text; counters are None where the table has none. Table `multicast`: groups."""
+    """An entry as text; counters are None where the table has none. Tables `multicast` and `clone`:
+    groups and sessions; a meter's configured cells are under the meter's name.
+    """
 
     table: str
     match: str
@@ -27,7 +39,8 @@ class Row:
 
 
 async def read_entries(address: str, device_id: int) -> list[Row]:
-    """All entries, default entries that were set, and multicast groups, in the P4Info's order.
+    """All entries, default entries that were set, multicast groups, clone sessions and configured
+    meters, in the P4Info's order.
 
     Raises SwitchUnavailable when the switch does not answer or has no pipeline.
     """
@@ -41,7 +54,9 @@ async def read_entries(address: str, device_id: int) -> list[Row]:
         rows: list[Row] = []
         for table in schema.tables.values():
             rows += await _table_rows(client, schema, table.name)
-        rows += [_group_row(group) for group in await client.read_multicast()]
+        rows += [_copies_row(group) for group in await client.read_multicast()]
+        rows += [_copies_row(session) for session in await client.read_clone_sessions()]
+        rows += [_meter_row(meter) for meter in await client.read_meters()]
         return rows
     finally:
         await client.close()
@@ -69,22 +84,43 @@ def _order(row: Row) -> tuple[int, str]:
 
 def _row(entry: TableEntry, packets: int | None = None, bytes_: int | None = None) -> Row:
     match = " ".join(f"{name}={match_text(name, match)}" for name, match in entry.key)
-    args = " ".join(f"{name}={value_text(name, value)}" for name, value in entry.args)
+    action = _call_text(entry.action, entry.args)
+    if entry.members:
+        action = " | ".join(_member_text(member) for member in entry.members)
     return Row(
         table=entry.table,
         match="default" if entry.is_default else match,
         priority=entry.priority,
-        action=f"{entry.action} {args}".strip(),
+        action=action,
         packets=packets,
         bytes=bytes_,
     )
 
 
-def _group_row(group: MulticastGroup) -> Row:
+def _call_text(action: str, args: Args) -> str:
+    shown = " ".join(f"{name}={value_text(name, value)}" for name, value in args)
+    return f"{action} {shown}".strip()
+
+
+def _member_text(member: Member) -> str:
+    text = _call_text(member.action, member.args)
+    return text if member.watch_port is None else f"{text} while {member.watch_port} is up"
+
+
+def _copies_row(item: MulticastGroup | CloneSession) -> Row:
     copies = " ".join(
-        f"port={port} rid={rid}" if rid else f"port={port}" for port, rid in sorted(group.replicas)
+        f"port={port} rid={rid}" if rid else f"port={port}" for port, rid in sorted(item.replicas)
     )
-    return Row(table="multicast", match=f"group={group.group_id}", priority=0, action=copies)
+    if isinstance(item, MulticastGroup):
+        return Row(table="multicast", match=f"group={item.group_id}", priority=0, action=copies)
+    return Row(table="clone", match=f"session={item.session_id}", priority=0, action=copies)
+
+
+def _meter_row(meter: Meter) -> Row:
+    config = meter.config
+    assert config is not None  # only configured cells are read
+    action = f"cir={config.cir}/{config.cburst} pir={config.pir}/{config.pburst}"
+    return Row(table=meter.meter, match=f"index={meter.index}", priority=0, action=action)
 
 
 def match_text(name: str, match: FieldMatch) -> str:
@@ -134,4 +170,6 @@ def value_text(name: str, value: int) -> str:
         return str(IPv6Address(value))
     if name in _MAC:
         return str(Mac(value))
+    if name == "target":  # of arp_responder and nd_responder
+        return str(IPv4Address(value) if value < 1 << 32 else IPv6Address(value))
     return f"{value:#x}" if name in _HEX else str(value)

@@ -1,8 +1,6 @@
-"""A P4Info as a schema: table entries, groups and counters from values to messages and back.
+"""A P4Info as a schema: what a switch can hold, from values to messages and back.
 
-Names are P4Info aliases (`classifier`, `drops`). Byte strings are P4Runtime's canonical form: big
-endian, no leading zero bytes, at least one byte (P4Runtime 8.4). Every error names table, field,
-value.
+Names are P4Info aliases (`classifier`, `drops`). Every error names table, field, value.
 """
 
 from __future__ import annotations
@@ -13,16 +11,24 @@ from enum import Enum
 from typing import NoReturn, Self
 
 from dfvisor.p4rt.entries import (
+    Args,
+    CloneSession,
+    DigestSubscription,
     Exact,
     FieldMatch,
     Item,
     Lpm,
+    Member,
+    Meter,
+    MeterConfig,
     MulticastGroup,
     TableEntry,
     Ternary,
 )
 from dfvisor.p4rt.errors import SchemaError
 from dfvisor.p4rt.pb import DecodeError, p4i, p4r, text_format
+from dfvisor.p4rt.replication import decode_replication, encode_replication
+from dfvisor.p4rt.values import PORT_BITS, decode_value, encode_value
 
 
 class MatchKind(Enum):
@@ -45,7 +51,9 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """An action parameter; `width` in bits, `where` for messages."""
+    """A parameter of an action, or a field of a header or digest; `width` in bits, `where` for
+    messages.
+    """
 
     id: int
     name: str
@@ -64,7 +72,10 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: its key fields in order and its actions by name (default-only ones among them)."""
+    """A table: its key fields in order and its actions by name (default-only ones among them).
+
+    `selects`: an action selector chooses among the actions of an entry's set.
+    """
 
     id: int
     name: str
@@ -73,6 +84,7 @@ class Table:
     default_only: frozenset[str]
     size: int
     has_counter: bool
+    selects: bool = False
 
     @property
     def needs_priority(self) -> bool:
@@ -87,6 +99,24 @@ class Counter:
     id: int
     name: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeterArray:
+    """An indirect meter array."""
+
+    id: int
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DigestShape:
+    """A digest and the fields of its messages, in order."""
+
+    id: int
+    name: str
+    fields: tuple[Param, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,23 +154,8 @@ class _Slots:
         self.exact = len(self.exact_names)
 
 
-def encode_value(value: int, width: int, where: str) -> bytes:
-    """The canonical byte string of a `width`-bit value; SchemaError if it does not fit."""
-    if not 0 <= value < 1 << width:
-        raise SchemaError(f"{where}: {value:#x} does not fit {width} bits")
-    return value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")
-
-
-def decode_value(data: bytes, width: int, where: str) -> int:
-    """The value of a byte string, canonical or zero-padded."""
-    value = int.from_bytes(data, "big")
-    if not data or value >= 1 << width:
-        raise SchemaError(f"{where}: byte string {data.hex()!r} is not a {width}-bit value")
-    return value
-
-
 class Schema:
-    """The tables, actions and counters of one P4Info."""
+    """The tables, actions, counters, meters, digests and controller headers of one P4Info."""
 
     def __init__(self, proto: p4i.P4Info) -> None:
         self.proto = proto
@@ -155,6 +170,20 @@ class Schema:
             )
             for counter in proto.counters
         }
+        self.meters: dict[str, MeterArray] = {
+            meter.preamble.alias: MeterArray(meter.preamble.id, meter.preamble.alias, meter.size)
+            for meter in proto.meters
+        }
+        self.digests = {digest.preamble.alias: _digest(digest, proto) for digest in proto.digests}
+        self.headers: dict[str, tuple[Param, ...]] = {
+            header.preamble.name: tuple(
+                Param(one.id, one.name, one.bitwidth, f"{header.preamble.name}.{one.name}")
+                for one in header.metadata
+            )
+            for header in proto.controller_packet_metadata
+        }
+        self._meters_by_id = {meter.id: meter for meter in self.meters.values()}
+        self._digests_by_id = {digest.id: digest for digest in self.digests.values()}
         self._slots = {table.name: _Slots(table) for table in self.tables.values()}
         self._tables_by_id = {table.id: table for table in self.tables.values()}
         self._actions_by_id = actions
@@ -193,28 +222,53 @@ class Schema:
             raise SchemaError(f"no counter {name!r}; there are {', '.join(sorted(self.counters))}")
         return found
 
+    def meter(self, name: str) -> MeterArray:
+        """The indirect meter of that name."""
+        found = self.meters.get(name)
+        if found is None:
+            raise SchemaError(f"no meter {name!r}; there are {', '.join(sorted(self.meters))}")
+        return found
+
+    def digest(self, name: str) -> DigestShape:
+        """The digest of that name."""
+        found = self.digests.get(name)
+        if found is None:
+            raise SchemaError(f"no digest {name!r}; there are {', '.join(sorted(self.digests))}")
+        return found
+
+    def digest_by_id(self, digest_id: int) -> DigestShape:
+        """The digest of that P4Runtime id."""
+        found = self._digests_by_id.get(digest_id)
+        if found is None:
+            raise SchemaError(f"no digest has id {digest_id:#x}")
+        return found
+
     # -- items
 
     def encode(self, item: Item) -> p4r.Entity:
-        """The message of an entry or group."""
-        if isinstance(item, MulticastGroup):
-            return p4r.Entity(
-                packet_replication_engine_entry=p4r.PacketReplicationEngineEntry(
-                    multicast_group_entry=encode_group(item)
-                )
-            )
-        return p4r.Entity(table_entry=self.encode_entry(item))
+        """The message of an item."""
+        match item:
+            case TableEntry():
+                return p4r.Entity(table_entry=self.encode_entry(item))
+            case MulticastGroup() | CloneSession():
+                return p4r.Entity(packet_replication_engine_entry=encode_replication(item))
+            case Meter():
+                return p4r.Entity(meter_entry=self._encode_meter(item))
+            case DigestSubscription():
+                return p4r.Entity(digest_entry=self._encode_subscription(item))
 
     def decode(self, entity: p4r.Entity) -> Item:
-        """The entry or group of a message."""
+        """The item of a message."""
         kind = entity.WhichOneof("entity")
         if kind == "table_entry":
             return self.decode_entry(entity.table_entry)
         if kind == "packet_replication_engine_entry":
-            replication = entity.packet_replication_engine_entry
-            if replication.WhichOneof("type") == "multicast_group_entry":
-                return decode_group(replication.multicast_group_entry)
-        raise SchemaError(f"entity {kind or 'unset'}, expected a table entry or a multicast group")
+            return decode_replication(entity.packet_replication_engine_entry)
+        if kind == "meter_entry":
+            return self._decode_meter(entity.meter_entry)
+        if kind == "digest_entry":
+            return self._decode_subscription(entity.digest_entry)
+        raise SchemaError(f"entity {kind or 'unset'}, expected something that a switch can hold")
 
     def insert(self, item: Item) -> p4r.Update:
         """An INSERT of the item."""
@@ -227,11 +281,64 @@ class Schema:
     def delete(self, item: Item) -> p4r.Update:
         """A DELETE of the item; only its identity is sent."""
         entity = self.encode(item)
-        if isinstance(item, MulticastGroup):
-            entity.packet_replication_engine_entry.multicast_group_entry.ClearField("replicas")
-        else:
-            entity.table_entry.ClearField("action")
+        match item:
+            case TableEntry():
+                entity.table_entry.ClearField("action")
+            case MulticastGroup():
+                group = entity.packet_replication_engine_entry.multicast_group_entry
+                group.ClearField("replicas")
+            case CloneSession():
+                session = entity.packet_replication_engine_entry.clone_session_entry
+                session.ClearField("replicas")
+            case DigestSubscription():
+                entity.digest_entry.ClearField("config")
+            case Meter():
+                raise SchemaError(f"{item}: a meter cell is modified, never deleted")
         return p4r.Update(type=p4r.Update.DELETE, entity=entity)
+
+    # -- meters and digests
+
+    def _encode_meter(self, meter: Meter) -> p4r.MeterEntry:
+        array = self.meter(meter.meter)
+        if not 0 <= meter.index < array.size:
+            raise SchemaError(f"{meter}: the array has {array.size} cells")
+        message = p4r.MeterEntry(meter_id=array.id, index=p4r.Index(index=meter.index))
+        config = meter.config
+        if config is not None:
+            if not 0 <= config.cir <= config.pir:
+                raise SchemaError(f"{meter}: the peak rate is below the committed rate")
+            message.config.cir, message.config.cburst = config.cir, config.cburst
+            message.config.pir, message.config.pburst = config.pir, config.pburst
+        return message
+
+    def _decode_meter(self, message: p4r.MeterEntry) -> Meter:
+        array = self._meters_by_id.get(message.meter_id)
+        if array is None:
+            raise SchemaError(f"no meter has id {message.meter_id:#x}")
+        config = None
+        if message.HasField("config"):
+            sent = message.config
+            config = MeterConfig(sent.cir, sent.cburst, sent.pir, sent.pburst)
+        return Meter(array.name, message.index.index, config)
+
+    def _encode_subscription(self, item: DigestSubscription) -> p4r.DigestEntry:
+        return p4r.DigestEntry(
+            digest_id=self.digest(item.digest).id,
+            config=p4r.DigestEntry.Config(
+                max_timeout_ns=item.max_timeout_ns,
+                max_list_size=item.max_list_size,
+                ack_timeout_ns=item.ack_timeout_ns,
+            ),
+        )
+
+    def _decode_subscription(self, message: p4r.DigestEntry) -> DigestSubscription:
+        config = message.config
+        return DigestSubscription(
+            self.digest_by_id(message.digest_id).name,
+            config.max_timeout_ns,
+            config.max_list_size,
+            config.ack_timeout_ns,
+        )
 
     # -- table entries
 
@@ -249,9 +356,26 @@ class Schema:
             if table.needs_priority != (entry.priority > 0):
                 expected = "above 0" if table.needs_priority else "0"
                 _refuse(entry, f"priority {entry.priority}, expected {expected}")
-        if entry.action or not entry.is_default:
-            self._encode_action(table, entry, message.action.action)
+        if table.selects and not entry.is_default:
+            self._encode_members(table, entry, message.action.action_profile_action_set)
+        elif entry.members:
+            _refuse(entry, "a set of actions needs a table with an action selector")
+        elif entry.action or not entry.is_default:
+            self._encode_action(table, entry, entry, message.action.action)
         return message
+
+    def _encode_members(
+        self, table: Table, entry: TableEntry, message: p4r.ActionProfileActionSet
+    ) -> None:
+        if not entry.members or entry.action:
+            _refuse(entry, "a table with an action selector takes a set of at least one action")
+        for member in entry.members:
+            if member.weight < 1:
+                _refuse(entry, f"weight {member.weight}, expected at least 1")
+            one = message.action_profile_actions.add(weight=member.weight)
+            if member.watch_port is not None:
+                one.watch_port = encode_value(member.watch_port, PORT_BITS, f"{entry}: watch port")
+            self._encode_action(table, entry, member, one.action)
 
     def _encode_key(self, table: Table, entry: TableEntry, message: p4r.TableEntry) -> None:
         slots = self._slots[table.name]
@@ -286,16 +410,18 @@ class Schema:
             missing = [name for name in slots.exact_names if name not in held]
             _refuse(entry, f"{table.name}.{missing[0]}: missing, and its match is exact")
 
-    def _encode_action(self, table: Table, entry: TableEntry, message: p4r.Action) -> None:
-        action = table.actions.get(entry.action)
-        if action is None or (entry.action in table.default_only and not entry.is_default):
-            _refuse(entry, f"table {table.name} has no action {entry.action!r}")
-        if [name for name, _ in entry.args] != [param.name for param in action.params]:
-            names = ", ".join(name for name, _ in entry.args)
+    def _encode_action(
+        self, table: Table, entry: TableEntry, call: TableEntry | Member, message: p4r.Action
+    ) -> None:
+        action = table.actions.get(call.action)
+        if action is None or (call.action in table.default_only and not entry.is_default):
+            _refuse(entry, f"table {table.name} has no action {call.action!r}")
+        if [name for name, _ in call.args] != [param.name for param in action.params]:
+            names = ", ".join(name for name, _ in call.args)
             expected = ", ".join(param.name for param in action.params)
             _refuse(entry, f"arguments ({names}), expected ({expected})")
         message.action_id = action.id
-        for param, (_, value) in zip(action.params, entry.args, strict=True):
+        for param, (_, value) in zip(action.params, call.args, strict=True):
             message.params.add(
                 param_id=param.id, value=encode_value(value, param.width, param.where)
             )
@@ -315,20 +441,40 @@ class Schema:
             key.append((slot.name, _decode_match(slot, match)))
         if not ordered:
             key.sort(key=lambda part: slots.by_name[part[0]].place)
-        action, args = self._decode_action(table, message)
+        action = ""
+        args: Args = ()
+        members: tuple[Member, ...] = ()
+        kind = message.action.WhichOneof("type")
+        if kind == "action":
+            action, args = self._decode_action(table, message.action.action)
+        elif kind == "action_profile_action_set":
+            members = tuple(
+                self._decode_member(table, one)
+                for one in message.action.action_profile_action_set.action_profile_actions
+            )
+        elif kind is not None:
+            raise SchemaError(f"table {table.name}: action is {kind}, expected actions themselves")
         return TableEntry(
-            table.name, tuple(key), message.priority, action, args, message.is_default_action
+            table.name,
+            tuple(key),
+            message.priority,
+            action,
+            args,
+            message.is_default_action,
+            members,
         )
 
-    def _decode_action(
-        self, table: Table, message: p4r.TableEntry
-    ) -> tuple[str, tuple[tuple[str, int], ...]]:
-        kind = message.action.WhichOneof("type")
-        if kind is None:
-            return "", ()
-        if kind != "action":
-            raise SchemaError(f"table {table.name}: action is {kind}, expected a direct action")
-        sent = message.action.action
+    def _decode_member(self, table: Table, message: p4r.ActionProfileAction) -> Member:
+        action, args = self._decode_action(table, message.action)
+        watch = None
+        kind = message.WhichOneof("watch_kind")
+        if kind == "watch_port":
+            watch = int.from_bytes(message.watch_port, "big")
+        elif kind == "watch":
+            watch = message.watch
+        return Member(action, args, watch, message.weight)
+
+    def _decode_action(self, table: Table, sent: p4r.Action) -> tuple[str, Args]:
         action = self._actions_by_id.get(sent.action_id)
         if action is None or action.name not in table.actions:
             raise SchemaError(f"table {table.name}: no action has id {sent.action_id:#x}")
@@ -342,29 +488,6 @@ class Schema:
             (param.name, decode_value(values.get(param.id, b""), param.width, param.where))
             for param in action.params
         )
-
-
-def encode_group(group: MulticastGroup) -> p4r.MulticastGroupEntry:
-    """The message of a multicast group."""
-    message = p4r.MulticastGroupEntry(multicast_group_id=group.group_id)
-    for port, rid in sorted(group.replicas):
-        where = f"multicast group {group.group_id}: port"
-        message.replicas.add(port=encode_value(port, 32, where), instance=rid)
-    return message
-
-
-def decode_group(message: p4r.MulticastGroupEntry) -> MulticastGroup:
-    """The group of a message, its ports in either of P4Runtime's two forms."""
-    return MulticastGroup(
-        message.multicast_group_id,
-        frozenset(_decode_replica(replica) for replica in message.replicas),
-    )
-
-
-def _decode_replica(replica: p4r.Replica) -> tuple[int, int]:
-    if replica.WhichOneof("port_kind") == "port":
-        return int.from_bytes(replica.port, "big"), replica.instance
-    return replica.egress_port, replica.instance
 
 
 def _decode_match(slot: _Slot, match: p4r.FieldMatch) -> FieldMatch:
@@ -397,6 +520,18 @@ def _action(message: p4i.Action) -> Action:
     )
 
 
+def _digest(message: p4i.Digest, proto: p4i.P4Info) -> DigestShape:
+    name = message.preamble.alias
+    struct = proto.type_info.structs[message.type_spec.struct.name]
+    fields: list[Param] = []
+    for place, member in enumerate(struct.members, 1):
+        if member.type_spec.WhichOneof("type_spec") != "bitstring":
+            raise SchemaError(f"digest {name}: field {member.name} is no bit string")
+        width = member.type_spec.bitstring.bit.bitwidth
+        fields.append(Param(place, member.name, width, f"{name}.{member.name}"))
+    return DigestShape(message.preamble.id, name, tuple(fields))
+
+
 def _table(message: p4i.Table, actions: Mapping[int, Action], proto: p4i.P4Info) -> Table:
     name = message.preamble.alias
     fields = []
@@ -409,6 +544,7 @@ def _table(message: p4i.Table, actions: Mapping[int, Action], proto: p4i.P4Info)
             ) from error
         fields.append(Field(field.id, field.name, field.bitwidth, kind))
     refs: Iterable[p4i.ActionRef] = message.action_refs
+    selectors = {one.preamble.id for one in proto.action_profiles if one.with_selector}
     return Table(
         id=message.preamble.id,
         name=name,
@@ -423,4 +559,5 @@ def _table(message: p4i.Table, actions: Mapping[int, Action], proto: p4i.P4Info)
         has_counter=any(
             counter.direct_table_id == message.preamble.id for counter in proto.direct_counters
         ),
+        selects=message.implementation_id in selectors,
     )

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from dfvisor.p4rt.pb import p4r
 
 NEIGHBOUR = 0x10000
-"""Virtual next hops: 1..510 is a local access port, NEIGHBOUR + device id a switch over a link."""
+"""Virtual next hops: 1..509 is a local access port, NEIGHBOUR + device id a switch over a link."""
 
 
 class SliceInfo(NamedTuple):

@@ -5,19 +5,28 @@ from __future__ import annotations
 from dfvisor.p4rt.entries import (
     TABLE_ORDER,
     Changes,
+    CloneSession,
+    DigestSubscription,
     Exact,
     Item,
+    Meter,
+    MeterConfig,
     MulticastGroup,
     TableEntry,
     Ternary,
     by_key,
     diff,
+    is_reset,
     rank,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
-tables = [table for table in TABLE_ORDER if table not in ("multicast", "tunnel_source")]
+tables = [
+    table
+    for table in TABLE_ORDER
+    if table not in ("multicast", "clone", "meter", "digest", "switch_config")
+]
 entries = st.builds(
     lambda table, value, action, arg: TableEntry(
         table, (("field", Exact(value)),), 0, action, (("arg", arg),)
@@ -33,10 +42,24 @@ groups = st.builds(
     st.frozensets(st.tuples(st.integers(1, 3), st.integers(0, 2)), max_size=3),
 )
 defaults = st.builds(
-    lambda arg: TableEntry("tunnel_source", (), 0, "set", (("vtep", arg),), True),
+    lambda arg: TableEntry("switch_config", (), 0, "set", (("vtep", arg),), True),
     st.integers(0, 2),
 )
-states = st.lists(entries | groups | defaults, max_size=12).map(
+sessions = st.builds(
+    CloneSession,
+    st.integers(1, 2),
+    st.frozensets(st.tuples(st.integers(1, 3), st.just(0)), max_size=2),
+)
+meters = st.builds(
+    lambda name, index, rate: Meter(name, index, MeterConfig(rate, 1, rate, 1)),
+    st.sampled_from(["flow_meters", "slice_meters"]),
+    st.integers(0, 2),
+    st.integers(1, 2),
+)
+digests = st.builds(
+    DigestSubscription, st.just("learn_t"), st.integers(0, 1), st.just(1), st.just(1)
+)
+states = st.lists(entries | groups | defaults | sessions | meters | digests, max_size=12).map(
     lambda items: list(by_key(items).values())
 )
 
@@ -45,18 +68,20 @@ def carried_out(actual: list[Item], changes: Changes) -> dict[object, Item]:
     """What a switch holds after the changes; it refuses what P4Runtime refuses."""
     held = by_key(actual)
     for item in changes.inserts:
+        assert not isinstance(item, Meter)  # P4Runtime 9.4: meters are only modified
         (key,) = by_key([item])
         assert key not in held
         held[key] = item
     for item in changes.modifies:
         (key,) = by_key([item])
-        default = isinstance(item, TableEntry) and item.is_default
-        assert key in held or default
-        if default and not item.action:
+        always = isinstance(item, Meter) or (isinstance(item, TableEntry) and item.is_default)
+        assert key in held or always
+        if is_reset(item):
             del held[key]
         else:
             held[key] = item
     for item in changes.deletes:
+        assert not isinstance(item, Meter)
         (key,) = by_key([item])
         del held[key]
     return dict(held)
@@ -95,6 +120,12 @@ def test_order_puts_referenced_tables_first() -> None:
         ("flood", "multicast"),
         ("multicast", "replica"),
         ("next_hop", "underlay"),
+        ("access_port", "source_guard"),
+        ("access_port", "arp_responder"),
+        ("slice", "l3_endpoint"),
+        ("classifier", "meter"),
+        ("access_port", "meter"),
+        ("digest", "known_host"),
     ]
     for referrer, referred in references:
         assert TABLE_ORDER.index(referred) < TABLE_ORDER.index(referrer), (referrer, referred)
@@ -112,3 +143,16 @@ def test_diff_of_another_priority_is_another_entry() -> None:
     old = TableEntry("classifier", key, 5, "classify")
     new = TableEntry("classifier", key, 6, "classify")
     assert diff([old], [new]) == Changes(inserts=(new,), deletes=(old,))
+
+
+def test_diff_of_a_meter_no_longer_wanted_resets_it() -> None:
+    held = Meter("slice_meters", 3, MeterConfig(1, 1, 2, 2))
+    reset = Meter("slice_meters", 3, None)
+    assert diff([held], []) == Changes(modifies=(reset,))
+    assert diff([], [reset]) == Changes()
+
+
+def test_diff_of_cells_of_two_meters_does_not_mix_them() -> None:
+    one = Meter("slice_meters", 3, MeterConfig(1, 1, 2, 2))
+    other = Meter("flow_meters", 3, MeterConfig(1, 1, 2, 2))
+    assert diff([one], [one, other]) == Changes(modifies=(other,))

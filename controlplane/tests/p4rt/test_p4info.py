@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import pytest
 from dfvisor.agent.pipeline import P4INFO_NAME, default_directory
-from dfvisor.p4rt.entries import Exact, FieldMatch, Lpm, MulticastGroup, TableEntry, Ternary
-from dfvisor.p4rt.errors import SchemaError
-from dfvisor.p4rt.p4info import (
-    Field,
-    MatchKind,
-    Schema,
-    decode_group,
-    decode_value,
-    encode_group,
-    encode_value,
+from dfvisor.p4rt.entries import (
+    CloneSession,
+    DigestSubscription,
+    Exact,
+    FieldMatch,
+    Item,
+    Lpm,
+    Member,
+    Meter,
+    MeterConfig,
+    MulticastGroup,
+    TableEntry,
+    Ternary,
 )
+from dfvisor.p4rt.errors import SchemaError
+from dfvisor.p4rt.p4info import Action, Field, MatchKind, Schema
 from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.replication import decode_replication, encode_replication
+from dfvisor.p4rt.values import decode_value, encode_value
 from hypothesis import given
 from hypothesis import strategies as st
 
 SCHEMA = Schema.load((default_directory() / P4INFO_NAME).read_text())
 CLASSIFIER_KEY = (("vn", Exact(1)), ("ip_proto", Ternary(6, 0xFF)))
 PORT = ("port", Ternary(3, 511))
-CLASSIFY = (("slice_id", 2), ("cookie", 3))
+CLASSIFY = (("slice_id", 2), ("cookie", 3), ("meter_id", 0))
+ROUTE = (("port", 1), ("mac", 2), ("mtu", 1500))
+TO = (("outer_dst", Lpm(0x0A000001, 32)),)
 
 
 @st.composite
@@ -48,16 +57,24 @@ def table_entries(draw: st.DrawFn) -> TableEntry:
         for field in table.fields
         if (match := draw(field_matches(field))) is not None
     )
-    action = draw(
-        st.sampled_from(
-            [one for name, one in table.actions.items() if name not in table.default_only]
+    actions = st.sampled_from(
+        [one for name, one in table.actions.items() if name not in table.default_only]
+    )
+
+    def call() -> tuple[str, tuple[tuple[str, int], ...]]:
+        action: Action = draw(actions)
+        return action.name, tuple(
+            (param.name, draw(st.integers(0, (1 << param.width) - 1))) for param in action.params
         )
-    )
-    args = tuple(
-        (param.name, draw(st.integers(0, (1 << param.width) - 1))) for param in action.params
-    )
+
     priority = draw(st.integers(1, 65001)) if table.needs_priority else 0
-    return TableEntry(table.name, key, priority, action.name, args)
+    if table.selects:
+        members = tuple(
+            Member(*call(), draw(st.none() | st.integers(0, 511)), draw(st.integers(1, 9)))
+            for _ in range(draw(st.integers(1, 4)))
+        )
+        return TableEntry(table.name, key, priority, "", members=members)
+    return TableEntry(table.name, key, priority, *call())
 
 
 @given(table_entries())
@@ -66,27 +83,60 @@ def test_entry_encoded_and_decoded_is_the_same(entry: TableEntry) -> None:
     assert SCHEMA.decode(sent) == entry
 
 
+copies = st.frozensets(st.tuples(st.integers(0, 511), st.integers(0, 65535)), max_size=5)
+amounts = st.integers(0, 1 << 40)
+
+
+@st.composite
+def meter_cells(draw: st.DrawFn) -> Meter:
+    meter = draw(st.sampled_from(sorted(SCHEMA.meters)))
+    cir = draw(amounts)
+    config = MeterConfig(cir, draw(amounts), cir + draw(amounts), draw(amounts))
+    index = draw(st.integers(0, SCHEMA.meters[meter].size - 1))
+    return Meter(meter, index, draw(st.sampled_from([config, None])))
+
+
 @given(
-    st.builds(
-        MulticastGroup,
-        st.integers(1, 32767),
-        st.frozensets(st.tuples(st.integers(0, 511), st.integers(0, 65535)), max_size=5),
-    )
+    st.builds(MulticastGroup, st.integers(1, 32767), copies)
+    | st.builds(CloneSession, st.integers(1, 32767), copies)
+    | meter_cells()
+    | st.builds(DigestSubscription, st.just("learn_t"), amounts, st.integers(0, 99), amounts)
 )
-def test_group_encoded_and_decoded_is_the_same(group: MulticastGroup) -> None:
-    assert decode_group(encode_group(group)) == group
-    assert SCHEMA.decode(SCHEMA.encode(group)) == group
+def test_item_encoded_and_decoded_is_the_same(item: Item) -> None:
+    sent = p4r.Entity.FromString(SCHEMA.encode(item).SerializeToString())
+    assert SCHEMA.decode(sent) == item
 
 
-def test_group_with_ports_in_the_older_form_is_read() -> None:
-    message = p4r.MulticastGroupEntry(multicast_group_id=4)
-    message.replicas.add(egress_port=3, instance=9)
-    assert decode_group(message) == MulticastGroup(4, frozenset({(3, 9)}))
+@pytest.mark.parametrize("kind", [MulticastGroup, CloneSession])
+def test_copies_with_ports_in_the_older_form_are_read(
+    kind: type[MulticastGroup] | type[CloneSession],
+) -> None:
+    message = encode_replication(kind(4, frozenset({(1, 9)})))
+    entry = getattr(message, message.WhichOneof("type") or "")
+    entry.replicas[0].egress_port = 3
+    assert decode_replication(message) == kind(4, frozenset({(3, 9)}))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        MulticastGroup(4, frozenset({(1, 9)})),
+        CloneSession(4, frozenset({(1, 9)})),
+        DigestSubscription("learn_t", 1, 2, 3),
+        TableEntry("underlay", TO, 0, "", members=(Member("route_to", ROUTE),)),
+    ],
+    ids=lambda item: type(item).__name__,
+)
+def test_deletion_of_an_item_names_it_alone(item: Item) -> None:
+    entity = SCHEMA.delete(item).entity
+    assert entity.ByteSize() < SCHEMA.encode(item).ByteSize()
+    if not isinstance(item, TableEntry):
+        assert type(SCHEMA.decode(entity)) is type(item)
 
 
 def test_default_entry_encoded_and_decoded_is_the_same() -> None:
-    args = (("vtep", 0xC0000201), ("mac", 0x02DF00000001))
-    entry = TableEntry("tunnel_source", (), 0, "set_tunnel_source", args, is_default=True)
+    args = (("vtep", 0xC0000201), ("mac", 0x02DF00000001), ("hash_seed", 1))
+    entry = TableEntry("switch_config", (), 0, "set_switch_config", args, is_default=True)
     assert SCHEMA.decode_entry(SCHEMA.encode_entry(entry)) == entry
 
 
@@ -142,13 +192,33 @@ def test_value_is_as_short_as_it_can_be(case: tuple[int, int]) -> None:
         (TableEntry("classifier", CLASSIFIER_KEY, 1, "NoAction"), "has no action 'NoAction'"),
         (
             TableEntry("classifier", CLASSIFIER_KEY, 1, "classify", (("cookie", 1),)),
-            "expected (slice_id, cookie)",
+            "expected (slice_id, cookie, meter_id)",
         ),
         (
             TableEntry(
-                "underlay", (("outer_dst", Lpm(1, 24)),), 0, "route_to", (("port", 1), ("mac", 2))
+                "underlay",
+                (("outer_dst", Lpm(1, 24)),),
+                0,
+                "",
+                members=(Member("route_to", ROUTE),),
             ),
             "underlay.outer_dst: 0x1/24",
+        ),
+        (TableEntry("underlay", TO, 0, "route_to", ROUTE), "a set of at least one action"),
+        (TableEntry("underlay", TO, 0, ""), "a set of at least one action"),
+        (
+            TableEntry("underlay", TO, 0, "", members=(Member("to_vtep", ()),)),
+            "has no action 'to_vtep'",
+        ),
+        (
+            TableEntry("underlay", TO, 0, "", members=(Member("route_to", ROUTE, None, 0),)),
+            "weight 0",
+        ),
+        (
+            TableEntry(
+                "vtep", (("outer_dst", Exact(1)),), 0, "", members=(Member("terminate", ()),)
+            ),
+            "needs a table with an action selector",
         ),
     ],
     ids=lambda case: case if isinstance(case, str) else "",
@@ -156,6 +226,22 @@ def test_value_is_as_short_as_it_can_be(case: tuple[int, int]) -> None:
 def test_entry_that_does_not_fit_is_refused_by_name(entry: TableEntry, complaint: str) -> None:
     with pytest.raises(SchemaError) as refused:
         SCHEMA.encode_entry(entry)
+    assert complaint in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("item", "complaint"),
+    [
+        (Meter("nope", 0, None), "no meter 'nope'"),
+        (Meter("slice_meters", 4096, None), "has 4096 cells"),
+        (Meter("slice_meters", 1, MeterConfig(2, 1, 1, 1)), "peak rate is below"),
+        (DigestSubscription("nope", 1, 1, 1), "no digest 'nope'"),
+    ],
+    ids=["unknown meter", "cell", "rates", "unknown digest"],
+)
+def test_item_that_does_not_fit_is_refused(item: Item, complaint: str) -> None:
+    with pytest.raises(SchemaError) as refused:
+        SCHEMA.encode(item)
     assert complaint in str(refused.value)
 
 
