@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -132,7 +132,7 @@ def _mentions(description: Description, line: Line) -> bool:
     kind, name = line.record.split(" ", 1)
     if kind == "link":
         return bool(description.links)
-    named = {
+    named: dict[str, Collection[str]] = {
         "switch": description.switches,
         "peer": description.peers,
         "tenant": description.tenants,
