@@ -126,7 +126,7 @@ enum bit<6> DropReason {
     PUNT_METER = 24,       // red at the slice's punt meter
     MTU_EXCEEDED = 25,     // a flooded copy exceeds the link's MTU
     ECN_NOT_CAPABLE = 26,    // congestion marked outside, inside not capable: RFC 6040 4.2
-    NO_MEMBER = 27,        // an ECMP group without a live member
+    NO_MEMBER = 27,        // an ECMP group whose links are all gone
     NO_FLOOD_MEMBER = 28,  // a flood group with nobody in it
     REPLICA_MISSING = 29   // a replication id without entry
 }

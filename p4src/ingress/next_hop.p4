@@ -54,12 +54,17 @@ control NextHop(inout headers_t hdr, inout metadata_t meta,
         standard_metadata.egress_spec = port;
     }
 
+    // The only member of a group whose links are all gone: BMv2 ends ingress at an empty group, so
+    // nothing would count the drop, and dies of one whose members are all watched and down.
+    @id(ACTION_UNREACHABLE) @name(".unreachable")
+    action unreachable() {}
+
     @id(PROFILE_ECMP) @name(".ecmp")
     action_selector(HashAlgorithm.crc16, ECMP_MEMBERS, ECMP_GROUP_WIDTH) ecmp;
 
     // Written by the agent: the fabric ports and link addresses towards each VTEP, of equal cost;
-    // inner headers choose. A miss is dropped (NO_ROUTE), and so is what meets a group without a
-    // live member (NO_MEMBER).
+    // inner headers choose. A miss is dropped (NO_ROUTE), and so is what meets a group whose
+    // member is unreachable (NO_MEMBER). At least one member of each group is not watched.
     @id(TABLE_UNDERLAY) @name(".underlay")
     table underlay {
         key = {
@@ -76,6 +81,7 @@ control NextHop(inout headers_t hdr, inout metadata_t meta,
         }
         actions = {
             route_to;
+            unreachable;
             @defaultonly NoAction;
         }
         implementation = ecmp;
