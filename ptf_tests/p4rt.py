@@ -19,7 +19,7 @@ from dfvisor.p4rt.entries import MulticastGroup, TableEntry, rank
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 
-from ptf_tests.tables import Anything, Route, Timed
+from ptf_tests.tables import Anything, Hop, Route, Timed
 
 Result = TypeVar("Result")
 
@@ -154,6 +154,9 @@ class SwitchClient:
         table = self.schema.table(UNDERLAY)
         entity = p4r.Entity(table_entry=p4r.TableEntry(table_id=table.id))
         entry = entity.table_entry
+        if not item.hops:
+            member = entry.action.action_profile_action_set.action_profile_actions.add(weight=1)
+            member.action.action_id = table.actions["unreachable"].id
         if item.prefix_len:
             match = entry.match.add(field_id=table.fields[0].id)
             match.lpm.value = _bytes(item.address)
@@ -163,11 +166,54 @@ class SwitchClient:
             member.weight = hop.weight
             if hop.watch:
                 member.watch_port = _bytes(hop.watch)
-            action = table.actions["route_to"]
-            member.action.action_id = action.id
-            for param, value in zip(action.params, (hop.port, hop.mac, hop.mtu), strict=True):
-                member.action.params.add(param_id=param.id, value=_bytes(value))
+            self._encode_hop(hop, member.action)
         return entity
+
+    def route_by_group(self, address: int, prefix_len: int, hop: Hop) -> None:
+        """A route through member 1 of group 1, both made for it."""
+        profile = self.schema.proto.action_profiles[0].preamble.id
+        table = self.schema.table(UNDERLAY)
+        member = p4r.Entity()
+        member.action_profile_member.action_profile_id = profile
+        member.action_profile_member.member_id = 1
+        self._encode_hop(hop, member.action_profile_member.action)
+        self._write((p4r.Update.INSERT, member))
+        self._write((p4r.Update.INSERT, self._group((1,))))
+        entity = p4r.Entity(table_entry=p4r.TableEntry(table_id=table.id))
+        match = entity.table_entry.match.add(field_id=table.fields[0].id)
+        match.lpm.value = _bytes(address)
+        match.lpm.prefix_len = prefix_len
+        entity.table_entry.action.action_profile_group_id = 1
+        self._write((p4r.Update.INSERT, entity))
+
+    def set_members(self, members: tuple[int, ...]) -> None:
+        """Give group 1 these members."""
+        self._write((p4r.Update.MODIFY, self._group(members)))
+
+    def delete_groups(self) -> None:
+        """Delete all routes, then group 1 and member 1."""
+        self.clear()
+        profile = self.schema.proto.action_profiles[0].preamble.id
+        member = p4r.Entity()
+        member.action_profile_member.action_profile_id = profile
+        member.action_profile_member.member_id = 1
+        self._write((p4r.Update.DELETE, self._group(())))
+        self._write((p4r.Update.DELETE, member))
+
+    def _group(self, members: tuple[int, ...]) -> p4r.Entity:
+        entity = p4r.Entity()
+        group = entity.action_profile_group
+        group.action_profile_id = self.schema.proto.action_profiles[0].preamble.id
+        group.group_id = 1
+        for member in members:
+            group.members.add(member_id=member, weight=1)
+        return entity
+
+    def _encode_hop(self, hop: Hop, action: p4r.Action) -> None:
+        route_to = self.schema.table(UNDERLAY).actions["route_to"]
+        action.action_id = route_to.id
+        for param, value in zip(route_to.params, (hop.port, hop.mac, hop.mtu), strict=True):
+            action.params.add(param_id=param.id, value=_bytes(value))
 
     # -- counters and meters
 

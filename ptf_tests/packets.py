@@ -15,6 +15,8 @@ from scapy.packet import Packet, Raw
 from ptf_tests.network import BROADCAST, GOLD_UDP_PORT, S1, Host, Vtep
 
 STAMPED = 0x8000
+TRACED = 0x4000
+NEAREST_BRIDGE = "01:80:c2:00:00:0e"  # IEEE 802.1AB
 TRANSPARENT_ETHERNET = 0x6558
 PAYLOAD = bytes(range(40))
 
@@ -65,6 +67,11 @@ def ipv6_tcp(src: Host, dst: Host, dport: int, **ip_fields: Any) -> bytes:
 def arp(src: Host, dst: Host) -> bytes:
     """A broadcast ARP request."""
     return bytes(Ether(src=src.mac, dst=BROADCAST) / ARP(hwsrc=src.mac, psrc=src.ip, pdst=dst.ip))
+
+
+def lldp(source: str) -> bytes:
+    """A discovery probe, as switches send it."""
+    return bytes(Ether(src=source, dst=NEAREST_BRIDGE, type=0x88CC) / Raw(b"\x02\x07probe..\0\0"))
 
 
 def tagged(frame: bytes, *tags: tuple[int, int], pcp: int = 0) -> bytes:

@@ -35,7 +35,15 @@ def main() -> int:
 
 def _run(target: str, rest: list[str]) -> int:
     # Imported here: gRPC must not start threads before the sandbox has its process.
-    from ptf_tests.lab import DEVICE_ID, binary, load_schema, push_pipeline, running_switch
+    from ptf_tests.lab import (
+        DEVICE_ID,
+        PORTS,
+        WATCHED_PORT,
+        binary,
+        load_schema,
+        push_pipeline,
+        running_switch,
+    )
     from ptf_tests.p4rt import SwitchClient
 
     try:
@@ -45,7 +53,7 @@ def _run(target: str, rest: list[str]) -> int:
         return 1
     logs = ROOT / ".run" / "ptf"
     logs.mkdir(parents=True, exist_ok=True)
-    with running_switch(target) as lab:
+    with running_switch(target, ports=(*PORTS, WATCHED_PORT)) as lab:
         client = SwitchClient(lab.address, DEVICE_ID, load_schema(), SETUP_ELECTION)
         push_pipeline(client)
         client.close()
@@ -54,8 +62,8 @@ def _run(target: str, rest: list[str]) -> int:
         command += ["--test-params", f"server={lab.address!r};target={target!r}"]
         command += ["--log-file", str(logs / "ptf.log"), "--debug", "info"]
         command += ["--test-case-timeout", str(CASE_TIMEOUT_S), "--socket-recv-size", "65536"]
-        for port, name in lab.interfaces.items():
-            command += ["--interface", f"{port}@{name}"]
+        for port in PORTS:
+            command += ["--interface", f"{port}@{lab.interfaces[port]}"]
         return subprocess.run([*command, *rest], check=False).returncode
 
 

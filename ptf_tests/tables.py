@@ -33,7 +33,10 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An entry of `underlay`: address, prefix length, and hops of equal cost (a one-shot group)."""
+    """An entry of `underlay`: address, prefix length, and hops of equal cost (a one-shot group).
+
+    Without hops it is unreachable.
+    """
 
     address: int
     prefix_len: int
