@@ -5,7 +5,8 @@
         net.host("r1").ping("10.0.0.2")
         net.kill("vnc-1")
 
-Processes are named `zookeeper`, `switch-<switch>`, `agent-<switch>` and `vnc-<n>`. Start first
+Processes are named `zookeeper`, `switch-<switch>`, `agent-<switch>`, `vnc-<n>`, and for a foreign
+peer `ovsdb-<peer>` and `openvswitch-<peer>`. Start first
 removes what a crashed run of the same instance left; whatever ends this process, its reaper
 removes all of it.
 """
@@ -30,6 +31,7 @@ from emulation.errors import EmulationError
 from emulation.instance import Instance
 from emulation.lock import Reaper, acquire
 from emulation.nodes import TOOL_TIMEOUT_S, Host, SwitchNode
+from emulation.openvswitch import OpenVSwitch
 from emulation.plan import plan
 from emulation.supervisor import Command, Journal, Supervisor, wait_until
 from emulation.targets import Target, switch_command
@@ -77,6 +79,12 @@ class Emulation:
         self._report = report
         self._hosts = {n: Host(self.instance, p) for n, p in self.plan.hosts.items()}
         self._switches = {n: SwitchNode(self.instance, p) for n, p in self.plan.switches.items()}
+        self._peers = {n: OpenVSwitch(self.instance, p) for n, p in self.plan.peers.items()}
+        self._guests = {
+            guest.name: Host(self.instance, guest)
+            for peer in self.plan.peers.values()
+            for guest in peer.guests
+        }
         self._supervisor: Supervisor | None = None
         self._reaper: Reaper | None = None
         self._zookeeper = ZooKeeperServer(self.instance.directory / ZOOKEEPER)
@@ -131,6 +139,9 @@ class Emulation:
         self._report(f"switches: {self.target}")
         for switch in self._switches.values():
             self._start_switch(supervisor, switch)
+        for peer in self._peers.values():
+            self._report(f"Open vSwitch: {peer.name}")
+            peer.start_daemons(supervisor)
         if zookeeper:
             self._report("ZooKeeper")
             self._await_zookeeper(zookeeper)
@@ -195,16 +206,24 @@ class Emulation:
 
     @property
     def hosts(self) -> dict[str, Host]:
+        """The hosts at access ports."""
         return dict(self._hosts)
 
     @property
     def switches(self) -> dict[str, SwitchNode]:
         return dict(self._switches)
 
+    @property
+    def peers(self) -> dict[str, OpenVSwitch]:
+        """The foreign GRE endpoints."""
+        return dict(self._peers)
+
     def host(self, name: str) -> Host:
-        if name not in self._hosts:
-            raise EmulationError(f"there is no host {name}; there are {sorted(self._hosts)}")
-        return self._hosts[name]
+        """A host, at an access port or behind a foreign peer."""
+        hosts = {**self._hosts, **self._guests}
+        if name not in hosts:
+            raise EmulationError(f"there is no host {name}; there are {sorted(hosts)}")
+        return hosts[name]
 
     def switch(self, name: str) -> SwitchNode:
         if name not in self._switches:

@@ -20,6 +20,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
 
+from dfvisor.model.types import PortRef
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -31,8 +32,11 @@ from emulation.plan import (
     HOST_INTERFACE,
     IPV4_PREFIX,
     IPV6_PREFIX,
+    UPLINK,
     HostPlan,
+    PeerPlan,
     Plan,
+    guest_interface,
     switch_interface,
 )
 
@@ -101,50 +105,69 @@ def interface_counters(namespace: str, interface: str) -> InterfaceCounters:
 
 
 def _build(instance: Instance, plan: Plan) -> None:
-    for node in (*plan.switches, *plan.hosts):
+    guests = {guest.name: guest for peer in plan.peers.values() for guest in peer.guests}
+    hosts = {**plan.hosts, **guests}
+    for node in (*plan.switches, *plan.peers, *hosts):
         netns.create(instance.namespace(node))
-    for switch in plan.switches:
-        inside(instance.namespace(switch), _quiet)
-    for host in plan.hosts.values():
+    for node in (*plan.switches, *plan.peers):
+        inside(instance.namespace(node), _quiet)
+    for host in hosts.values():
         inside(instance.namespace(host.name), partial(_quiet, ipv6=host.ipv6))
 
     with IPRoute() as route, contextlib.ExitStack() as stack:
         file = {
             node: stack.enter_context(_opened(instance.namespace(node)))
-            for node in (*plan.switches, *plan.hosts)
+            for node in (*plan.switches, *plan.peers, *hosts)
         }
+
+        def cable(mtu: int, a: _End, b: _End) -> None:
+            attributes = {} if a.mac is None else {"address": a.mac}
+            route.link(
+                "add",
+                kind="veth",
+                ifname=a.interface,
+                net_ns_fd=file[a.node],
+                mtu=mtu,
+                **attributes,
+                peer={"ifname": b.interface, "net_ns_fd": file[b.node], "mtu": mtu},
+            )
+
         for host in plan.hosts.values():
-            route.link(
-                "add",
-                kind="veth",
-                ifname=HOST_INTERFACE,
-                net_ns_fd=file[host.name],
-                mtu=ACCESS_MTU,
-                address=str(host.mac),
-                peer={
-                    "ifname": switch_interface(host.port.port),
-                    "net_ns_fd": file[host.port.switch],
-                    "mtu": ACCESS_MTU,
-                },
-            )
-        for a, b in plan.links:
-            route.link(
-                "add",
-                kind="veth",
-                ifname=switch_interface(a.port),
-                net_ns_fd=file[a.switch],
-                mtu=FABRIC_MTU,
-                peer={
-                    "ifname": switch_interface(b.port),
-                    "net_ns_fd": file[b.switch],
-                    "mtu": FABRIC_MTU,
-                },
-            )
+            cable(ACCESS_MTU, _of_host(host), _of_port(host.port))
+        for near, far in plan.links:
+            cable(FABRIC_MTU, _of_port(near), _of_port(far))
+        for peer in plan.peers.values():
+            cable(FABRIC_MTU, _End(peer.name, UPLINK), _of_port(peer.port))
+            for number, guest in enumerate(peer.guests):
+                cable(ACCESS_MTU, _of_host(guest), _End(peer.name, guest_interface(number)))
     for switch_plan in plan.switches.values():
         interfaces = [switch_interface(port) for port in switch_plan.ports]
         inside(instance.namespace(switch_plan.name), partial(_bring_up, interfaces))
-    for host in plan.hosts.values():
+    for peer in plan.peers.values():
+        inside(instance.namespace(peer.name), partial(_bring_up, _interfaces(peer)))
+    for host in hosts.values():
         inside(instance.namespace(host.name), partial(_bring_up_host, host))
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """One end of a cable. `mac` None: whatever the kernel gives it."""
+
+    node: str
+    interface: str
+    mac: str | None = None
+
+
+def _of_port(port: PortRef) -> _End:
+    return _End(port.switch, switch_interface(port.port))
+
+
+def _of_host(host: HostPlan) -> _End:
+    return _End(host.name, HOST_INTERFACE, str(host.mac))
+
+
+def _interfaces(peer: PeerPlan) -> list[str]:
+    return [UPLINK, *(guest_interface(number) for number in range(len(peer.guests)))]
 
 
 def _enter(namespace: str) -> None:

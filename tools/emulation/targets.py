@@ -10,6 +10,7 @@ from pathlib import Path
 
 from emulation.plan import SwitchPlan, switch_interface
 
+CPU_PORT = 510  # as the P4 program has it
 QUEUES = 8  # BMv2 drops packets of a priority that has no queue, silently
 MULTICAST_NODES = 65536  # BMv2's default of 4,096 is one per (group, replica)
 
@@ -36,5 +37,6 @@ def switch_command(
         argv += ["--thrift-port", "9090"]  # on all interfaces, but of its own namespace
         argv += ["--notifications-addr", f"ipc://{socket.with_suffix('.notify')}"]
     argv += ["--", "--grpc-server-addr", f"unix:{socket}", "--priority-queues", str(QUEUES)]
+    argv += ["--cpu-port", str(CPU_PORT)]
     argv += ["--max-l1-entries", str(MULTICAST_NODES), "--max-l2-entries", str(MULTICAST_NODES)]
     return tuple(argv)

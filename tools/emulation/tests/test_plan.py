@@ -68,7 +68,7 @@ def test_switch_command_has_the_flags_that_both_targets_need(target: Target) -> 
     text = " ".join(argv)
     assert "--no-p4 --device-id 2 --log-level off" in text
     assert "-i 1@p1 -i 2@p2 -i 11@p11 -i 12@p12" in text
-    assert "-- --grpc-server-addr unix:/run/x/s2.sock --priority-queues 8" in text
+    assert "-- --grpc-server-addr unix:/run/x/s2.sock --priority-queues 8 --cpu-port 510" in text
     assert ("--notifications-addr ipc:///run/x/s2.notify" in text) is (target is Target.BMV2)
 
 
