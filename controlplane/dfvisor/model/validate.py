@@ -60,7 +60,7 @@ class _Validator:
         self._fabric(self._network.fabric)
         # paths through what could not be read, or leads nowhere, would be missed
         self._paths_known = not self._problems.found and not any(
-            where[0] in ("switches", "links", "peers") for where in self._broken if where
+            where[0] in ("switches", "links") for where in self._broken if where
         )
         for vn in self._network.vns.values():
             self._vn(vn)
