@@ -72,6 +72,15 @@ def show_status(status: Status) -> None:
             right=("revision", "flows"),
         )
     )
+    learned = [
+        (name, switch, mac, f"{switch}:{port}")
+        for switch, applied in sorted(status.applied.items())
+        for name, found in sorted(applied.vns.items())
+        for mac, port in sorted(found.learned.items())
+    ]
+    if learned:
+        out.print()
+        out.print(table("senders that are no endpoint", ("VN", "switch", "MAC", "port"), learned))
 
 
 def _switch_row(name: str, status: Status) -> tuple[object, ...]:

@@ -317,6 +317,20 @@ def test_status_shows_agents_leaders_and_revisions(
     assert any(line[:4] == ["red", "s3", "1", "1"] and line[-1] == "ok" for line in lines)
 
 
+def test_status_shows_senders_that_are_no_endpoint(ctl: Ctl, zookeeper: str) -> None:
+    ctl("apply", DEMO)
+    assert "no endpoint" not in ctl("status")[1]
+
+    async def report() -> None:
+        async with await GlobalDatabase.connect(zookeeper) as db:
+            red = VnApplied(revision=1, learned={"02:00:00:00:00:77": 12})
+            await db.publish_applied("s1", Applied(fabric=1, vns={"red": red}))
+
+    asyncio.run(report())
+    _, out, _ = ctl("status")
+    assert out.split()[-4:] == ["red", "s1", "02:00:00:00:00:77", "s1:12"]
+
+
 def test_stats_shows_what_was_pushed(ctl: Ctl, zookeeper: str) -> None:
     ctl("apply", DEMO)
 
