@@ -12,7 +12,8 @@ import time
 
 import ptf
 from dfvisor.p4rt.client import CounterValue
-from dfvisor.p4rt.entries import TableEntry, entry_key
+from dfvisor.p4rt.entries import Item, MeterConfig, TableEntry, entry_key
+from dfvisor.p4rt.streamed import PacketIn
 from ptf import testutils
 from ptf.base_tests import BaseTest
 from scapy.layers.l2 import Ether
@@ -27,8 +28,8 @@ from ptf_tests.network import (
     Tenant,
     drop_cell,
 )
-from ptf_tests.p4rt import PacketIn, SwitchClient
-from ptf_tests.tables import Anything, Tables
+from ptf_tests.p4rt import SwitchClient
+from ptf_tests.tables import Tables, Timed
 
 RECEIVE_TIMEOUT_S = 5.0
 SILENCE_S = 0.05  # after the switch is known to have handled the packet, or has sent its last copy
@@ -54,7 +55,7 @@ def switch_client() -> SwitchClient:
 class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
     """A switch with the entries of `state()`."""
 
-    def state(self) -> list[Anything]:
+    def state(self) -> list[Item]:
         """The entries to start with; a case may take fewer."""
         return self.network.typical()
 
@@ -74,15 +75,15 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
 
     # -- state
 
-    def insert(self, *items: Anything) -> None:
+    def insert(self, *items: Item | Timed) -> None:
         """Insert entries or groups."""
         self.client.insert(*items)
 
-    def delete(self, *items: Anything) -> None:
+    def delete(self, *items: Item | Timed) -> None:
         """Delete entries or groups."""
         self.client.delete(*items)
 
-    def modify(self, *items: Anything) -> None:
+    def modify(self, *items: Item | Timed) -> None:
         """Replace actions or replicas."""
         self.client.modify(*items)
 
@@ -90,7 +91,7 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
         """Configure a meter cell, until the case ends; setting fills its buckets."""
         if (name, index) not in self._meters:
             self._meters.append((name, index))
-        self.client.set_meter(name, index, (cir, cburst, pir, pburst))
+        self.client.set_meter(name, index, MeterConfig(cir, cburst, pir, pburst))
 
     def _unset_meters(self) -> None:
         for name, index in self._meters:
@@ -162,7 +163,7 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
         """The frame into `port` goes to the agent alone, as it came or as `carried`."""
         testutils.send_packet(self, port, frame)
         got = self.packet_in()
-        self.assertEqual(got.frame.hex(), (frame if carried is None else carried).hex())
+        self.assertEqual(got.payload.hex(), (frame if carried is None else carried).hex())
         wanted = {
             "port": port,
             "vn": tenant.vn if tenant else 0,
@@ -172,7 +173,7 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
         }
         for name in ("reserved", "egress_port", "ingress_time", "egress_time", "queue_depth"):
             wanted[name] = 0
-        self.assertEqual(got.fields, wanted)
+        self.assertEqual(dict(got.metadata), wanted)
         self.comes_out({})
 
     def packet_in(self) -> PacketIn:
@@ -223,7 +224,7 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
             self.fail(f"port {result.port}: unexpected\n{_describe(bytes(result.packet))}")
         punted = self.client.next_packet(0)
         if punted is not None:
-            self.fail(f"unexpected packet-in {punted.fields}\n{_describe(punted.frame)}")
+            self.fail(f"unexpected packet-in {punted.metadata}\n{_describe(punted.payload)}")
 
     def _drops(self) -> dict[int, int]:
         cells = self.client.cells("drops", DROP_CELLS)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from dfvisor.p4rt.entries import TableEntry
+from dfvisor.p4rt.entries import Item, TableEntry
 
-from ptf_tests.tables import Anything, Hop, Route, Tables, Value, group, ipv4, mac
+from ptf_tests.tables import Hop, Tables, Value, group, ipv4, mac, route
 
 UNKNOWN_PORT = 8
 GOLD_UDP_PORT = 5000
@@ -195,13 +195,13 @@ class Network:
             table, action, priority=priority, **{**USUAL.get(action, {}), **values}
         )
 
-    def typical(self) -> list[Anything]:
+    def typical(self) -> list[Item]:
         """The state in which everything that should pass passes."""
         return [*self.underlay(), *(item for tenant in TENANTS for item in self.tenant(tenant))]
 
-    def underlay(self) -> list[Anything]:
+    def underlay(self) -> list[Item]:
         """What does not belong to a tenant."""
-        items: list[Anything] = [
+        items: list[Item] = [
             self.switch_config(),
             self.vtep(),
             self.route_to("10.255.7.0", 24, A),
@@ -228,10 +228,10 @@ class Network:
         ]
         return items
 
-    def tenant(self, tenant: Tenant) -> list[Anything]:
+    def tenant(self, tenant: Tenant) -> list[Item]:
         """Everything of one tenant."""
         first, second = tenant.ports
-        items: list[Anything] = [
+        items: list[Item] = [
             group(
                 tenant.from_access,
                 (first, 0),
@@ -292,14 +292,14 @@ class Network:
             hash_seed=hash_seed,
         )
 
-    def route(self, peer: Vtep) -> Route:
+    def route(self, peer: Vtep) -> TableEntry:
         """The way to a VTEP."""
         return self.route_to(peer.ip, 32, peer)
 
-    def route_to(self, address: str, prefix_len: int, *links: Vtep, mtu: int = MTU) -> Route:
+    def route_to(self, address: str, prefix_len: int, *links: Vtep, mtu: int = MTU) -> TableEntry:
         """A prefix behind one or several neighbours."""
         hops = tuple(Hop(link.port, mac(link.mac), mtu) for link in links)
-        return Route(ipv4(address), prefix_len, hops)
+        return route(ipv4(address), prefix_len, *hops)
 
     def to_vtep(self, peer: Vtep) -> TableEntry:
         """The end of a best-effort tunnel."""

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import TypeAlias
 
-from dfvisor.p4rt.entries import Exact, FieldMatch, Lpm, MulticastGroup, TableEntry, Ternary
+from dfvisor.p4rt.entries import (
+    Exact,
+    FieldMatch,
+    Lpm,
+    Member,
+    MulticastGroup,
+    TableEntry,
+    Ternary,
+)
 from dfvisor.p4rt.p4info import Field, MatchKind, Schema
 
 Value = int | tuple[int, int]
@@ -32,26 +39,11 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """An entry of `underlay`: address, prefix length, and hops of equal cost (a one-shot group).
-
-    Without hops it is unreachable.
-    """
-
-    address: int
-    prefix_len: int
-    hops: tuple[Hop, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Timed:
     """A table entry that reports when nothing hit it for so long."""
 
     entry: TableEntry
     idle_timeout_ms: int
-
-
-Anything: TypeAlias = TableEntry | MulticastGroup | Route | Timed
 
 
 class Tables:
@@ -84,6 +76,21 @@ class Tables:
         params = self._schema.table(table).actions[action].params
         ordered = tuple((param.name, args[param.name]) for param in params)
         return TableEntry(table, (), 0, action, ordered, is_default=True)
+
+
+def route(address: int, prefix_len: int, *hops: Hop) -> TableEntry:
+    """An entry of `underlay`; without hops its address is unreachable."""
+    members = tuple(
+        Member(
+            "route_to",
+            (("port", hop.port), ("mac", hop.mac), ("mtu", hop.mtu)),
+            hop.watch or None,
+            hop.weight,
+        )
+        for hop in hops
+    )
+    key = (("outer_dst", Lpm(address, prefix_len)),) if prefix_len else ()
+    return TableEntry("underlay", key, 0, "", members=members or (Member("unreachable", ()),))
 
 
 def group(group_id: int, *replicas: tuple[int, int]) -> MulticastGroup:

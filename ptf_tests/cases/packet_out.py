@@ -104,8 +104,8 @@ class PacketOutComesBackAsPacketIn(_OutCase):
     def runTest(self):
         self.as_received(A.port, lldp(A.mac))
         got = self.packet_in()
-        self.assertEqual(got.frame, lldp(A.mac))
-        named = (got.fields["port"], got.fields["reason"])
+        self.assertEqual(got.payload, lldp(A.mac))
+        named = (got.metadata["port"], got.metadata["reason"])
         self.assertEqual(named, (A.port, PuntReason.DISCOVERY))
         self.comes_out({})
 
@@ -125,7 +125,7 @@ class PacketOutAfterPacketIn(_OutCase):
         self.client.packet_out(frame, port=1, as_ingress=1)
         got = self.packet_in()
         self.insert(permit)
-        self.as_received(got.fields["port"], got.frame)
+        self.as_received(got.metadata["port"], got.payload)
         self.comes_out({A.port: leaving(frame, RED.gold.key, A, dscp=46)})
 
 

@@ -39,8 +39,8 @@ class _TraceCase(SwitchCase):
 
     def copied(self, out, frame, *, port, tenant=None, slice_=None, cookie=0):
         got = self.packet_in()
-        self.assertEqual(got.frame.hex(), frame.hex())
-        fields = got.fields
+        self.assertEqual(got.payload.hex(), frame.hex())
+        fields = got.metadata
         self.assertEqual(fields["reason"], PuntReason.TRACE)
         self.assertEqual(fields["port"], port)
         self.assertEqual(fields["egress_port"], out)
@@ -116,7 +116,7 @@ class TraceOfAFlood(_TraceCase):
         send_packet(self, A.port, packet)
         self.receive(1, frame)
         self.receive(2, frame)
-        outs = {self.packet_in().fields["egress_port"] for _ in range(2)}
+        outs = {self.packet_in().metadata["egress_port"] for _ in range(2)}
         self.assertEqual(outs, {1, 2})
         self.comes_out({})
 
