@@ -77,6 +77,7 @@ class OpenVSwitch(Node):
             START_DEADLINE_S,
         )
         self._appctl("tnl/neigh/flush")
+        self._appctl("dpctl/del-flows")  # an ARP reply that hits one of these teaches it nothing
 
     def neighbours(self) -> str:
         """Its tunnel neighbours: the VTEPs whose link addresses it has learned by ARP, as text."""
