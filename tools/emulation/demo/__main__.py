@@ -21,7 +21,7 @@ from dfvisor.model.records import Network
 from rich.console import Console
 
 from emulation import daemons
-from emulation.demo import accounts, channels, failures, live, reach, slices
+from emulation.demo import accounts, channels, failures, live, metering, reach, slices
 from emulation.demo.board import Board
 from emulation.demo.flows import BEST_EFFORT_PORT, choose
 from emulation.demo.probes import Probes
@@ -152,6 +152,7 @@ def show(run: Run, board: Board) -> None:
         ("best effort", lambda: accounts.judge_best_effort(run, board, start)),
         ("paths, keys and first packets", lambda: slices.measure_paths(run, board)),
         ("throughput", lambda: slices.measure_throughput(run, board)),
+        ("metering", lambda: metering.measure(run, board)),
         ("counters", lambda: accounts.judge_ports(run, board, start)),
         ("channels", lambda: channels.measure(run, board)),
         *(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dfvisor.model.paths import path
+from dfvisor.model.paths import ecmp_next_hops, path
 from dfvisor.model.records import Fabric, Network, Treatment, VirtualNetwork
 
 from emulation.plan import HostPlan
@@ -19,7 +19,8 @@ SOURCES_PER_FLOW = 200
 class Flow:
     """One slice's traffic: from host to host, to an L4 port that its flowspaces claim.
 
-    `path` is where the model says it must go. `source` is the first of SOURCES_PER_FLOW source
+    `path` is where the model says it must go; best effort may take any of `ways`, all shortest ones
+    (one of them for each connection). `source` is the first of SOURCES_PER_FLOW source
     ports that no other flow uses, so that a captured packet tells its flow even if tenants'
     addresses agree.
     """
@@ -34,6 +35,7 @@ class Flow:
     port: int
     source: int
     path: tuple[str, ...]
+    ways: frozenset[tuple[str, ...]]
     udp: bool = True
     tcp: bool = True
 
@@ -60,7 +62,8 @@ def choose(network: Network, hosts: dict[str, HostPlan]) -> list[Flow]:
             if port is None:
                 continue
             avoid = () if slice_.best_effort else slice_.avoid
-            way = path(network.fabric, source.port.switch, destination.port.switch, avoid)
+            ends = source.port.switch, destination.port.switch
+            way = path(network.fabric, *ends, avoid) or ()
             flows.append(
                 Flow(
                     vn=vn.name,
@@ -72,7 +75,8 @@ def choose(network: Network, hosts: dict[str, HostPlan]) -> list[Flow]:
                     ip=str(destination.ipv4),
                     port=port,
                     source=FIRST_SOURCE + SOURCES_PER_FLOW * len(flows),
-                    path=way or (),
+                    path=way,
+                    ways=_ways(network.fabric, *ends) if slice_.best_effort else frozenset({way}),
                     udp=both[0] == port,
                     tcp=both[1] == port,
                 )
@@ -90,6 +94,20 @@ def as_other(flow: Flow, other: Flow, source: int) -> Flow:
         port=flow.port,
         source=source,
     )
+
+
+def _ways(fabric: Fabric, source: str, destination: str) -> frozenset[tuple[str, ...]]:
+    """All shortest paths between two switches."""
+    hops = ecmp_next_hops(fabric, destination)
+    found: set[tuple[str, ...]] = set()
+    begun: list[tuple[str, ...]] = [(source,)]
+    while begun:
+        way = begun.pop()
+        if way[-1] == destination:
+            found.add(way)
+        else:
+            begun += [(*way, hop.neighbour) for hop in hops.get(way[-1], ())]
+    return frozenset(found)
 
 
 def _free_port(network: Network) -> int:

@@ -11,6 +11,9 @@ also makes every address on-link for them.
                                                       -> {"rtt_ms": [0.4, ..]} (null: lost)
     {"op": "stream", "ip": .., "port": .., "source": .., "interval_s": 0.01}          -> {}
     {"op": "stop"}                    -> {"sent": 100, "lost": 0, "gap_ms": 12.0}
+    {"op": "load", "loads": [["10.0.0.2", 5201, 40000, 1000, 2000]], "seconds": 2}
+                                -> {"sent": [4000]} (to, port, from port, bytes, packets/s of each)
+    {"op": "swallowed"}               -> {"swallowed": {"5201": 4000}} (load received since asked)
 
     python -I -S probe.py NAME INTERFACE
 """
@@ -24,10 +27,15 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 FLOW_TIMEOUT_S = 1.0
 ANSWER_BYTES = 256
+LOAD = b"-"  # begins a packet that wants no answer
+LOAD_TICK_S = 0.001  # bursts are what is due in this time: switches' queues are short
+BUFFER_BYTES = 1 << 22
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h
 
 
 class Probe:
@@ -43,6 +51,7 @@ class Probe:
         self._report: dict[str, float] = {}
         self._server: threading.Thread | None = None
         self._end_server, _ = socket.socketpair()
+        self._swallowed: Counter[int] = Counter()
 
     def handle(self, command: dict[str, Any]) -> dict[str, Any]:
         """Carry out one command and return its answer."""
@@ -59,7 +68,7 @@ class Probe:
         selector = selectors.DefaultSelector()
         selector.register(wake, selectors.EVENT_READ, data="end")
         for port in ports:
-            selector.register(self._socket(port), selectors.EVENT_READ)
+            selector.register(self._socket(port), selectors.EVENT_READ, data=port)
         self._server = threading.Thread(target=self._serve, args=(selector,), daemon=True)
         self._server.start()
         return {}
@@ -113,8 +122,30 @@ class Probe:
             self._stream.join()
         return dict(self._report)
 
+    def op_load(
+        self, loads: list[tuple[str, int, int, int, float]], seconds: float
+    ) -> dict[str, Any]:
+        sent = [0] * len(loads)
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(self._socket(source)) for _, _, source, _, _ in loads]
+            begin = time.perf_counter()
+            while (passed := time.perf_counter() - begin) < seconds:
+                for number, (ip, port, _, size, pps) in enumerate(loads):
+                    while sent[number] < passed * pps:
+                        sockets[number].sendto(LOAD.ljust(size, LOAD), (ip, port))
+                        sent[number] += 1
+                time.sleep(LOAD_TICK_S)
+        return {"sent": sent}
+
+    def op_swallowed(self) -> dict[str, Any]:
+        with self._lock:
+            found, self._swallowed = self._swallowed, Counter()
+        return {"swallowed": found}
+
     def _socket(self, port: int = 0) -> socket.socket:
         endpoint = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for option in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
+            endpoint.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
         endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._interface.encode())
         endpoint.bind(("0.0.0.0", port))
         return endpoint
@@ -129,6 +160,10 @@ class Probe:
                 endpoint: socket.socket = key.fileobj  # type: ignore[assignment]
                 with contextlib.suppress(OSError):
                     question, sender = endpoint.recvfrom(ANSWER_BYTES)
+                    if question.startswith(LOAD):
+                        with self._lock:
+                            self._swallowed[key.data] += 1
+                        continue
                     endpoint.sendto(f"{self._name} ".encode() + question, sender)
                     if b"#" not in question:
                         with self._lock:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,17 @@ class Stream:
     sent: int
     lost: int
     gap_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """UDP packets that nobody answers: `size_bytes` of payload, `pps` of them a second."""
+
+    ip: str
+    port: int
+    source: int
+    size_bytes: int
+    pps: float
 
 
 class Probes:
@@ -85,6 +96,16 @@ class Probes:
     def stop_stream(self, host: str) -> Stream:
         answer = self._command(host, op="stop")
         return Stream(sent=answer["sent"], lost=answer["lost"], gap_ms=answer["gap_ms"])
+
+    def load(self, host: str, loads: Sequence[Load], seconds: float) -> list[int]:
+        """Send all of them at once for so long; how many packets of each were sent."""
+        words = [(load.ip, load.port, load.source, load.size_bytes, load.pps) for load in loads]
+        return list(self._command(host, op="load", loads=words, seconds=seconds)["sent"])
+
+    def swallowed(self, host: str) -> dict[int, int]:
+        """Packets of loads that reached the host, by port, since this was last asked."""
+        answer = self._command(host, op="swallowed")["swallowed"]
+        return {int(port): count for port, count in answer.items()}
 
     def _command(self, host: str, **command: object) -> dict[str, Any]:
         process = self._running[host]

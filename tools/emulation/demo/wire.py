@@ -85,3 +85,11 @@ def way(packets: Iterable[Seen], start: str) -> tuple[str, ...]:
         passed.append(found[0] if found[1] == passed[-1] else found[1])
     passed += [f"{a}-{b}?" for a, b in sorted(left)]
     return tuple(passed)
+
+
+def ways(packets: Iterable[Seen], start: str) -> Counter[tuple[str, ...]]:
+    """On which way each connection (told by its source port) passed, counted; as `way`."""
+    connections: dict[int, list[Seen]] = {}
+    for packet in packets:
+        connections.setdefault(packet.source, []).append(packet)
+    return Counter(way(seen, start) for seen in connections.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,22 @@ def test_plan_of_the_demo_has_every_switch_host_and_cable() -> None:
     assert str(made.hosts["b1"].mac) == str(made.hosts["r1"].mac)
 
 
+def test_plan_of_a_foreign_peer_has_its_guests_and_tunnels() -> None:
+    made = plan_emulation(load_network(EXAMPLES / "foreign-peer.yaml"))
+    assert set(made.hosts) == {"host"}
+    assert made.switches["s2"].ports == (1, 9)
+    assert made.switches["s2"].fabric_ports == (1, 9)
+    peer = made.peers["ovs"]
+    assert [guest.name for guest in peer.guests] == ["guest"]
+    assert peer.tunnels == {"lab": (90000, (IPv4Address("192.0.2.1"),))}
+
+
+def test_plan_host_in_a_vlan_is_refused() -> None:
+    text = TWO_HOSTS_OF_ONE_NAME.replace('port: "s1:2"', 'port: "s1:2", vlan: 7')
+    with pytest.raises(EmulationError, match=r"host b.h is in a VLAN"):
+        plan_emulation(plan(Network(), read(text)))
+
+
 def test_plan_two_endpoints_of_one_name_get_the_name_of_their_vn() -> None:
     network = plan(Network(), read(TWO_HOSTS_OF_ONE_NAME))
     assert set(plan_emulation(network).hosts) == {"a.h", "b.h"}
@@ -80,6 +97,8 @@ def test_flows_of_the_demo_show_every_slice_on_its_own_path() -> None:
     }
     assert flows["red/gold"].path == ("s1", "s2", "s4")
     assert flows["red/silver"].path == ("s1", "s3", "s4")
+    assert flows["red/gold"].ways == {("s1", "s2", "s4")}
+    assert flows["red/default"].ways == {("s1", "s2", "s4"), ("s1", "s3", "s4")}
     assert flows["red/gold"].port == 5201
     sources = [flow.source for flow in flows.values()]
     assert len(set(sources)) == len(sources)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from dfvisor.model.types import PortRef
-from emulation.demo.wire import Seen, keys, way
+from emulation.demo.wire import Seen, keys, way, ways
 
 
-def seen(*links: str, key: int = 7) -> list[Seen]:
+def seen(*links: str, key: int = 7, source: int = 1) -> list[Seen]:
     ends = [link.split("-") for link in links]
     return [
-        Seen((PortRef(a, 1), PortRef(b, 2)), key, inner="10.0.0.1", source=1, destination=2)
+        Seen((PortRef(a, 1), PortRef(b, 2)), key, inner="10.0.0.1", source=source, destination=2)
         for a, b in ends
     ]
 
@@ -34,3 +34,8 @@ def test_way_of_links_is_the_path_or_shows_what_does_not_fit(
 
 def test_keys_are_counted_by_packet() -> None:
     assert keys([*seen("s1-s2", "s2-s4"), *seen("s1-s2", key=9)]) == {7: 2, 9: 1}
+
+
+def test_ways_are_told_apart_by_connection() -> None:
+    packets = [*seen("s1-s2", "s2-s4"), *seen("s1-s3", "s3-s4", source=2)]
+    assert ways(packets, "s1") == {("s1", "s2", "s4"): 1, ("s1", "s3", "s4"): 1}
