@@ -16,21 +16,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
+
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.book import Book
 from dfvisor.agent.directory import Directory
 from dfvisor.agent.follower import Follower
+from dfvisor.agent.inbox import PacketLog, learn_reports, reason_of
 from dfvisor.agent.link import Link, Outranked, Written, open_link
 from dfvisor.agent.numbers import Kind, LocalNumbers
 from dfvisor.agent.pipeline import Pipeline
 from dfvisor.agent.planner import FABRIC, Planner, Staged
 from dfvisor.agent.publisher import Reports, Statistics
 from dfvisor.errors import StoreError, SwitchError
+from dfvisor.model.types import Mac
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SliceDirectory, Slicer, SwitchPort, UpdateStatus
+from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, StreamEvent
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
 from dfvisor.store.stats import AgentInfo, Applied, VnApplied
@@ -88,6 +93,8 @@ class Agent:
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._applied: dict[str, VnApplied] = {}
         self._fabric_applied = 0
+        self.inbox = PacketLog()
+        self._unacknowledged: list[DigestList] = []  # of the present link
         held = self._load()
         self._follower = Follower(settings.zookeeper, self, held, self._new_session)
         database = lambda: self._follower.database  # noqa: E731
@@ -169,10 +176,34 @@ class Agent:
         self._local.put(f"flows/{vn}", str(revision).encode())
         held = self._applied.get(vn)
         if held is not None and held.flows != revision:
-            self._applied[vn] = VnApplied(
-                revision=held.revision, flows=revision, error=held.error, at=time.time()
-            )
+            self._applied[vn] = msgspec.structs.replace(held, flows=revision, at=time.time())
             self._reports.changed()
+
+    # -- what the switch sends unasked
+
+    def _event(self, event: StreamEvent) -> None:
+        match event:
+            case PacketIn():
+                if self.inbox.take(event):
+                    log.info("first packet-in of kind %s: %s", reason_of(event), event.metadata)
+            case DigestList():
+                for report in learn_reports(event):
+                    name = self._planner.learn(report)
+                    if name is not None:
+                        log.debug(
+                            "VN %s: learned %s at port %d", name, Mac(report.mac), report.port
+                        )
+                        self._dirty.add(name)
+                self._unacknowledged.append(event)
+                self._wake.set()
+            case IdleEntries():
+                log.debug("idle: %s", event.entries)
+
+    def _acknowledge(self, link: Link) -> None:
+        """After the entries are written: the same senders need no report then."""
+        received, self._unacknowledged = self._unacknowledged, []
+        for one in received:
+            link.client.acknowledge(one)
 
     # -- the worker
 
@@ -210,6 +241,7 @@ class Agent:
                 election_id,
                 self._pipeline,
                 lambda _: self._wake.set(),
+                self._event,
             )
         except Outranked as error:
             # our counter was lost with the local database, and nobody else is there
@@ -247,9 +279,11 @@ class Agent:
                 if not link.client.is_primary:
                     raise NotPrimary(f"{self._settings.p4runtime}: another client is primary")
                 await self._apply(link)
+                self._acknowledge(link)
                 await self._finish_removals(link)
         finally:
             lost.cancel()
+            self._unacknowledged.clear()
 
     async def _wait(self, lost: asyncio.Task[None], timeout_s: float | None) -> bool:
         """Wait for a change or the end of the stream; False after the timeout."""
@@ -352,9 +386,12 @@ class Agent:
                 self._local.save_vn(revision, one.vn)
         error = refused or one.error
         flows = held.flows if held else int(self._local.get(f"flows/{name}") or b"0")
+        learned = {str(Mac(mac)): port for mac, port in self._planner.learned(name).items()}
+        if held is not None and held.learned != learned:
+            self._applied[name] = msgspec.structs.replace(held, learned=learned, at=time.time())
         if held is None or (held.revision, held.error) != (revision, error):
             self._applied[name] = VnApplied(
-                revision=revision, flows=flows, error=error, at=time.time()
+                revision=revision, flows=flows, error=error, learned=learned, at=time.time()
             )
             if error:
                 log.error("VN %s: stays at revision %d: %s", name, revision, error)
@@ -394,10 +431,18 @@ class Agent:
         self._numbers.release(Kind.SLICE, lambda name: name not in slices)
         self._numbers.release(Kind.VN, lambda name: name not in plans)
         self._numbers.release(Kind.GROUP, lambda name: name.partition("/")[2] not in plans)
-        self._numbers.release(
-            Kind.NEXT_HOP,
-            lambda name: name.startswith("local/") and name.split("/")[1] not in plans,
-        )
+        for kind in (Kind.NEXT_HOP, Kind.REPLICA):
+            self._numbers.release(
+                kind,
+                lambda name: name.startswith("local/") and name.split("/")[1] not in plans,
+            )
+        metered = {
+            f"{vn}/{flowspace.name}"
+            for vn, plan in plans.items()
+            for flowspace in plan.vn.flowspaces.values()
+            if flowspace.rate is not None
+        }
+        self._numbers.release(Kind.METER, lambda name: name not in metered)
 
     # -- the slicer's SwitchPort
 

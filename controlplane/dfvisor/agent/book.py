@@ -13,10 +13,10 @@ from dfvisor.p4rt.entries import (
     Changes,
     EntryKey,
     Item,
-    TableEntry,
     by_key,
     diff_maps,
     entry_key,
+    is_reset,
 )
 
 
@@ -76,8 +76,7 @@ class Book:
     def written(self, item: Item, *, deleted: bool = False) -> None:
         """The switch has accepted this item of `pending`, or its deletion."""
         key = entry_key(item)
-        reset = isinstance(item, TableEntry) and item.is_default and not item.action
-        if deleted or reset:
+        if deleted or is_reset(item):
             self._actual.pop(key, None)
         else:
             self._actual[key] = item

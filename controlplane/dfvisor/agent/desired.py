@@ -1,4 +1,4 @@
-"""What the tables of one switch should hold, all but `flow` and `slice_forward`: pure.
+"""What one switch should hold, all but `flow` and `slice_forward`: pure.
 
 `fabric_items` come from the provider's part, `vn_plan` from one VN; no item belongs to two of them.
 The same input and numbers give the same items.
@@ -6,40 +6,36 @@ The same input and numbers give the same items.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dfvisor.agent.edge import Classified, Edge, Port, where
+from dfvisor.agent.making import LOWEST_PRIORITY, entry, exact, packet_meter
 from dfvisor.agent.numbers import Kind, Numbers
-from dfvisor.agent.site import Site
-from dfvisor.model.records import (
-    Endpoint,
-    Flowspace,
-    MissPolicy,
-    Slice,
-    Treatment,
-    UnknownUnicast,
-    VirtualNetwork,
-)
-from dfvisor.model.ternary import WIDTHS, expand
-from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
+from dfvisor.agent.site import Peer, Route, Site
+from dfvisor.model.records import DEFAULT_PUNT_PPS, Endpoint, MissPolicy, Slice, VirtualNetwork
 from dfvisor.p4rt.entries import (
-    Exact,
-    FieldMatch,
+    CloneSession,
+    DigestSubscription,
     Item,
-    Key,
     Lpm,
-    MulticastGroup,
+    Member,
+    Meter,
     TableEntry,
-    Ternary,
 )
 from dfvisor.p4rt.ports import NEIGHBOUR, SliceInfo
 
 INFRASTRUCTURE = (
     "access_port",
+    "source_guard",
+    "known_host",
+    "arp_responder",
+    "nd_responder",
     "classifier",
     "slice",
     "vtep",
     "peer",
+    "l3_endpoint",
     "slice_policy",
     "bridge",
     "flood",
@@ -47,24 +43,24 @@ INFRASTRUCTURE = (
     "underlay",
     "replica",
 )
-"""The tables that the agent keeps, besides the default entry of DEFAULTS and the groups."""
-DEFAULTS = ("tunnel_source",)
+"""The tables that the agent keeps, besides the default entry of DEFAULTS, groups and meters."""
+DEFAULTS = ("switch_config",)
 
-PORT_MASK = (1 << 9) - 1
-CATCH_ALL_PRIORITY = 1
+FABRIC_VN = 0  # the VN of what arrives on fabric ports and is no tenant's
+NO_SLICE = 0
 QOS_BEST_EFFORT = 0
 QOS_FLOWS = 1
-MISS = {MissPolicy.DROP: 0, MissPolicy.BEST_EFFORT: 1}  # `MissPolicy` of the P4 program
-LOCAL_COPY = 0  # replication id of a copy that leaves as it is
-
-
-@dataclass(frozen=True, slots=True)
-class Classified:
-    """A flowspace's classifier entries, and what they depend on: VN id, slice id, port."""
-
-    flowspace: Flowspace
-    context: tuple[int, int, int | None]
-    entries: tuple[TableEntry, ...]
+MISS = {  # `MissPolicy` of the P4 program
+    MissPolicy.DROP: 0,
+    MissPolicy.BEST_EFFORT: 1,
+    MissPolicy.PACKET_IN: 2,
+}
+CPU_PORT = 510
+TRACE_SESSION = 1  # clone session; both as in the P4 program
+LEARN = DigestSubscription(
+    "learn_t", max_timeout_ns=50_000_000, max_list_size=64, ack_timeout_ns=1_000_000_000
+)
+"""Reports of senders that are not known; wanted while a VN of the switch learns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,67 +82,92 @@ class VnPlan:
     def access(self) -> bool:
         return bool(self.ports)
 
-
-def entry(table: str, action: str, key: Key, priority: int = 0, /, **args: int) -> TableEntry:
-    """An entry, its arguments in the action's order."""
-    return TableEntry(table, key, priority, action, tuple(args.items()))
-
-
-def exact(**fields: int) -> Key:
-    """A key of exact matches, its fields in the table's order."""
-    return tuple((name, Exact(value)) for name, value in fields.items())
+    @property
+    def learns(self) -> bool:
+        return self.access and self.vn.learning
 
 
 # -- the provider's part
 
 
 def fabric_items(site: Site, numbers: Numbers) -> list[Item]:
-    """Everything about this switch, its links and the other switches."""
-    source = (("vtep", site.vtep), ("mac", site.mac))
+    """Everything about this switch, its links and the other VTEPs."""
+    config = (
+        ("vtep", site.vtep),
+        ("mac", site.mac),
+        ("hash_seed", site.device_id),  # differs between switches; device ids have 16 bits
+    )
     items: list[Item] = [
-        TableEntry("tunnel_source", (), 0, "set_tunnel_source", source, is_default=True),
+        TableEntry("switch_config", (), 0, "set_switch_config", config, is_default=True),
+        CloneSession(TRACE_SESSION, frozenset({(CPU_PORT, 0)})),
+        Meter("punt_meters", NO_SLICE, packet_meter(DEFAULT_PUNT_PPS)),
         entry("vtep", "terminate", exact(outer_dst=site.vtep)),
     ]
     items += [
-        entry("access_port", "set_fabric", exact(port=port)) for port in sorted(site.fabric_ports)
+        entry("access_port", "set_fabric", exact(port=port), LOWEST_PRIORITY)
+        for port in sorted(site.fabric_ports)
     ]
+    items += _fabric_answers(site)
     for peer in site.peers.values():
-        items.append(entry("peer", "peer_ours", exact(outer_src=peer.vtep)))
-        next_hop = numbers.number(Kind.NEXT_HOP, f"vtep/{peer.name}")
-        items.append(entry("next_hop", "to_vtep", exact(next_hop=next_hop), vtep=peer.vtep))
-        if peer.link is not None:
-            next_hop = neighbour_next_hop(peer.name, numbers)
-            items.append(
-                entry(
-                    "next_hop",
-                    "to_neighbour",
-                    exact(next_hop=next_hop),
-                    vtep=peer.vtep,
-                    port=peer.link,
-                    mac=peer.mac,
-                )
-            )
-        if peer.port is not None and peer.hop_mac is not None:
-            items.append(
-                entry(
-                    "underlay",
-                    "route_to",
-                    (("outer_dst", Lpm(peer.vtep, 32)),),
-                    port=peer.port,
-                    mac=peer.hop_mac,
-                )
-            )
-            rid = numbers.number(Kind.REPLICA, peer.name)
-            items.append(
-                entry(
-                    "replica",
-                    "replica_to_vtep",
-                    exact(replication_id=rid),
-                    vtep=peer.vtep,
-                    mac=peer.hop_mac,
-                )
-            )
+        items += _peer(peer, numbers)
     return items
+
+
+def _fabric_answers(site: Site) -> Iterator[TableEntry]:
+    """ARP for the own VTEP. A foreign peer attached here reaches all VTEPs through here, and may
+    take them for neighbours of its own.
+    """
+    vteps = [site.vtep]
+    if site.hosts_peers:
+        vteps += [peer.vtep for peer in site.peers.values() if peer.device_id is not None]
+    for vtep in vteps:
+        yield entry("arp_responder", "arp_reply", exact(vn=FABRIC_VN, target=vtep), mac=site.mac)
+
+
+def _peer(peer: Peer, numbers: Numbers) -> Iterator[TableEntry]:
+    ours = peer.device_id is not None
+    yield entry("peer", "peer_ours" if ours else "peer_foreign", exact(outer_src=peer.vtep))
+    next_hop = numbers.number(Kind.NEXT_HOP, f"vtep/{peer.name}")
+    yield entry("next_hop", "to_vtep", exact(next_hop=next_hop), vtep=peer.vtep)
+    if peer.link is not None:
+        yield entry(
+            "next_hop",
+            "to_neighbour",
+            exact(next_hop=neighbour_next_hop(peer.name, numbers)),
+            vtep=peer.vtep,
+            port=peer.link.port,
+            mac=peer.link.mac,
+            mtu=peer.link.mtu,
+        )
+    key = (("outer_dst", Lpm(peer.vtep, 32)),)
+    yield TableEntry("underlay", key, 0, "", members=ecmp_members(peer.routes))
+    if peer.routes:
+        yield entry(
+            "replica",
+            "replica_to_vtep",
+            exact(replication_id=numbers.number(Kind.REPLICA, peer.name)),
+            vtep=peer.vtep,
+            mac=peer.routes[0].mac,
+            mtu=peer.routes[0].mtu,
+        )
+
+
+def ecmp_members(routes: Sequence[Route]) -> tuple[Member, ...]:
+    """One member for each route, all but the first left out while their ports are down.
+
+    The first stays whatever happens: a group of which no member is left makes BMv2 crash. Where
+    there is no route, one that says so.
+    """
+    if not routes:
+        return (Member("unreachable", ()),)
+    return tuple(
+        Member(
+            "route_to",
+            (("port", route.port), ("mac", route.mac), ("mtu", route.mtu)),
+            watch_port=route.port if place else None,
+        )
+        for place, route in enumerate(routes)
+    )
 
 
 def neighbour_next_hop(switch: str, numbers: Numbers) -> int:
@@ -159,7 +180,7 @@ def neighbours(site: Site, numbers: Numbers) -> dict[int, int]:
     return {
         NEIGHBOUR + peer.device_id: neighbour_next_hop(peer.name, numbers)
         for peer in site.peers.values()
-        if peer.link is not None
+        if peer.link is not None and peer.device_id is not None
     }
 
 
@@ -167,14 +188,21 @@ def neighbours(site: Site, numbers: Numbers) -> dict[int, int]:
 
 
 def vn_plan(
-    site: Site, vn: VirtualNetwork, numbers: Numbers, before: VnPlan | None = None
+    site: Site,
+    vn: VirtualNetwork,
+    numbers: Numbers,
+    before: VnPlan | None = None,
+    learned: Mapping[int, int] | None = None,
 ) -> VnPlan | None:
-    """The VN's items on this switch; None if it has no access port here and no path through it.
+    """The VN's items on this switch; None if it has no endpoint here, none behind a peer that is
+    attached here, and no path through it.
 
-    `before` is an earlier plan of the same VN and switch; it only saves work.
+    `before` is an earlier plan of the same VN and switch; it only saves work. `learned` are MACs
+    that were seen at access ports; those of endpoints, and at ports that are not the VN's, are left
+    out.
     """
-    local = [end for end in vn.endpoints.values() if end.port.switch == site.name]
-    carried = [slice_ for slice_ in vn.slices.values() if _carries(site, vn, slice_, bool(local))]
+    home = site.is_home(vn)
+    carried = [slice_ for slice_ in vn.slices.values() if _carries(site, vn, slice_, home)]
     if not carried:
         return None
     best_effort = vn.best_effort_slice
@@ -189,60 +217,70 @@ def vn_plan(
         )
         for slice_ in carried
     }
+    local = [end for end in vn.endpoints.values() if where(end) == site.name]
     ports = {
-        end.port.port: numbers.number(Kind.NEXT_HOP, f"local/{vn.name}/{end.port.port}")
+        end.port.port: Port(
+            number=end.port.port,
+            vid=end.vlan or 0,
+            next_hop=numbers.number(Kind.NEXT_HOP, f"local/{vn.name}/{end.port.port}"),
+        )
         for end in local
+        if end.port is not None
     }
     items: list[Item] = []
     classified: dict[str, Classified] = {}
     for slice_ in carried:
-        info = slices[slice_.name]
-        items.append(_policy(vn, slice_, info, slices[best_effort.name]))
-        if local or not slice_.best_effort:
-            items.append(
-                entry(
-                    "slice",
-                    "set_slice",
-                    exact(gre_key=slice_.key),
-                    slice_id=info.slice_id,
-                    vn=vn_id,
-                )
-            )
+        items += _slice(vn, vn_id, slice_, slices, bool(local))
     items += [
-        entry("next_hop", "to_port", exact(next_hop=next_hop), port=port)
-        for port, next_hop in ports.items()
+        entry("next_hop", "to_port", exact(next_hop=port.next_hop), port=port.number, vid=port.vid)
+        for port in ports.values()
     ]
     items += [_bridge(site, vn_id, end, ports, numbers) for end in vn.endpoints.values()]
     if local:
-        items += _access(site, vn, vn_id, slices)
-        classified = _classified(site, vn, vn_id, slices, before.classified if before else {})
+        macs = {end.mac.value for end in vn.endpoints.values()}
+        edge = Edge(
+            site=site,
+            vn=vn,
+            vn_id=vn_id,
+            slices=slices,
+            ports=ports,
+            local=local,
+            learned={
+                mac: port
+                for mac, port in (learned or {}).items()
+                if port in ports and mac not in macs
+            },
+            numbers=numbers,
+        )
+        items += edge.items()
+        classified = edge.classified(before.classified if before else {})
         # equal matches of two flowspaces have equal treatment: the first by name has the entry
         items += {
             (found.key, found.priority): found
             for name in reversed(classified)
             for found in classified[name].entries
         }.values()
-        items += _flood(site, vn, vn_id, numbers)
     return VnPlan(
         vn=vn,
         vn_id=vn_id,
         items=tuple(items),
         slices=slices,
-        ports=ports,
+        ports={port.number: port.next_hop for port in ports.values()},
         classified=classified,
     )
 
 
-def _carries(site: Site, vn: VirtualNetwork, slice_: Slice, local: bool) -> bool:
+def _carries(site: Site, vn: VirtualNetwork, slice_: Slice, home: bool) -> bool:
     """Best effort passes other switches unseen; a QoS slice is looked at by every hop."""
-    return local or (not slice_.best_effort and site.crosses(vn, slice_.avoid))
+    return home or (not slice_.best_effort and site.crosses(vn, slice_.avoid))
 
 
-def _policy(
-    vn: VirtualNetwork, slice_: Slice, info: SliceInfo, best_effort: SliceInfo
-) -> TableEntry:
+def _slice(
+    vn: VirtualNetwork, vn_id: int, slice_: Slice, slices: Mapping[str, SliceInfo], local: bool
+) -> Iterator[Item]:
+    info, best_effort = slices[slice_.name], slices[vn.best_effort_slice.name]
     profile = None if slice_.profile is None else vn.profiles[slice_.profile]
-    return entry(
+    yield entry(
         "slice_policy",
         "set_slice_policy",
         exact(slice_id=info.slice_id),
@@ -253,107 +291,20 @@ def _policy(
         dscp=profile.dscp if profile else 0,
         best_effort_slice=best_effort.slice_id,
         best_effort_key=best_effort.key,
+        dscp_yellow=profile.dscp_yellow if profile else 0,
     )
+    yield Meter("punt_meters", info.slice_id, packet_meter(slice_.punt_pps))
+    if local or not slice_.best_effort:
+        key = exact(gre_key=slice_.key)
+        yield entry("slice", "set_slice", key, slice_id=info.slice_id, vn=vn_id)
 
 
 def _bridge(
-    site: Site, vn_id: int, endpoint: Endpoint, ports: dict[int, int], numbers: Numbers
+    site: Site, vn_id: int, endpoint: Endpoint, ports: Mapping[int, Port], numbers: Numbers
 ) -> TableEntry:
     key = exact(vn=vn_id, eth_dst=endpoint.mac.value)
-    if endpoint.port.switch == site.name:
-        return entry("bridge", "bridge_local", key, next_hop=ports[endpoint.port.port])
-    next_hop = numbers.number(Kind.NEXT_HOP, f"vtep/{endpoint.port.switch}")
+    if endpoint.port is not None and where(endpoint) == site.name:
+        next_hop = ports[endpoint.port.port].next_hop
+        return entry("bridge", "bridge_local", key, next_hop=next_hop)
+    next_hop = numbers.number(Kind.NEXT_HOP, f"vtep/{where(endpoint)}")
     return entry("bridge", "bridge_remote", key, next_hop=next_hop)
-
-
-def _access(
-    site: Site, vn: VirtualNetwork, vn_id: int, slices: dict[str, SliceInfo]
-) -> Iterator[TableEntry]:
-    best_effort = slices[vn.best_effort_slice.name].slice_id
-    for port in _local_ports(site, vn):
-        yield entry(
-            "access_port",
-            "set_access",
-            exact(port=port),
-            vn=vn_id,
-            best_effort_slice=best_effort,
-        )
-        yield entry(
-            "classifier",
-            "classify",
-            (("vn", Exact(vn_id)), ("port", Ternary(port, PORT_MASK))),
-            CATCH_ALL_PRIORITY,
-            slice_id=best_effort,
-            cookie=NO_FLOWSPACE,
-        )
-
-
-def _classified(
-    site: Site,
-    vn: VirtualNetwork,
-    vn_id: int,
-    slices: dict[str, SliceInfo],
-    before: dict[str, Classified],
-) -> dict[str, Classified]:
-    """The classifier entries of each flowspace; those of one that is as before are taken over."""
-    made: dict[str, Classified] = {}
-    for name in sorted(vn.flowspaces):
-        flowspace = vn.flowspaces[name]
-        port = None
-        if flowspace.match.endpoint is not None:
-            entrance = vn.endpoints[flowspace.match.endpoint].port
-            if entrance.switch != site.name:
-                continue
-            port = entrance.port
-        context = (vn_id, slices[flowspace.slice].slice_id, port)
-        held = before.get(name)
-        if held is not None and held.context == context and held.flowspace == flowspace:
-            made[name] = held
-        else:
-            entries = tuple(_classifier_entries(vn.name, flowspace, *context))
-            made[name] = Classified(flowspace, context, entries)
-    return made
-
-
-def _classifier_entries(
-    vn: str, flowspace: Flowspace, vn_id: int, slice_id: int, port: int | None
-) -> Iterator[TableEntry]:
-    at: tuple[tuple[str, FieldMatch], ...] = (("vn", Exact(vn_id)),)
-    if port is not None:
-        at += (("port", Ternary(port, PORT_MASK)),)
-    cookie = flowspace_cookie(vn, flowspace.name)
-    priority = flowspace.priority + CATCH_ALL_PRIORITY
-    for found in expand(flowspace.match, bidirectional=flowspace.bidirectional):
-        key = at + tuple(
-            (name, Ternary(*found.fields[name])) for name in WIDTHS if name in found.fields
-        )
-        if flowspace.treatment is Treatment.DENY:
-            yield entry("classifier", "classify_deny", key, priority, cookie=cookie)
-        else:
-            yield entry("classifier", "classify", key, priority, slice_id=slice_id, cookie=cookie)
-
-
-def _flood(site: Site, vn: VirtualNetwork, vn_id: int, numbers: Numbers) -> Iterator[Item]:
-    """From-access also goes to every other switch with endpoints; from-fabric stays here."""
-    local = frozenset((port, LOCAL_COPY) for port in _local_ports(site, vn))
-    remote: set[tuple[int, int]] = set()
-    for switch in {end.port.switch for end in vn.endpoints.values()} - {site.name}:
-        peer = site.peers[switch]
-        if peer.port is not None:
-            remote.add((peer.port, numbers.number(Kind.REPLICA, switch)))
-    from_access = numbers.number(Kind.GROUP, f"access/{vn.name}")
-    from_fabric = numbers.number(Kind.GROUP, f"fabric/{vn.name}")
-    yield MulticastGroup(from_access, local | remote)
-    yield MulticastGroup(from_fabric, local)
-    yield entry(
-        "flood",
-        "flood_to",
-        exact(vn=vn_id),
-        from_access=from_access,
-        from_fabric=from_fabric,
-        unknown_unicast=int(vn.unknown_unicast is UnknownUnicast.FLOOD),
-    )
-
-
-def _local_ports(site: Site, vn: VirtualNetwork) -> list[int]:
-    return sorted({end.port.port for end in vn.endpoints.values() if end.port.switch == site.name})

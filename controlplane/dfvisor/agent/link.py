@@ -19,6 +19,7 @@ from dfvisor.p4rt.errors import NotPrimary
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import UpdateStatus
+from dfvisor.p4rt.streamed import StreamEvent
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +49,18 @@ class Link:
         await self.client.close()
 
     async def read_items(self) -> list[Item]:
-        """All infrastructure entries, default entries that were set, and multicast groups."""
+        """All that the agent keeps: entries of its tables, default entries that were set, groups,
+        clone sessions, configured meters, digest subscriptions.
+        """
         items: list[Item] = list(await self.client.read_entries(*INFRASTRUCTURE))
         for table in DEFAULTS:
             default = await self.client.read_default(table)
             if default.action not in ("", NO_ACTION):
                 items.append(default)
         items += await self.client.read_multicast()
+        items += await self.client.read_clone_sessions()
+        items += await self.client.read_meters()
+        items += await self.client.read_digests()
         return items
 
     async def delete_flows(self, unwanted: Callable[[int], bool]) -> int:
@@ -103,14 +109,21 @@ async def open_link(
     election_id: ElectionId,
     pipeline: Pipeline,
     on_standing: Callable[[bool], None],
+    on_event: Callable[[StreamEvent], None] | None = None,
 ) -> Link:
     """Connect, become primary, and push the pipeline if the switch has another one or none.
 
-    `on_standing` is told whenever this client becomes primary or ceases to be. Raises
-    SwitchUnavailable, NotPrimary or RpcFailed; then nothing stays open.
+    `on_standing` is told whenever this client becomes primary or ceases to be, `on_event` of what
+    the switch sends unasked. Raises SwitchUnavailable, NotPrimary or RpcFailed; then nothing stays
+    open.
     """
     client = P4RuntimeClient(
-        address, device_id, election_id=election_id, schema=pipeline.schema, on_standing=on_standing
+        address,
+        device_id,
+        election_id=election_id,
+        schema=pipeline.schema,
+        on_standing=on_standing,
+        on_event=on_event,
     )
     try:
         await client.connect(CONNECT_TIMEOUT_S)
@@ -142,7 +155,7 @@ async def _push(client: P4RuntimeClient, pipeline: Pipeline) -> None:
     old = await client.get_schema()
     if old is not None:
         # BMv2 keeps its groups through a push, but then shows none: copies would double
-        groups = await client.read_multicast()
-        await client.write([old.delete(group) for group in groups])
+        stale: list[Item] = [*await client.read_multicast(), *await client.read_clone_sessions()]
+        await client.write([old.delete(item) for item in stale])
     await client.set_pipeline(pipeline.schema, pipeline.device_config, pipeline.cookie)
     log.info("%s: pipeline pushed", client.address)

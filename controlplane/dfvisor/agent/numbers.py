@@ -1,4 +1,4 @@
-"""The switch-local numbers of VNs, slices, next hops, groups: stable across restarts of the agent.
+"""The switch-local numbers of VNs, slices, next hops, ...: stable across restarts of the agent.
 
 A number must not be given to another name before everything that holds it is gone from the switch:
 a stale entry would then act on somebody else's packets. So only the agent releases, after its
@@ -20,17 +20,19 @@ class Kind(StrEnum):
 
     VN = "vn"  # <vn>
     SLICE = "slice"  # <vn>/<slice>
-    NEXT_HOP = "next_hop"  # local/<vn>/<port>, neighbour/<switch>, vtep/<switch>
+    NEXT_HOP = "next_hop"  # local/<vn>/<port>, neighbour/<switch>, vtep/<switch or peer>
     GROUP = "group"  # access/<vn>, fabric/<vn>
-    REPLICA = "replica"  # <switch>
+    REPLICA = "replica"  # <switch or peer>, local/<vn>/<vlan>
+    METER = "meter"  # <vn>/<flowspace>
 
 
 HIGHEST: dict[Kind, int] = {
-    Kind.VN: 0xFFFF,
+    Kind.VN: 4095,  # `flood_meters` has cells for 4,096 VN ids
     Kind.SLICE: 4095,  # the `drops` counter has cells for 4,096 slice ids
     Kind.NEXT_HOP: 0xFFFF,
     Kind.GROUP: 32767,  # BMv2's limit
     Kind.REPLICA: 0xFFFF,
+    Kind.METER: 16383,  # `flow_meters` has 16,384 cells, and 0 is no meter
 }
 
 

@@ -5,10 +5,12 @@ A VN whose newest record cannot be used keeps its last good state, and has an er
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dfvisor.agent.book import Book, Clash
-from dfvisor.agent.desired import VnPlan, fabric_items, neighbours, vn_plan
+from dfvisor.agent.desired import LEARN, VnPlan, fabric_items, neighbours, vn_plan
+from dfvisor.agent.inbox import Learned, LearnReport
 from dfvisor.agent.numbers import Numbers, NumbersExhausted
 from dfvisor.agent.site import Site, look
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
@@ -16,6 +18,8 @@ from dfvisor.model.validate import validate
 
 FABRIC = ""
 """The owner of the provider's part in the book; VN names are never empty."""
+LEARNING = "/learning"
+"""The owner of what all learning VNs share; VN names have no slash."""
 SHOWN_PROBLEMS = 3
 
 Held = tuple[int, VirtualNetwork]
@@ -51,6 +55,7 @@ class Planner:
         self._good: dict[str, Held] = {}
         self._unreadable: dict[str, str] = {}
         self._plans: dict[str, VnPlan] = {}  # the last ones made, to start from
+        self._learned = Learned()
         self.site: Site | None = None
         self.fabric_revision = 0
 
@@ -89,6 +94,19 @@ class Planner:
             held.pop(name, None)
         self._unreadable.pop(name, None)
         self._plans.pop(name, None)
+        self._learned.forget(name)
+
+    def learn(self, report: LearnReport) -> str | None:
+        """A sender that is not known; the name of its VN if there is something to write for it."""
+        for name, plan in self._plans.items():
+            if plan.vn_id == report.vn_id and plan.learns and report.port in plan.ports:
+                new = self._learned.add(name, report.mac, report.port)
+                return name if new else None
+        return None  # of a VN that is gone or learns no more: the report was under way
+
+    def learned(self, name: str) -> Mapping[int, int]:
+        """The hosts of a VN that were seen here: MAC -> port."""
+        return self._learned.of(name)
 
     def names(self) -> set[str]:
         """All VNs known of."""
@@ -117,6 +135,8 @@ class Planner:
             if len(again) == len(waiting):
                 break
             waiting = again
+        learns = any(plan.learns for plan in self._plans.values())
+        self._book.set_part(LEARNING, [LEARN] if learns else ())
         return [staged[name] for name in sorted(staged)]
 
     def _stage(self, name: str) -> Staged:
@@ -149,9 +169,15 @@ class Planner:
         problems = validate(one)
         if problems:
             raise _Impossible(_summary([str(problem) for problem in problems]))
-        plan = vn_plan(self.site, vn, self._numbers, self._plans.get(vn.name))
+        plan = vn_plan(
+            self.site, vn, self._numbers, self._plans.get(vn.name), self._learned.of(vn.name)
+        )
         if plan is not None:
             self._plans[vn.name] = plan
+        else:
+            self._plans.pop(vn.name, None)
+        if plan is None or not plan.learns:
+            self._learned.forget(vn.name)
         return plan
 
 

@@ -42,7 +42,7 @@ def legend(switch: str, plans: Mapping[str, VnPlan]) -> Legend:
             made.flowspaces[name, flowspace_cookie(name, flowspace)] = flowspace
         for endpoint in plan.vn.endpoints.values():
             made.endpoints[name, endpoint.mac.value] = endpoint.name
-            if endpoint.port.switch == switch:
+            if endpoint.port is not None and endpoint.port.switch == switch:
                 made.ports[name, endpoint.port.port] = endpoint.name
     return made
 
@@ -65,8 +65,11 @@ def readings(
     ports: dict[int, CounterValue] = {}
     for counted in entries:
         if counted.entry.table == "access_port":
-            port = _field(counted.entry, "port")
-            ports[port] = counted.counter
+            port = _field(counted.entry, "port")  # of which each VLAN may have an entry
+            so_far = ports.get(port, CounterValue(0, 0))
+            ports[port] = CounterValue(
+                so_far.packets + counted.counter.packets, so_far.bytes + counted.counter.bytes
+            )
         subject = _subject(made, counted.entry)
         if subject is not None:
             packets, bytes_ = sums.get(subject, (0, 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from dfvisor.model.paths import Hop, next_hops
+from dfvisor.model.paths import Hop, ecmp_next_hops, next_hops
 from dfvisor.model.records import Fabric, VirtualNetwork
 
 _LINK_MAC = 0x02DF_0000_0000  # locally administered; the low 16 bits are the device id
@@ -16,25 +16,37 @@ def link_mac(device_id: int) -> int:
     return _LINK_MAC | device_id
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The first step of a way: out of fabric port `port`, to link address `mac`, `mtu` bytes behind
+    the Ethernet header at most.
+    """
+
+    port: int
+    mac: int
+    mtu: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Another switch: `vtep` and `mac` are integers. `port` and `hop_mac` lead towards it along the
-    shortest path, None where there is no path. `link` is our port of the link to it, if it is a
-    neighbour.
+    """Another VTEP: a switch of ours, or a foreign one (`device_id` is None).
+
+    `routes` are the first steps of all shortest ways to it, none where there is no way. `link` is
+    our link to it if it is a neighbour switch: the cheapest, then that of the lowest port.
     """
 
     name: str
-    device_id: int
+    device_id: int | None
     vtep: int
-    mac: int
-    port: int | None
-    hop_mac: int | None
-    link: int | None
+    routes: tuple[Route, ...]
+    link: Route | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One switch and its place in the fabric."""
+    """One switch and its place in the fabric. `peers` are by name: a foreign one never has the name
+    of a switch. `hosts_peers`: a foreign peer is attached here.
+    """
 
     name: str
     device_id: int
@@ -42,6 +54,7 @@ class Site:
     mac: int
     fabric_ports: frozenset[int]
     peers: dict[str, Peer]
+    hosts_peers: bool
     fabric: Fabric
     _trees: dict[tuple[str, frozenset[str]], dict[str, Hop]] = field(
         default_factory=dict, repr=False, compare=False
@@ -54,11 +67,17 @@ class Site:
             self._trees[question] = next_hops(self.fabric, destination, question[1])
         return self._trees[question]
 
+    def is_home(self, vn: VirtualNetwork) -> bool:
+        """Whether an endpoint of the VN is here, or behind a peer that is attached here."""
+        return any(self.fabric.home(endpoint) == self.name for endpoint in vn.endpoints.values())
+
     def crosses(self, vn: VirtualNetwork, avoid: Iterable[str]) -> bool:
-        """Whether a path between two endpoints of the VN, avoiding these switches, leads through
-        here (or begins or ends here).
+        """Whether a path between the homes of two endpoints of the VN, avoiding these switches,
+        leads through here (or begins or ends here).
         """
-        homes = sorted({endpoint.port.switch for endpoint in vn.endpoints.values()})
+        homes = sorted(
+            {home for end in vn.endpoints.values() if (home := self.fabric.home(end)) is not None}
+        )
         if self.name in homes:
             return True
         for destination in homes:
@@ -79,33 +98,49 @@ def look(fabric: Fabric, name: str) -> Site | None:
     switch = fabric.switches.get(name)
     if switch is None:
         return None
-    links: dict[str, list[tuple[int, int]]] = {}
-    ports: set[int] = set()
+    links: dict[str, list[tuple[int, int, int]]] = {}
+    ports = {peer.port.port for peer in fabric.peers.values() if peer.port.switch == name}
+    hosts_peers = bool(ports)
     for link in fabric.links:
         for here, there in ((link.a, link.b), (link.b, link.a)):
             if here.switch == name:
                 ports.add(here.port)
-                links.setdefault(there.switch, []).append((link.cost, here.port))
-    site = Site(
+                links.setdefault(there.switch, []).append((link.cost, here.port, link.mtu))
+    peers: dict[str, Peer] = {}
+    for other in fabric.switches.values():
+        if other.name == name:
+            continue
+        nearest = min(links[other.name]) if other.name in links else None
+        peers[other.name] = Peer(
+            name=other.name,
+            device_id=other.device_id,
+            vtep=int(other.vtep),
+            routes=_routes(fabric, name, other.name),
+            link=Route(nearest[1], link_mac(other.device_id), nearest[2]) if nearest else None,
+        )
+    for foreign in fabric.peers.values():
+        home = foreign.port.switch
+        if home == name:
+            routes: tuple[Route, ...] = (Route(foreign.port.port, foreign.mac.value, foreign.mtu),)
+        else:
+            routes = peers[home].routes if home in peers else ()
+        peers[foreign.name] = Peer(
+            name=foreign.name, device_id=None, vtep=int(foreign.vtep), routes=routes
+        )
+    return Site(
         name=name,
         device_id=switch.device_id,
         vtep=int(switch.vtep),
         mac=link_mac(switch.device_id),
         fabric_ports=frozenset(ports),
-        peers={},
+        peers=peers,
+        hosts_peers=hosts_peers,
         fabric=fabric,
     )
-    for other in fabric.switches.values():
-        if other.name == name:
-            continue
-        hop = site.tree(other.name, ()).get(name)
-        site.peers[other.name] = Peer(
-            name=other.name,
-            device_id=other.device_id,
-            vtep=int(other.vtep),
-            mac=link_mac(other.device_id),
-            port=hop.port.port if hop else None,
-            hop_mac=link_mac(fabric.switches[hop.neighbour].device_id) if hop else None,
-            link=min(links[other.name])[1] if other.name in links else None,
-        )
-    return site
+
+
+def _routes(fabric: Fabric, source: str, destination: str) -> tuple[Route, ...]:
+    return tuple(
+        Route(hop.port.port, link_mac(fabric.switches[hop.neighbour].device_id), hop.mtu)
+        for hop in ecmp_next_hops(fabric, destination).get(source, ())
+    )

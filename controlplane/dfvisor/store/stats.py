@@ -81,12 +81,13 @@ class VnApplied(msgspec.Struct, frozen=True, kw_only=True):
 
     `revision`: the last one whose infrastructure entries the agent wrote. `flows`: the last one
     whose flow entries the VNC completed on this switch. `error` says why `revision` is behind, if
-    it is.
+    it is. `learned` are senders that are no endpoints: MAC -> access port.
     """
 
     revision: int
     flows: int = 0
     error: str | None = None
+    learned: dict[str, int] = {}
     at: float = 0.0
 
 

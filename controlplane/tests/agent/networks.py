@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
 from dfvisor.agent.numbers import Kind
@@ -15,7 +15,9 @@ from dfvisor.model.records import (
     Match,
     MissPolicy,
     Network,
+    Peer,
     Profile,
+    Rate,
     Slice,
     Switch,
     Tenant,
@@ -70,10 +72,30 @@ def fabrics(draw: st.DrawFn) -> Fabric:
             a=PortRef(f"s{a}", 100 + place),
             b=PortRef(f"s{b}", 200 + place),
             cost=draw(st.integers(1, 3)),
+            mtu=draw(st.sampled_from([1500, 9000])),
         )
         for place, (a, b) in enumerate(pairs)
     )
-    return Fabric(switches=switches, links=links)
+    peers = {
+        f"p{number}": Peer(
+            name=f"p{number}",
+            vtep=IPv4Address(f"198.51.100.{number}"),
+            port=PortRef(draw(st.sampled_from(sorted(switches))), 300),
+            mac=Mac(0x020000000F00 + number),
+        )
+        for number in range(1, draw(st.integers(0, 2)) + 1)
+    }
+    return Fabric(switches=switches, links=links, peers=peers)
+
+
+rates = st.none() | st.builds(
+    lambda committed, more, burst: Rate(
+        committed_bps=committed, peak_bps=committed + more, burst_bytes=burst
+    ),
+    st.integers(8000, 10**9),
+    st.integers(0, 10**9),
+    st.none() | st.integers(1500, 10**6),
+)
 
 
 matches = st.builds(
@@ -90,7 +112,7 @@ matches = st.builds(
 @st.composite
 def vns(draw: st.DrawFn, fabric: Fabric, number: int) -> VirtualNetwork:
     """A valid VN; VNs of different numbers share no key and no port."""
-    profiles = {"gold": Profile(name="gold", queue=6, dscp=46)}
+    profiles = {"gold": Profile(name="gold", queue=6, dscp=46, rate=draw(rates))}
     slices = {"default": Slice(name="default", key=number * 100)}
     for place in range(draw(st.integers(0, 3))):
         name = f"qos{place}"
@@ -103,12 +125,18 @@ def vns(draw: st.DrawFn, fabric: Fabric, number: int) -> VirtualNetwork:
     endpoints: dict[str, Endpoint] = {}
     for place in range(draw(st.integers(1, 5))):
         name = f"h{place}"
-        switch = draw(st.sampled_from(sorted(fabric.switches)))
+        place_at = draw(st.sampled_from([*sorted(fabric.switches), *sorted(fabric.peers)]))
+        at_peer = place_at in fabric.peers
+        vlan = draw(st.none() | st.just(number))  # a port may serve a VN on each VLAN
+        port = PortRef(place_at, (0 if vlan else number * 10) + 10 + place)
+        ips = (IPv4Address(f"10.0.0.{place + 1}"), IPv6Address(f"2001:db8::{place + 1}"))
         endpoints[name] = Endpoint(
             name=name,
             mac=Mac(0x020000000000 + place),
-            ips=(IPv4Address(f"10.0.0.{place + 1}"),),
-            port=PortRef(switch, number * 10 + place),
+            ips=ips[: draw(st.integers(0, 2))],
+            port=None if at_peer else port,
+            vlan=None if at_peer else vlan,
+            peer=place_at if at_peer else None,
         )
     flowspaces: dict[str, Flowspace] = {}
     for place in range(draw(st.integers(0, 3))):
@@ -117,13 +145,27 @@ def vns(draw: st.DrawFn, fabric: Fabric, number: int) -> VirtualNetwork:
             name=name,
             priority=10 + place,
             match=draw(matches),
-            slice=draw(st.sampled_from(sorted(slices))),
-            treatment=draw(st.sampled_from(Treatment)),
+            slice=(slice_name := draw(st.sampled_from(sorted(slices)))),
+            treatment=(
+                treatment := draw(
+                    st.sampled_from(
+                        [
+                            one
+                            for one in Treatment
+                            if one is not Treatment.TO_CONTROLLER or slice_name != "default"
+                        ]
+                    )
+                )
+            ),
+            rate=draw(rates) if treatment is Treatment.PERMIT else None,
         )
     return VirtualNetwork(
         name=f"vn{number}",
         tenant="t",
         unknown_unicast=draw(st.sampled_from(UnknownUnicast)),
+        source_guard=draw(st.booleans()),
+        learning=draw(st.booleans()),
+        flood_pps=draw(st.none() | st.integers(1, 10**6)),
         profiles=profiles,
         slices=slices,
         endpoints=endpoints,

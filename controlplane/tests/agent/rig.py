@@ -11,12 +11,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from dfvisor.agent.agent import Agent, Settings
-from dfvisor.agent.desired import fabric_items, vn_plan
+from dfvisor.agent.desired import CPU_PORT, LEARN, fabric_items, vn_plan
 from dfvisor.agent.link import Link
 from dfvisor.agent.main import LOCAL_DATABASE
 from dfvisor.agent.numbers import LocalNumbers
@@ -58,7 +58,8 @@ class SwitchProcess:
             self.address = f"unix:{directory}/switch.sock"
             flags = f"-m softswitch.main --no-p4 --device-id {DEVICE_ID}"
             self._command = [sys.executable, *shlex.split(flags)]
-        self._command += ["--", "--grpc-server-addr", self.address]
+        options = f"--grpc-server-addr {self.address} --cpu-port {CPU_PORT} --priority-queues 8"
+        self._command += ["--", *shlex.split(options)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -107,6 +108,7 @@ class Rig:
         self.switch = SwitchProcess(directory)
         self.slicer: FakeSlicer | None = None
         self.database: GlobalDatabase | None = None
+        self.running: Agent | None = None
 
     async def connect(self) -> GlobalDatabase:
         self.database = await GlobalDatabase.connect(self.zookeeper)
@@ -135,7 +137,8 @@ class Rig:
             self.slicer = FakeSlicer(*parts)  # type: ignore[arg-type]
             return self.slicer
 
-        running = asyncio.create_task(Agent(settings, local, PIPELINE, make).run())
+        self.running = Agent(settings, local, PIPELINE, make)
+        running = asyncio.create_task(self.running.run())
         try:
             yield
             assert not running.done()
@@ -145,8 +148,12 @@ class Rig:
                 await running
             local.close()
 
-    def expected(self, network: Network) -> set[Item]:
-        """What the switch should hold, by the numbers that the agent has given."""
+    def expected(
+        self, network: Network, learned: Mapping[str, Mapping[int, int]] | None = None
+    ) -> set[Item]:
+        """What the switch should hold, by the numbers that the agent has given. `learned`: by VN,
+        MAC -> port.
+        """
         local = LocalDatabase(self.data / LOCAL_DATABASE)
         try:
             numbers = LocalNumbers(local)
@@ -154,8 +161,9 @@ class Rig:
             assert site is not None
             items = set(fabric_items(site, numbers))
             for vn in network.vns.values():
-                plan = vn_plan(site, vn, numbers)
-                items |= set(plan.items) if plan else set()
+                plan = vn_plan(site, vn, numbers, learned=(learned or {}).get(vn.name))
+                if plan is not None:
+                    items |= set(plan.items) | ({LEARN} if plan.learns else set())
             return items
         finally:
             local.close()
@@ -187,12 +195,14 @@ class Rig:
                     raise
                 return set()
 
-    async def wait_until_equal(self, network: Network) -> None:
+    async def wait_until_equal(
+        self, network: Network, learned: Mapping[str, Mapping[int, int]] | None = None
+    ) -> None:
         """Until the switch holds what it should."""
 
         async def equal() -> bool:
             held = await self.held()
-            return bool(held) and held == self.expected(network)
+            return bool(held) and held == self.expected(network, learned)
 
         await eventually(equal, "the switch holds what it should")
 

@@ -10,7 +10,7 @@ import signal
 import sys
 
 import pytest
-from dfvisor.agent.desired import exact
+from dfvisor.agent.making import exact
 from dfvisor.model.records import Network, VirtualNetwork
 from dfvisor.p4rt.entries import Exact, MulticastGroup, TableEntry
 from dfvisor.store.database import VnSnapshot

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from dfvisor.agent.desired import VnPlan, fabric_items, vn_plan
+from dfvisor.agent.edge import where
 from dfvisor.agent.numbers import Kind
 from dfvisor.agent.pipeline import P4INFO_NAME, default_directory
 from dfvisor.agent.site import Site, look
@@ -13,8 +14,12 @@ from dfvisor.model.types import Mac
 from dfvisor.model.validate import validate
 from dfvisor.p4rt.cookies import flowspace_cookie
 from dfvisor.p4rt.entries import (
+    CloneSession,
     Exact,
     Item,
+    Member,
+    Meter,
+    MeterConfig,
     MulticastGroup,
     TableEntry,
     Ternary,
@@ -70,18 +75,32 @@ def test_items_of_any_network_fit_the_program_and_refer_to_each_other(network: N
             assert SCHEMA.decode(SCHEMA.encode(item)) == item
         held: dict[str, set[int]] = {"group": set(), "slice_policy": set(), "next_hop": set()}
         replicas: set[int] = {0}
+        metered: set[int] = {0}
         for item in items:
             if isinstance(item, MulticastGroup):
                 held["group"].add(item.group_id)
-            elif item.table in held or item.table == "replica":
-                value = item.key[0][1].value
-                (replicas if item.table == "replica" else held[item.table]).add(value)
+            elif isinstance(item, Meter) and item.meter == "flow_meters":
+                metered.add(item.index)
+            elif isinstance(item, TableEntry):
+                value = item.key[0][1].value if item.key else 0
+                if item.table == "replica":
+                    replicas.add(value)
+                elif item.table in held:
+                    held[item.table].add(value)
         for item in items:
             if isinstance(item, MulticastGroup):
                 assert item.replicas  # an empty group cannot be written everywhere
                 assert {rid for _, rid in item.replicas} <= replicas
+            if not isinstance(item, TableEntry):
                 continue
+            if item.table == "underlay":
+                assert len([one for one in item.members if one.watch_port is None]) == 1
+                assert {one.arg("port") for one in item.members if one.action == "route_to"} <= (
+                    site_of(network, switch).fabric_ports
+                )
             for name, value in item.args:
+                if name == "meter_id":
+                    assert value in metered
                 if name in ("slice_id", "best_effort_slice"):
                     assert value in held["slice_policy"]
                 elif name in ("from_access", "from_fabric"):
@@ -109,13 +128,15 @@ def test_groups_reach_every_switch_of_the_vn_once(network: Network) -> None:
                 for item in plan.items
                 if isinstance(item, MulticastGroup)
             }
-            local = {(port, 0) for port in plan.ports}
-            assert groups[f"fabric/{vn.name}"] == local
+            local = groups[f"fabric/{vn.name}"]
+            assert {port for port, _ in local} == plan.ports.keys()
+            names = {rid: numbers.name(Kind.REPLICA, rid) for _, rid in local if rid}
+            assert all(name.startswith(f"local/{vn.name}/") for name in names.values())
             assert groups[f"access/{vn.name}"] >= local
             reached = [
-                numbers.name(Kind.REPLICA, rid) for _, rid in groups[f"access/{vn.name}"] if rid
+                numbers.name(Kind.REPLICA, rid) for _, rid in groups[f"access/{vn.name}"] - local
             ]
-            homes = {endpoint.port.switch for endpoint in vn.endpoints.values()}
+            homes = {where(endpoint) for endpoint in vn.endpoints.values()}
             assert sorted(reached) == sorted(homes - {switch})
 
 
@@ -133,6 +154,11 @@ def test_plan_made_from_an_earlier_one_is_the_same_as_a_new_one(data: st.DataObj
 # -- the demo
 
 
+def route(port: int, switch: int, watch: bool = False) -> Member:
+    args = (("port", port), ("mac", 0x02DF00000000 + switch), ("mtu", 1500))
+    return Member("route_to", args, port if watch else None)
+
+
 def test_fabric_of_the_demo_has_ports_peers_and_routes() -> None:
     items = fabric_items(site_of(demo(), "s1"), MemoryNumbers())
     held = [item for item in items if isinstance(item, TableEntry)]
@@ -141,6 +167,7 @@ def test_fabric_of_the_demo_has_ports_peers_and_routes() -> None:
         (("port", Exact(1)),),
         (("port", Exact(2)),),
     ]
+    assert {entry.priority for entry in tables["access_port"]} == {1}
     assert {entry.action for entry in tables["access_port"]} == {"set_fabric"}
     assert [entry.key[0][1].value for entry in tables["vtep"]] == [0xC0000201]
     assert {entry.key[0][1].value for entry in tables["peer"]} == {
@@ -148,16 +175,22 @@ def test_fabric_of_the_demo_has_ports_peers_and_routes() -> None:
         0xC0000203,
         0xC0000204,
     }
-    assert {entry.key[0][1].value: entry.args for entry in tables["underlay"]} == {
-        0xC0000202: (("port", 1), ("mac", 0x02DF00000002)),
-        0xC0000203: (("port", 2), ("mac", 0x02DF00000003)),
-        0xC0000204: (("port", 1), ("mac", 0x02DF00000002)),  # s2 before s3, at equal cost
+    assert {entry.key[0][1].value: entry.members for entry in tables["underlay"]} == {
+        0xC0000202: (route(1, 2),),
+        0xC0000203: (route(2, 3),),
+        0xC0000204: (route(1, 2), route(2, 3, watch=True)),  # over s2 and s3 at equal cost
     }
     neighbours = [entry for entry in tables["next_hop"] if entry.action == "to_neighbour"]
     assert sorted(entry.arg("port") for entry in neighbours) == [1, 2]
-    (source,) = tables["tunnel_source"]
-    assert source.is_default
-    assert source.args == (("vtep", 0xC0000201), ("mac", 0x02DF00000001))
+    assert {entry.arg("mtu") for entry in neighbours} == {1500}
+    (config,) = tables["switch_config"]
+    assert config.is_default
+    assert config.args == (("vtep", 0xC0000201), ("mac", 0x02DF00000001), ("hash_seed", 1))
+    assert [(entry.key, entry.args) for entry in tables["arp_responder"]] == [
+        ((("vn", Exact(0)), ("target", Exact(0xC0000201))), (("mac", 0x02DF00000001),))
+    ]
+    assert CloneSession(1, frozenset({(510, 0)})) in items
+    assert Meter("punt_meters", 0, MeterConfig(100, 10, 100, 10)) in items
 
 
 def test_access_switch_has_port_classifier_and_slices() -> None:
@@ -165,7 +198,13 @@ def test_access_switch_has_port_classifier_and_slices() -> None:
     ids = {name: info.slice_id for name, info in plan.slices.items()}
     (access,) = entries(plan, "access_port")
     port = access.key[0][1].value
-    assert access.args == (("vn", plan.vn_id), ("best_effort_slice", ids["default"]))
+    assert dict(access.args) == {
+        "vn": plan.vn_id,
+        "best_effort_slice": ids["default"],
+        "vid": 0,
+        "guarded": 0,
+        "learning": 0,
+    }
     assert {entry.key[0][1].value for entry in entries(plan, "slice")} == {
         slice_.key for slice_ in plan.vn.slices.values()
     }
@@ -173,7 +212,7 @@ def test_access_switch_has_port_classifier_and_slices() -> None:
     assert [(entry.key, entry.args) for entry in catch_all] == [
         (
             (("vn", Exact(plan.vn_id)), ("port", Ternary(port, 511))),
-            (("slice_id", ids["default"]), ("cookie", 0)),
+            (("slice_id", ids["default"]), ("cookie", 0), ("meter_id", 0)),
         )
     ]
     gold = [
@@ -245,6 +284,7 @@ def test_slice_policy_has_profile_and_best_effort() -> None:
         "dscp": 46,
         "best_effort_slice": default.slice_id,
         "best_effort_key": default.key,
+        "dscp_yellow": 46,
     }
     assert found[default.slice_id]["qos_level"] == 0
 

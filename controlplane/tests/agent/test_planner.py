@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from dfvisor.agent.book import Book
-from dfvisor.agent.planner import Planner, Staged
+from dfvisor.agent.desired import LEARN
+from dfvisor.agent.inbox import LearnReport
+from dfvisor.agent.planner import LEARNING, Planner, Staged
 from dfvisor.model.records import VirtualNetwork
 
 from .networks import MemoryNumbers, demo
@@ -123,3 +125,26 @@ def test_vn_not_present_is_staged_without_plan() -> None:
     made.set_vn("green", 1, demo().vns["green"])
     staged = one(made.stage({"green"}))
     assert staged.plan is None and staged.error is None and not staged.gone
+
+
+def test_learned_host_of_a_learning_vn_is_planned_until_the_vn_learns_no_more() -> None:
+    made, book = planner()
+    learning = dataclasses.replace(demo().vns["red"], learning=True)
+    made.set_vn("red", 1, learning)
+    made.set_vn("blue", 1, demo().vns["blue"])
+    blue, red = made.stage({"red", "blue"})
+    assert red.plan is not None and blue.plan is not None
+    assert book.owner_of(LEARN) == LEARNING
+    (port,) = red.plan.ports
+    (other,) = blue.plan.ports
+    assert made.learn(LearnReport(blue.plan.vn_id, other, 0x0200000000AA)) is None
+    assert made.learn(LearnReport(red.plan.vn_id, 300, 0x0200000000AA)) is None
+    assert made.learn(LearnReport(red.plan.vn_id, port, 0x0200000000AA)) == "red"
+    assert made.learn(LearnReport(red.plan.vn_id, port, 0x0200000000AA)) is None  # known now
+    learned = one(made.stage({"red"})).plan
+    assert learned is not None and len(learned.items) == len(red.plan.items) + 2
+    assert made.learned("red") == {0x0200000000AA: port}
+    made.set_vn("red", 2, demo().vns["red"])
+    made.stage({"red"})
+    assert made.learned("red") == {}
+    assert book.owner_of(LEARN) is None

@@ -8,7 +8,7 @@ from dfvisor.agent.site import look
 from dfvisor.p4rt.client import CountedEntry, CounterValue
 from dfvisor.p4rt.cookies import flowspace_cookie
 from dfvisor.p4rt.drops import DropReason, drop_cell
-from dfvisor.p4rt.entries import Exact, TableEntry
+from dfvisor.p4rt.entries import Exact, TableEntry, Ternary
 from dfvisor.store.stats import Counter, Drop
 
 from .networks import MemoryNumbers, demo
@@ -130,3 +130,17 @@ def test_drops_are_named_and_zeros_left_out() -> None:
         Drop(vn="red", slice="gold", reason="no_next_hop", packets=3),
     )
     assert set(cells) <= set(drop_cells(plans()))
+
+
+def test_vlans_of_one_port_are_added_up() -> None:
+    (first, *_) = [entry for entry in all_entries() if entry.table == "access_port"]
+    port = first.key[0][1].value
+    other = TableEntry(
+        "access_port",
+        (("port", Exact(port)), ("vlan_tci", Ternary(0x1007, 0x1FFF))),
+        2,
+        first.action,
+        first.args,
+    )
+    stats = read([counted(first, 2), counted(other, 3)])
+    assert [(one.port, one.rx_packets, one.rx_bytes) for one in stats.ports] == [(port, 5, 500)]

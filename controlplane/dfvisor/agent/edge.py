@@ -1,0 +1,297 @@
+"""What a VN needs on a switch where it has access ports: pure.
+
+Who may enter (access_port, source_guard), who is known (known_host), what is answered at once
+(arp_responder, nd_responder), what a frame is (classifier), and where a flood goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from dfvisor.agent.making import (
+    LOWEST_PRIORITY,
+    PORT_MASK,
+    entry,
+    exact,
+    packet_meter,
+    rate_meter,
+    whole,
+)
+from dfvisor.agent.numbers import Kind, Numbers
+from dfvisor.agent.site import Site
+from dfvisor.model.records import Endpoint, Flowspace, Treatment, UnknownUnicast, VirtualNetwork
+from dfvisor.model.ternary import ETH_IPV4, ETH_IPV6, VLAN_PRESENT, WIDTHS, expand
+from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
+from dfvisor.p4rt.entries import (
+    Exact,
+    FieldMatch,
+    Item,
+    Meter,
+    MulticastGroup,
+    TableEntry,
+    Ternary,
+)
+from dfvisor.p4rt.ports import SliceInfo
+
+CATCH_ALL_PRIORITY = LOWEST_PRIORITY
+VLAN_PRIORITY = LOWEST_PRIORITY + 1  # one VLAN of a port goes before the port
+ETH_ARP = 0x0806  # RFC 826
+NO_METER = 0
+LOCAL_COPY = 0  # replication id of a copy that leaves as it is
+LINK_LOCAL = (0xFE80 << 112, 0x3FF << 118)  # fe80::/10, RFC 4291 2.4: value and mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A VN's access port here: its number, the VLAN that tells the VN apart on it (0: none), and
+    the id of the next hop that leads out of it.
+    """
+
+    number: int
+    vid: int
+    next_hop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """A flowspace's classifier entries, and what they depend on: VN id, slice id, port, meter."""
+
+    flowspace: Flowspace
+    context: tuple[int, int, int | None, int]
+    entries: tuple[TableEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """A VN on a switch where it has access ports. `local` are the endpoints at these ports;
+    `learned` maps MACs to ports of `ports`, none of them an endpoint's.
+    """
+
+    site: Site
+    vn: VirtualNetwork
+    vn_id: int
+    slices: Mapping[str, SliceInfo]
+    ports: Mapping[int, Port]
+    local: Sequence[Endpoint]
+    learned: Mapping[int, int]
+    numbers: Numbers
+
+    def items(self) -> Iterator[Item]:
+        """Everything but what the flowspaces make."""
+        best_effort = self.slices[self.vn.best_effort_slice.name].slice_id
+        for port in self.ports.values():
+            yield self._access_port(port, best_effort)
+            yield entry(
+                "classifier",
+                "classify",
+                (("vn", Exact(self.vn_id)), ("port", whole(port.number, 9))),
+                CATCH_ALL_PRIORITY,
+                slice_id=best_effort,
+                cookie=NO_FLOWSPACE,
+                meter_id=NO_METER,
+            )
+        if self.vn.source_guard:
+            for endpoint in self.local:
+                yield from self._guard(endpoint)
+        if self.vn.learning:
+            yield from self._known()
+        yield from self._responders()
+        yield from self._flood()
+        yield from self._meters()
+
+    def _access_port(self, port: Port, best_effort: int) -> TableEntry:
+        key: tuple[tuple[str, FieldMatch], ...] = (("port", Exact(port.number)),)
+        if port.vid:
+            key += (("vlan_tci", whole(VLAN_PRESENT | port.vid, 13)),)
+        return entry(
+            "access_port",
+            "set_access",
+            key,
+            VLAN_PRIORITY if port.vid else LOWEST_PRIORITY,
+            vn=self.vn_id,
+            best_effort_slice=best_effort,
+            vid=port.vid,
+            guarded=int(self.vn.source_guard),
+            learning=int(self.vn.learning),
+        )
+
+    # -- senders
+
+    def _guard(self, endpoint: Endpoint) -> Iterator[TableEntry]:
+        """What an endpoint may send from: its addresses, and what it needs to get or keep them.
+
+        Those are ARP probes (RFC 5227), and in IPv6 its link-local addresses and duplicate address
+        detection (RFC 4862).
+        """
+        assert endpoint.port is not None
+        at = exact(vn=self.vn_id, port=endpoint.port.port, eth_src=endpoint.mac.value)
+        ipv4, arp, ipv6 = (("eth_type", whole(kind, 16)) for kind in (ETH_IPV4, ETH_ARP, ETH_IPV6))
+
+        def may(*fields: tuple[str, FieldMatch]) -> TableEntry:
+            return entry("source_guard", "guard_pass", at + fields, LOWEST_PRIORITY)
+
+        yield may(arp, ("ipv4_src", whole(0, 32)))
+        yield may(ipv6, ("ipv6_src", whole(0, 128)))
+        yield may(ipv6, ("ipv6_src", Ternary(*LINK_LOCAL)))
+        for ip in endpoint.ips:
+            if isinstance(ip, IPv4Address):
+                yield may(ipv4, ("ipv4_src", whole(int(ip), 32)))
+                yield may(arp, ("ipv4_src", whole(int(ip), 32)))
+            elif int(ip) & LINK_LOCAL[1] != LINK_LOCAL[0]:
+                yield may(ipv6, ("ipv6_src", whole(int(ip), 128)))
+
+    def _known(self) -> Iterator[TableEntry]:
+        """Endpoints and learned hosts, which nobody needs to report; the latter get their way."""
+        for endpoint in self.local:
+            assert endpoint.port is not None
+            yield self._known_host(endpoint.port.port, endpoint.mac.value)
+        for mac, number in self.learned.items():
+            yield self._known_host(number, mac)
+            yield entry(
+                "bridge",
+                "bridge_local",
+                exact(vn=self.vn_id, eth_dst=mac),
+                next_hop=self.ports[number].next_hop,
+            )
+
+    def _known_host(self, port: int, mac: int) -> TableEntry:
+        return entry("known_host", "host_known", exact(vn=self.vn_id, port=port, eth_src=mac))
+
+    # -- answers
+
+    def _responders(self) -> Iterator[TableEntry]:
+        """The MAC of every address of the VN, wherever it is; for IP without Ethernet, of those
+        here.
+        """
+        for endpoint in self.vn.endpoints.values():
+            mac = endpoint.mac.value
+            for ip in endpoint.ips:
+                key = exact(vn=self.vn_id, target=int(ip))
+                if isinstance(ip, IPv4Address):
+                    yield entry("arp_responder", "arp_reply", key, mac=mac)
+                else:
+                    yield entry("nd_responder", "nd_reply", key, mac=mac)
+        for endpoint in self.local:
+            for ip in endpoint.ips:
+                four = isinstance(ip, IPv4Address)
+                key = exact(
+                    vn=self.vn_id,
+                    ipv4_dst=int(ip) if four else 0,
+                    ipv6_dst=0 if four else int(ip),
+                )
+                yield entry("l3_endpoint", "set_l3_endpoint", key, mac=endpoint.mac.value)
+
+    # -- floods
+
+    def _flood(self) -> Iterator[Item]:
+        """From-access also goes to every other VTEP with endpoints; from-fabric stays here."""
+        tags = {
+            vid: self.numbers.number(Kind.REPLICA, f"local/{self.vn.name}/{vid}")
+            for vid in sorted({port.vid for port in self.ports.values()} - {0})
+        }
+        for vid, rid in tags.items():
+            yield entry("replica", "replica_to_port", exact(replication_id=rid), vid=vid)
+        local = {(port.number, tags.get(port.vid, LOCAL_COPY)) for port in self.ports.values()}
+        remote: set[tuple[int, int]] = set()
+        for name in {far for end in self.vn.endpoints.values() if (far := where(end))}:
+            peer = self.site.peers.get(name)
+            if peer is not None and peer.routes:
+                remote.add((peer.routes[0].port, self.numbers.number(Kind.REPLICA, name)))
+        from_access = self.numbers.number(Kind.GROUP, f"access/{self.vn.name}")
+        from_fabric = self.numbers.number(Kind.GROUP, f"fabric/{self.vn.name}")
+        yield MulticastGroup(from_access, frozenset(local | remote))
+        yield MulticastGroup(from_fabric, frozenset(local))
+        yield entry(
+            "flood",
+            "flood_to",
+            exact(vn=self.vn_id),
+            from_access=from_access,
+            from_fabric=from_fabric,
+            unknown_unicast=int(self.vn.unknown_unicast is UnknownUnicast.FLOOD),
+        )
+
+    # -- meters
+
+    def _meters(self) -> Iterator[Meter]:
+        """A packet is metered once, where it enters."""
+        if self.vn.flood_pps is not None:
+            yield Meter("flood_meters", self.vn_id, packet_meter(self.vn.flood_pps))
+        for name, info in self.slices.items():
+            slice_ = self.vn.slices[name]
+            rate = None if slice_.profile is None else self.vn.profiles[slice_.profile].rate
+            if rate is not None:
+                yield Meter("slice_meters", info.slice_id, rate_meter(rate))
+        for flowspace in self.vn.flowspaces.values():
+            meter_id = self._meter_id(flowspace)
+            if flowspace.rate is not None and meter_id != NO_METER:
+                yield Meter("flow_meters", meter_id, rate_meter(flowspace.rate))
+
+    def _meter_id(self, flowspace: Flowspace) -> int:
+        """The flowspace's own meter; none for one that no packet meets here."""
+        if flowspace.rate is None or not self._enters_here(flowspace):
+            return NO_METER
+        return self.numbers.number(Kind.METER, f"{self.vn.name}/{flowspace.name}")
+
+    def _enters_here(self, flowspace: Flowspace) -> bool:
+        name = flowspace.match.endpoint
+        return name is None or where(self.vn.endpoints[name]) == self.site.name
+
+    # -- flowspaces
+
+    def classified(self, before: Mapping[str, Classified]) -> dict[str, Classified]:
+        """The classifier entries of each flowspace; those of one that is as `before` are taken
+        over.
+        """
+        made: dict[str, Classified] = {}
+        for name in sorted(self.vn.flowspaces):
+            flowspace = self.vn.flowspaces[name]
+            if not self._enters_here(flowspace):
+                continue
+            port = None
+            if flowspace.match.endpoint is not None:
+                entrance = self.vn.endpoints[flowspace.match.endpoint].port
+                port = entrance.port if entrance else None
+            slice_id = self.slices[flowspace.slice].slice_id
+            context = (self.vn_id, slice_id, port, self._meter_id(flowspace))
+            held = before.get(name)
+            if held is not None and held.context == context and held.flowspace == flowspace:
+                made[name] = held
+            else:
+                entries = tuple(_classifier_entries(self.vn.name, flowspace, *context))
+                made[name] = Classified(flowspace, context, entries)
+        return made
+
+
+def where(endpoint: Endpoint) -> str:
+    """The VTEP that frames to an endpoint go to: the name of its switch, or of its peer."""
+    if endpoint.peer is not None:
+        return endpoint.peer
+    return endpoint.port.switch if endpoint.port is not None else ""
+
+
+def _classifier_entries(
+    vn: str, flowspace: Flowspace, vn_id: int, slice_id: int, port: int | None, meter_id: int
+) -> Iterator[TableEntry]:
+    at: tuple[tuple[str, FieldMatch], ...] = (("vn", Exact(vn_id)),)
+    if port is not None:
+        at += (("port", Ternary(port, PORT_MASK)),)
+    cookie = flowspace_cookie(vn, flowspace.name)
+    priority = flowspace.priority + CATCH_ALL_PRIORITY
+    for found in expand(flowspace.match, bidirectional=flowspace.bidirectional):
+        key = at + tuple(
+            (name, Ternary(*found.fields[name])) for name in WIDTHS if name in found.fields
+        )
+        if flowspace.treatment is Treatment.DENY:
+            yield entry("classifier", "classify_deny", key, priority, cookie=cookie)
+        else:
+            yield entry(
+                "classifier",
+                "classify",
+                key,
+                priority,
+                slice_id=slice_id,
+                cookie=cookie,
+                meter_id=meter_id,
+            )

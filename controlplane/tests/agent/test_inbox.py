@@ -1,0 +1,55 @@
+"""What the switch sends unasked is counted, and bounded."""
+
+from __future__ import annotations
+
+from dfvisor.agent.inbox import (
+    KEPT_PACKETS,
+    LEARNED_PER_VN,
+    Learned,
+    LearnReport,
+    PacketLog,
+    learn_reports,
+)
+from dfvisor.p4rt.streamed import DigestList, PacketIn
+
+
+def packet(reason: int, payload: bytes = b"") -> PacketIn:
+    return PacketIn(payload, {"port": 1, "reason": reason})
+
+
+def test_packets_are_counted_by_reason_and_the_first_of_each_is_told() -> None:
+    log = PacketLog()
+    assert [log.take(packet(reason)) for reason in (3, 3, 1, 77)] == [True, False, True, True]
+    assert log.counts == {"discovery": 2, "flow_miss": 1, "reason 77": 1}
+
+
+def test_packet_log_keeps_the_newest() -> None:
+    log = PacketLog()
+    for number in range(KEPT_PACKETS + 5):
+        log.take(packet(4, number.to_bytes(2, "big")))
+    assert len(log.packets) == KEPT_PACKETS
+    assert log.packets[0].payload == (5).to_bytes(2, "big")
+    assert log.counts["arp"] == KEPT_PACKETS + 5
+
+
+def test_reports_of_group_addresses_are_left_out() -> None:
+    received = DigestList(
+        "learn_t",
+        1,
+        tuple({"vn": 2, "port": 11, "mac": mac} for mac in (0x02, 0x0100_0000_0000, 0)),
+    )
+    assert learn_reports(received) == [LearnReport(2, 11, 2)]
+
+
+def test_learned_host_moves_and_the_oldest_is_forgotten() -> None:
+    learned = Learned()
+    assert learned.add("red", 1, 11)
+    assert not learned.add("red", 1, 11)
+    assert learned.add("red", 1, 12)
+    assert learned.of("red") == {1: 12} and learned.of("blue") == {}
+    for mac in range(2, LEARNED_PER_VN + 2):
+        learned.add("red", mac, 11)
+    assert len(learned.of("red")) == LEARNED_PER_VN
+    assert 1 not in learned.of("red")
+    learned.forget("red")
+    assert learned.of("red") == {}
