@@ -16,7 +16,7 @@ from dfvisor.slicer.arbitration import Arbitration, Standing
 from dfvisor.slicer.refusal import Refused, denied, invalid
 from dfvisor.slicer.roles import Role
 
-MAX_STREAMS = 512
+MAX_STREAMS = 8192  # one for each of 4,096 VNs, and tenants' own
 MAX_STREAMS_PER_ROLE = 16
 MAX_UNREAD = 32
 
@@ -126,6 +126,12 @@ class Streams:
             answer.arbitration.status.code = _CODES[standing].value[0]
             answer.arbitration.status.message = standing.value
             stream.tell(answer)
+
+    def end(self, role: Role, why: Refused) -> None:
+        """End all streams of a role."""
+        arbitration = self._roles.get(role)
+        for stream in list(arbitration.election_ids) if arbitration else ():
+            stream.close(why)
 
     # -- questions
 

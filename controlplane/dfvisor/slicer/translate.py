@@ -42,7 +42,7 @@ class Translator:
         if message.is_default_action:
             raise denied("the default entries belong to the program")
         if message.HasField("meter_config") or message.idle_timeout_ns:
-            raise invalid("the tables have neither direct meters nor idle timeouts")
+            raise invalid("direct meters and idle timeouts are not offered")
         if message.HasField("counter_data") or message.metadata or message.controller_metadata:
             raise Refused(
                 grpc.StatusCode.UNIMPLEMENTED, "counter_data and metadata can't be written"

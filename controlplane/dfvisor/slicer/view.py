@@ -28,6 +28,7 @@ def role_view(program: p4i.P4Info, whole_vn: bool) -> p4i.P4Info:
             continue
         shown = view.tables.add()
         shown.CopyFrom(table)
+        shown.ClearField("idle_timeout_behavior")  # idle timeouts are not offered
         del shown.match_fields[:]
         for field in table.match_fields:
             if field.name != SLICE_ID:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from dfvisor.p4rt.p4info import Schema
+from dfvisor.p4rt.pb import p4i
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.view import role_view, view_cookie
 
@@ -34,12 +35,16 @@ def test_view_has_the_two_tables_and_what_they_refer_to(schema: Schema, whole_vn
     view = role_view(schema.proto, whole_vn)
     assert [table.preamble.alias for table in view.tables] == ["flow", "slice_forward"]
     names = {action.preamble.alias for action in view.actions}
-    assert names == {"permit", "permit_on_path", "deny", "demote", "forward", "NoAction"}
+    flows = {"permit", "permit_on_path", "deny", "demote", "to_controller"}
+    assert names == flows | {"forward", "NoAction"}
     assert {counter.preamble.alias for counter in view.direct_counters} == {
         "flow_counter",
         "slice_forward_counter",
     }
-    assert not view.counters
+    assert not view.counters and not view.meters and not view.digests
+    assert not view.action_profiles and not view.controller_packet_metadata
+    timeouts = {table.idle_timeout_behavior for table in view.tables}
+    assert timeouts == {p4i.Table.NO_TIMEOUT}  # they are refused
 
 
 @pytest.mark.parametrize("whole_vn", [True, False])
