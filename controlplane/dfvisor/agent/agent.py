@@ -178,7 +178,8 @@ class Agent:
 
     async def _keep(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ready.wait(), DATABASE_GRACE_S)
+            async with asyncio.timeout(DATABASE_GRACE_S):
+                await self._ready.wait()
         backoff = Backoff(0.1, 2.0)
         said = ""
         while True:

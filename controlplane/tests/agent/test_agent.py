@@ -1,0 +1,402 @@
+"""The agent on a real switch process and a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import shutil
+import signal
+import sys
+
+import pytest
+from dfvisor.agent.desired import exact
+from dfvisor.model.records import Network, VirtualNetwork
+from dfvisor.p4rt.entries import Exact, MulticastGroup, TableEntry
+from dfvisor.store.database import VnSnapshot
+from emulation.zookeeper import ZooKeeperServer
+
+from .networks import demo
+from .rig import PIPELINE, SWITCH, TARGET, WAIT_S, Rig, eventually
+
+pytestmark = [pytest.mark.zk, pytest.mark.switch]
+
+
+def without_vn(network: Network, name: str) -> Network:
+    return dataclasses.replace(
+        network, vns={vn: record for vn, record in network.vns.items() if vn != name}
+    )
+
+
+def with_vn(network: Network, vn: VirtualNetwork) -> Network:
+    return dataclasses.replace(network, vns={**network.vns, vn.name: vn})
+
+
+def without_slice(vn: VirtualNetwork, name: str) -> VirtualNetwork:
+    return dataclasses.replace(
+        vn,
+        slices={key: one for key, one in vn.slices.items() if key != name},
+        flowspaces={key: one for key, one in vn.flowspaces.items() if one.slice != name},
+    )
+
+
+async def snapshot(rig: Rig, vn: str) -> VnSnapshot:
+    assert rig.database is not None
+    found = await rig.database.read_vn(vn)
+    assert found is not None
+    return found
+
+
+async def change(rig: Rig, vn: VirtualNetwork) -> int:
+    """Write another revision of a VN; returns its number."""
+    assert rig.database is not None
+    return (await rig.database.apply(await snapshot(rig, vn.name), vn)).revision
+
+
+def wrote(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.message.startswith("wrote")]
+
+
+async def test_empty_switch_gets_all_that_the_database_says(rig: Rig) -> None:
+    await rig.put(demo())
+    async with rig.agent():
+        await rig.wait_until_applied("red", 1)
+        await rig.wait_until_applied("blue", 1)
+        assert await rig.held() == rig.expected(demo())
+        assert rig.database is not None
+        applied = (await rig.database.read_applied())[SWITCH]
+        assert applied.fabric == 1
+        assert set(applied.vns) == {"red", "blue"}  # green has nothing at s1
+        assert {vn.error for vn in applied.vns.values()} == {None}
+
+
+async def test_agent_announces_itself_and_publishes_counters(rig: Rig) -> None:
+    await rig.put(demo())
+    async with rig.agent():
+        assert rig.database is not None
+        database = rig.database
+
+        async def published() -> bool:
+            return await database.read_stats(SWITCH) is not None
+
+        await eventually(published, "counters are published")
+        stats = await database.read_stats(SWITCH)
+        assert stats is not None
+        assert {counter.vn for counter in stats.counters} == {"red", "blue"}
+        assert {port.port for port in stats.ports} == {1, 2, 11, 12}
+        info = (await database.read_agents())[SWITCH]
+        assert (info.slicer, info.device_id) == ("127.0.0.1:4711", 1)
+        assert info.switch_address == rig.switch.address
+
+    async def gone() -> bool:
+        return SWITCH not in await database.read_agents()
+
+    await eventually(gone, "the agent is no longer live")
+
+
+async def test_database_written_after_the_start_is_followed(rig: Rig) -> None:
+    async with rig.agent():
+        await rig.put(demo())
+        await rig.wait_until_applied("red", 1)
+        await rig.wait_until_equal(demo())
+
+
+async def test_agent_restarted_writes_nothing(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    await rig.put(demo())
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+    assert await rig.held() == rig.expected(demo())  # it leaves the switch as it is
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    async with rig.agent():
+
+        async def serving() -> bool:
+            return rig.slicer is not None and rig.slicer.serving
+
+        await eventually(serving, "the slicer serves")
+        await rig.wait_until_applied("red", 1)
+    assert wrote(caplog) == []
+    assert "pipeline pushed" not in caplog.text
+    assert await rig.held() == rig.expected(demo())
+
+
+async def test_agent_without_its_local_database_takes_the_switch_over(rig: Rig) -> None:
+    await rig.put(demo())
+    for _ in range(2):  # two boots, so that a new start is outranked
+        async with rig.agent():
+            await rig.wait_until_equal(demo())
+    shutil.rmtree(rig.data)
+    rig.data.mkdir()
+    async with rig.agent():
+        await rig.wait_until_applied("red", 1)
+        await rig.wait_until_equal(demo())
+
+
+async def test_switch_restarted_gets_everything_back(rig: Rig) -> None:
+    await rig.put(demo())
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        assert rig.slicer is not None and rig.slicer.replays == 0
+        rig.switch.kill()
+        rig.switch.start()
+        await rig.wait_until_equal(demo())
+
+        async def replayed() -> bool:
+            return rig.slicer is not None and rig.slicer.replays == 1
+
+        await eventually(replayed, "flow entries are replayed")
+
+
+async def test_change_of_a_vn_writes_only_its_difference(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await rig.put(demo())
+    red = demo().vns["red"]
+    flowspaces = {name: one for name, one in red.flowspaces.items() if name != "no-telnet"}
+    changed = dataclasses.replace(red, flowspaces=flowspaces)
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        caplog.clear()
+        await rig.wait_until_applied("red", await change(rig, changed))
+        assert wrote(caplog) == ["wrote 0 inserts, 0 modifies, 1 deletes"]
+        assert await rig.held() == rig.expected(with_vn(demo(), changed))
+
+
+async def test_change_of_the_fabric_moves_routes(rig: Rig) -> None:
+    await rig.put(demo())
+    fabric = demo().fabric
+    kept = tuple(link for link in fabric.links if "s2" not in (link.a.switch, link.b.switch))
+    around = dataclasses.replace(
+        fabric,
+        links=(
+            *kept,
+            *(dataclasses.replace(link, cost=50) for link in fabric.links if link not in kept),
+        ),
+    )
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        assert rig.database is not None
+        base = await rig.database.read_fabric()
+        await rig.database.apply_fabric(base, around, base.tenants)
+        changed = dataclasses.replace(demo(), fabric=around)
+        await rig.wait_until_equal(changed)
+        assert rig.expected(changed) != rig.expected(demo())
+
+
+async def test_slice_deleted_is_dropped_and_its_number_free_again(rig: Rig) -> None:
+    await rig.put(demo())
+    red = without_slice(demo().vns["red"], "gold")
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        assert rig.slicer is not None
+        gold = rig.slicer.directory.slice_id("red", "gold")
+        await rig.wait_until_applied("red", await change(rig, red))
+        assert rig.slicer.directory.slice_id("red", "gold") is None
+
+        async def dropped() -> bool:
+            return rig.slicer is not None and rig.slicer.dropped == [gold]
+
+        await eventually(dropped, "the slicer dropped the slice")
+        await rig.wait_until_equal(with_vn(demo(), red))
+        await rig.wait_until_applied("red", await change(rig, demo().vns["red"]))
+        assert rig.slicer.directory.slice_id("red", "gold") == gold
+
+
+async def test_vn_deleted_leaves_the_others_alone(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await rig.put(demo())
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        caplog.clear()
+        assert rig.database is not None
+        await rig.database.delete_vn(await snapshot(rig, "red"))
+        await rig.wait_until_gone("red")
+        assert await rig.held() == rig.expected(without_vn(demo(), "red"))
+        (line,) = wrote(caplog)
+        assert line.startswith("wrote 0 inserts, 0 modifies, ")
+        assert rig.slicer is not None and len(rig.slicer.dropped) == 2
+
+
+async def test_vn_deleted_while_the_agent_was_away_is_removed(rig: Rig) -> None:
+    await rig.put(demo())
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+    assert rig.database is not None
+    await rig.database.delete_vn(await snapshot(rig, "red"))
+    async with rig.agent():
+        await rig.wait_until_gone("red")
+        await rig.wait_until_equal(without_vn(demo(), "red"))
+
+
+async def test_strange_entries_are_removed_and_flows_of_known_slices_stay(rig: Rig) -> None:
+    await rig.put(demo())
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        assert rig.slicer is not None
+        gold = rig.slicer.directory.slice_id("red", "gold")
+    assert gold is not None
+    strange = [
+        TableEntry("vtep", exact(outer_dst=77), 0, "terminate"),
+        MulticastGroup(900, frozenset({(1, 0)})),
+        TableEntry("flow", exact(slice_id=999), 5, "permit", (("cookie", 1),)),
+    ]
+    flow = TableEntry("flow", exact(slice_id=gold), 5, "permit", (("cookie", 1),))
+    async with rig.client(boot=1) as client:
+        await client.become_primary(WAIT_S)
+        await client.write([PIPELINE.schema.insert(item) for item in (*strange, flow)])
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+
+        async def serving() -> bool:
+            return rig.slicer is not None and rig.slicer.serving
+
+        await eventually(serving, "the slicer serves")
+        async with rig.client() as client:
+            assert await client.read_entries("flow") == [flow]
+
+
+async def test_write_that_the_switch_refuses_is_reported_and_repaired(rig: Rig) -> None:
+    """Somebody else has put an entry where the agent will want one."""
+    await rig.put(demo())
+    red = demo().vns["red"]
+    end = next(iter(red.endpoints.values()))
+    more = dataclasses.replace(
+        end,
+        name="more",
+        mac=dataclasses.replace(end.mac, value=0x0200000000FE),
+        ips=(),
+        port=dataclasses.replace(end.port, switch="s1", port=300),
+    )
+    changed = dataclasses.replace(red, endpoints={**red.endpoints, "more": more})
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        assert rig.database is not None
+        database = rig.database
+        obstacle = TableEntry("access_port", (("port", Exact(300)),), 0, "set_fabric")
+        async with rig.client(boot=1) as client:
+            await client.write([PIPELINE.schema.insert(obstacle)])
+        revision = await change(rig, changed)
+        errors: list[str | None] = []
+
+        async def repaired() -> bool:
+            record = (await database.read_applied())[SWITCH].vns["red"]
+            errors.append(record.error)
+            return record.revision == revision
+
+        await eventually(repaired, "the entry is written after all")
+        assert any(error and "access_port port=0x12c" in error for error in errors)
+        assert errors[-1] is None
+        await rig.wait_until_equal(with_vn(demo(), changed))
+
+
+async def test_bad_record_keeps_the_last_good_state_of_that_vn_alone(rig: Rig) -> None:
+    await rig.put(demo())
+    red, blue = demo().vns["red"], demo().vns["blue"]
+    stray = dataclasses.replace(red.flowspaces["gold-tcp"], slice="nowhere")
+    bad = dataclasses.replace(red, flowspaces={"gold-tcp": stray})
+    fewer = without_slice(blue, "gold")
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        assert rig.database is not None
+        database = rig.database
+        await change(rig, bad)
+
+        async def reported() -> bool:
+            error = (await database.read_applied())[SWITCH].vns["red"].error
+            return error is not None and "nowhere" in error
+
+        await eventually(reported, "the error is visible")
+        assert (await database.read_applied())[SWITCH].vns["red"].revision == 1
+        await rig.wait_until_applied("blue", await change(rig, fewer))
+        assert await rig.held() == rig.expected(with_vn(demo(), fewer))
+        revision = await change(rig, red)
+        await rig.wait_until_applied("red", revision)
+        assert (await database.read_applied())[SWITCH].vns["red"].error is None
+
+
+async def test_slicer_reads_and_writes_through_the_agent(rig: Rig) -> None:
+    await rig.put(demo())
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+
+        async def serving() -> bool:
+            return rig.slicer is not None and rig.slicer.serving
+
+        await eventually(serving, "the slicer serves")
+        assert rig.slicer is not None
+        port, schema = rig.slicer.switch, PIPELINE.schema
+        gold = rig.slicer.directory.slice_id("red", "gold")
+        assert gold is not None
+        flow = TableEntry("flow", exact(slice_id=gold), 5, "permit", (("cookie", 1),))
+        again = await port.write([schema.insert(flow), schema.insert(flow)])
+        assert [status.code for status in again] == [0, 6]
+        from dfvisor.p4rt.pb import p4r
+
+        request = p4r.ReadRequest()
+        request.entities.add().table_entry.table_id = schema.table("flow").id
+        assert [schema.decode(entity) for entity in await port.read(request)] == [flow]
+        rig.slicer.directory.flows_completed("red", 1)
+        assert rig.database is not None
+        database = rig.database
+
+        async def completed() -> bool:
+            return (await database.read_applied())[SWITCH].vns["red"].flows == 1
+
+        await eventually(completed, "completed flows are published")
+
+
+async def test_agent_goes_on_without_the_database(tmp_path, own_zookeeper: ZooKeeperServer) -> None:
+    rig = Rig(tmp_path, f"{own_zookeeper.address}/own")
+    rig.switch.start()
+    try:
+        database = await rig.connect()
+        await rig.put(demo())
+        red = without_slice(demo().vns["red"], "gold")
+        async with rig.agent():
+            await rig.wait_until_equal(demo())
+            own_zookeeper.stop()
+            rig.switch.kill()  # it comes back although the database is away
+            rig.switch.start()
+            await rig.wait_until_equal(demo())
+        rig.switch.kill()
+        rig.switch.start()
+        async with rig.agent():  # a start without the database
+            await rig.wait_until_equal(demo())
+            own_zookeeper.start()
+
+            async def connected() -> bool:
+                return database.connected
+
+            await eventually(connected, "the database is back")
+            await rig.wait_until_applied("red", await change(rig, red))
+            await rig.wait_until_equal(with_vn(demo(), red))
+    finally:
+        rig.switch.kill()
+        if rig.database is not None:
+            await rig.database.close()
+
+
+async def test_command_ends_on_sigterm_and_leaves_the_switch_as_it_is(rig: Rig) -> None:
+    await rig.put(demo())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "dfvisor.agent.main",
+        *("--switch", SWITCH, "--p4runtime", rig.switch.address),
+        *("--zookeeper", rig.zookeeper, "--data-dir", str(rig.data), "--target", TARGET),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        await rig.wait_until_applied("red", 1)
+        process.send_signal(signal.SIGTERM)
+        _, said = await asyncio.wait_for(process.communicate(), WAIT_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, said.decode()
+    assert "Traceback" not in said.decode()
+    assert await rig.held() == rig.expected(demo())
