@@ -493,6 +493,20 @@ async def test_write_while_the_switch_is_away_is_unavailable_and_leaves_no_trace
     await client.write(updates(client, flow(RED_GOLD.key)))
 
 
+async def test_deleted_entry_does_not_come_back(
+    slicer: SlicerServer, connect: Connect, switch: FakeSwitch
+) -> None:
+    client = await connect("vn/red")
+    assert client.schema is not None
+    await client.write(updates(client, flow(RED_GOLD.key)))
+    delete = client.schema.delete(flow(RED_GOLD.key))
+    assert await codes(client, delete) == ["OK"]
+    assert await client.read_entries() == []
+    await slicer.replay()
+    assert not switch.entries
+    assert await codes(client, delete) == ["NOT_FOUND"]
+
+
 async def test_drop_slice_deletes_its_entries_and_no_others(
     slicer: SlicerServer, connect: Connect, switch: FakeSwitch, directory: FakeDirectory
 ) -> None:

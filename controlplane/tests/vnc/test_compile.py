@@ -280,6 +280,20 @@ def test_endpoint_flowspace_is_narrowed_to_the_endpoints_mac() -> None:
     }
 
 
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")], ids="-".join)
+def test_of_two_equal_flowspaces_the_first_by_name_has_the_entry(order: tuple[str, str]) -> None:
+    network = demo()
+    vn = network.vns["red"]
+    gold = next(one for one in vn.slices.values() if not one.best_effort)
+    flowspaces = {
+        name: Flowspace(name=name, priority=9, match=Match(ip_proto=6), slice=gold.name)
+        for name in order
+    }
+    entries = compile_vn(network.fabric, dataclasses.replace(vn, flowspaces=flowspaces))
+    flows = {entry for found in entries.values() for entry in found if entry.table == "flow"}
+    assert [flow.arg("cookie") for flow in flows] == [flowspace_cookie("red", "a")]
+
+
 @pytest.mark.parametrize(
     "broken",
     [
