@@ -11,7 +11,7 @@ import json
 
 from softswitch import ir
 from softswitch.errors import ConfigError, UnsupportedError
-from softswitch.load.control import load_pipeline
+from softswitch.load.control import load_pipeline, negative_arguments
 from softswitch.load.expr import Expressions
 from softswitch.load.headers import load_scope
 from softswitch.load.parser import load_parser
@@ -75,7 +75,11 @@ def load_program(document: bytes) -> ir.Program:
             raise root.get("headers").fail(f"standard_metadata has no field '{name}'")
     counters, direct = _counters(root)
     scope.counters = counters
-    actions = {a.id: a for a in (load_action(scope, v) for v in root.get("actions").each())}
+    negative = negative_arguments(root)
+    actions: dict[int, ir.Action] = {}
+    for item in root.get("actions").each():
+        action_id = item.get("id").integer()
+        actions[action_id] = load_action(scope, item, negative.get(action_id, frozenset()))
     pipelines = {}
     for item in root.get("pipelines").each():
         pipelines[item.get("name").text()] = load_pipeline(scope, actions, item)

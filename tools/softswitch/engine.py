@@ -384,13 +384,14 @@ class Engine:
                 f"action '{action.name}': {len(args)} arguments for {len(action.params)} parameters"
             )
         packed: list[int] = []
-        for value, (name, width) in zip(args, action.params, strict=True):
-            if not 0 <= value < 1 << width:
+        for index, (value, (name, width)) in enumerate(zip(args, action.params, strict=True)):
+            least = -(1 << (width - 1)) if index in action.negative else 0
+            if not least <= value < 1 << width:
                 raise EntryError(
                     f"action '{action.name}', parameter '{name}': {value:#x} does not fit "
                     f"{width} bits"
                 )
-            packed += [value >> 64 * i & (_WORD - 1) for i in range(words(width))]
+            packed += [value >> 64 * i & (_WORD - 1) for i in range(words(action.bits(index)))]
         return (ctypes.c_uint64 * (table.arg_words + 1))(*packed)
 
     def _add(

@@ -93,10 +93,15 @@ class FieldRef:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """Parameter number `index` of the enclosing action, unsigned, `width` bits."""
+    """Parameter number `index` of the enclosing action, `width` bits.
+
+    BMv2 takes what the control plane sends as unsigned, whatever P4 says, but keeps the sign of
+    arguments in the program's own entries; `signed` says that there is one.
+    """
 
     index: int
     width: int
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,12 +335,20 @@ Statement: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """An action; parameters as (name, width in bits) in declaration order."""
+    """An action; parameters as (name, width in bits) in declaration order.
+
+    `negative` are the parameters for which the program's own entries have negative arguments.
+    """
 
     name: str
     id: int
     params: tuple[tuple[str, int], ...]
     body: tuple[Statement, ...]
+    negative: frozenset[int] = frozenset()
+
+    def bits(self, index: int) -> int:
+        """Bits that hold a parameter, its sign included."""
+        return self.params[index][1] + (index in self.negative)
 
 
 # --- parser ---------------------------------------------------------------------------------------

@@ -11,15 +11,15 @@ from softswitch.codegen.writer import Writer
 def param_places(action: ir.Action) -> tuple[int, ...]:
     """Where each parameter starts in the argument words."""
     places, at = [], 0
-    for _, width in action.params:
+    for index in range(len(action.params)):
         places.append(at)
-        at += words(width)
+        at += words(action.bits(index))
     return tuple(places)
 
 
 def param_total(action: ir.Action) -> int:
     """Argument words of an action."""
-    return sum(words(width) for _, width in action.params)
+    return sum(words(action.bits(index)) for index in range(len(action.params)))
 
 
 class StatementGen:

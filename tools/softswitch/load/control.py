@@ -133,8 +133,28 @@ def _call(actions: Actions, item: View) -> ir.ActionCall:
     args = [] if data is None else [view.hexstr() for view in data.each()]
     if len(args) != len(params):
         raise item.fail(f"{len(args)} arguments for {len(params)} parameters")
-    truncated = (arg & ((1 << width) - 1) for arg, (_, width) in zip(args, params, strict=True))
-    return ir.ActionCall(action_id, tuple(truncated))
+    for arg, (name, width) in zip(args, params, strict=True):
+        if not -(1 << (width - 1)) <= arg < 1 << width:
+            raise item.fail(f"{arg:#x} does not fit parameter '{name}' of {width} bits")
+    return ir.ActionCall(action_id, tuple(args))
+
+
+def negative_arguments(root: View) -> dict[int, frozenset[int]]:
+    """By action id, the parameters for which the program's own entries have negative arguments."""
+    found: dict[int, frozenset[int]] = {}
+    for pipeline in root.get("pipelines").each():
+        for table in pipeline.get("tables").each():
+            default, entries = table.opt("default_entry"), table.opt("entries")
+            calls = [] if default is None else [default]
+            if entries is not None:
+                calls += [entry.get("action_entry") for entry in entries.each()]
+            for call in calls:
+                data = call.opt("action_data")
+                args = [] if data is None else [view.hexstr() for view in data.each()]
+                minus = frozenset(i for i, arg in enumerate(args) if arg < 0)
+                action_id = call.get("action_id").integer()
+                found[action_id] = found.get(action_id, frozenset()) | minus
+    return found
 
 
 def _entry(actions: Actions, keys: tuple[ir.Key, ...], item: View) -> ir.ConstEntry:

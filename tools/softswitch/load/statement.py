@@ -24,27 +24,28 @@ _PARAMETERS = {
 }
 
 
-def load_action(scope: Scope, item: View) -> ir.Action:
-    """An entry of `actions`."""
+def load_action(scope: Scope, item: View, negative: frozenset[int]) -> ir.Action:
+    """An entry of `actions`; `negative` are parameters with negative arguments somewhere."""
     params: Params = tuple(
         (p.get("name").text(), p.get("bitwidth").integer()) for p in item.get("runtime_data").each()
     )
     body: list[ir.Statement] = []
     primitives = list(item.get("primitives").each())
     for primitive in primitives:
-        statement = load_statement(scope, params, primitive)
+        statement = load_statement(Expressions(scope, params, negative), primitive)
         if isinstance(statement, ir.Jump) and not 0 <= statement.target <= len(primitives):
             raise primitive.fail(f"jump to primitive {statement.target} of {len(primitives)}")
         body.append(statement)
-    return ir.Action(item.get("name").text(), item.get("id").integer(), params, tuple(body))
+    name, action_id = item.get("name").text(), item.get("id").integer()
+    return ir.Action(name, action_id, params, tuple(body), negative)
 
 
-def load_statement(scope: Scope, params: Params, item: View) -> ir.Statement:
+def load_statement(expressions: Expressions, item: View) -> ir.Statement:
     """One primitive with its parameters."""
+    scope = expressions.scope
     op = item.get("op").text()
     if op not in _PARAMETERS:
         raise UnsupportedError(f"primitive '{op}'", item.path)
-    expressions = Expressions(scope, params)
     args = item.get("parameters").tuple(_PARAMETERS[op])
     match op:
         case "assign":

@@ -40,7 +40,7 @@ def _set(document: Json, path: list[Any], value: object) -> None:
 
 HASH = primitive("modify_field_with_hash_based_offset", const(0), const(0), const(0), const(0))
 TABLE = ["pipelines", 0, "tables", 0]
-UNSUPPORTED = {
+UNSUPPORTED: dict[str, tuple[list[Any], object, str, str]] = {
     "meter": (["meter_arrays"], [{"name": "m1"}], "meter 'm1'", "$.meter_arrays[0]"),
     "register": (["register_arrays"], [{"name": "r1"}], "register 'r1'", "$.register_arrays[0]"),
     "digest": (["learn_lists"], [{"name": "d1"}], "digest 'd1'", "$.learn_lists[0]"),
@@ -105,7 +105,7 @@ def test_unsupported_construct_is_refused_with_its_name_and_place(case: str) -> 
     assert where in caught.value.where
 
 
-MALFORMED = {
+MALFORMED: dict[str, tuple[list[Any], object, str]] = {
     "no-table": (["pipelines", 0, "init_table"], "nowhere", "no table or conditional 'nowhere'"),
     "no-state": (["parsers", 0, "init_state"], "nowhere", "no parser state 'nowhere'"),
     "no-next-state": (

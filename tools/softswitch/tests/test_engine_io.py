@@ -41,7 +41,7 @@ def wired() -> Program:
 
 @contextmanager
 def running(cache: Path, ports: int = 2) -> Iterator[tuple[Engine, list[Wire]]]:
-    """An engine between veth pairs s1-h1, s2-h2, ...; port 1 goes to 2, 2 to 3, ..., the last to 1."""
+    """An engine between veth pairs s1-h1, s2-h2, ...; each port leads to the next."""
     for port in range(1, ports + 1):
         veth(f"s{port}", f"h{port}")
     wires = [Wire.open(f"h{port}") for port in range(1, ports + 1)]
