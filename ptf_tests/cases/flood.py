@@ -7,6 +7,7 @@ from ptf_tests.network import (
     FAR,
     NOBODY,
     ONE,
+    OTHER_PATH,
     RED,
     TWO,
     A,
@@ -96,6 +97,9 @@ class FloodOfQosSliceIsDemoted(SwitchCase):
         }
         self.passes(1, frame, copies)
         self.assertEqual(self.counter(self.network.gold_flow(RED)).packets, 1)
+        on_path = {"path_class_": OTHER_PATH, "slice_id": RED.gold.id, "cookie": 1}
+        self.insert(self.network.entry("flow", "permit_on_path", priority=20, **on_path))
+        self.passes(1, frame, copies)
 
 
 class FloodOfQosSliceFromFabric(SwitchCase):

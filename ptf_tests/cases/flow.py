@@ -102,6 +102,10 @@ class FlowDemotedOnTheWay(_FlowCase):
         self.insert(self.flow("demote", eth_dst=mac(FAR.mac)))
         onward = leaving(frame, RED.best_effort.key, A, ttl=59)
         self.passes(B.port, packet, {A.port: onward})
+        on_path = arriving(
+            frame, RED.gold.key, sender=B, dscp=46, ttl=60, identification=STAMPED | OTHER_PATH
+        )
+        self.passes(B.port, on_path, {A.port: onward})
         best_effort = arriving(frame, RED.best_effort.key, sender=B)
         self.drops(B.port, best_effort, RED.best_effort.id, DropReason.NOT_BACK_TO_FABRIC)
 
