@@ -45,11 +45,12 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """An action parameter; `width` in bits."""
+    """An action parameter; `width` in bits, `where` for messages."""
 
     id: int
     name: str
     width: int
+    where: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,41 @@ class Counter:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A field in its table: what encoding and decoding need at hand."""
+
+    id: int
+    name: str
+    width: int
+    kind: MatchKind
+    place: int
+    where: str
+    oneof: str  # the name of its kind in FieldMatch
+
+
+class _Slots:
+    """The slots of a table."""
+
+    def __init__(self, table: Table) -> None:
+        slots = [
+            _Slot(
+                field.id,
+                field.name,
+                field.width,
+                field.kind,
+                place,
+                f"{table.name}.{field.name}",
+                field.kind.name.lower(),
+            )
+            for place, field in enumerate(table.fields)
+        ]
+        self.by_name = {slot.name: slot for slot in slots}
+        self.by_id = {slot.id: slot for slot in slots}
+        self.exact_names = [slot.name for slot in slots if slot.kind is MatchKind.EXACT]
+        self.exact = len(self.exact_names)
+
+
 def encode_value(value: int, width: int, where: str) -> bytes:
     """The canonical byte string of a `width`-bit value; SchemaError if it does not fit."""
     if not 0 <= value < 1 << width:
@@ -119,6 +155,7 @@ class Schema:
             )
             for counter in proto.counters
         }
+        self._slots = {table.name: _Slots(table) for table in self.tables.values()}
         self._tables_by_id = {table.id: table for table in self.tables.values()}
         self._actions_by_id = actions
 
@@ -217,60 +254,67 @@ class Schema:
         return message
 
     def _encode_key(self, table: Table, entry: TableEntry, message: p4r.TableEntry) -> None:
-        given = iter((*entry.key, None))
-        next_ = next(given)
-        for field in table.fields:
-            where = f"{table.name}.{field.name}"
-            if next_ is None or next_[0] != field.name:
-                if field.kind is MatchKind.EXACT:
-                    _refuse(entry, f"{where}: missing, and its match is exact")
-                continue
-            match = message.match.add(field_id=field.id)
-            value = next_[1]
-            next_ = next(given)
-            if isinstance(value, Exact) and field.kind is MatchKind.EXACT:
-                match.exact.value = encode_value(value.value, field.width, where)
-            elif isinstance(value, Ternary) and field.kind is MatchKind.TERNARY:
+        slots = self._slots[table.name]
+        add = message.match.add
+        last = -1
+        exact = 0
+        for name, value in entry.key:
+            slot = slots.by_name.get(name)
+            if slot is None or slot.place <= last:
+                order = ", ".join(field.name for field in table.fields)
+                _refuse(entry, f"field {name}: unknown, repeated or out of order ({order})")
+            last, kind, width = slot.place, slot.kind, slot.width
+            match = add(field_id=slot.id)
+            if kind is MatchKind.EXACT and isinstance(value, Exact):
+                match.exact.value = encode_value(value.value, width, slot.where)
+                exact += 1
+            elif kind is MatchKind.TERNARY and isinstance(value, Ternary):
                 if value.mask == 0 or value.value & ~value.mask:
-                    _refuse(entry, f"{where}: value {value.value:#x} and mask {value.mask:#x}")
-                match.ternary.value = encode_value(value.value, field.width, where)
-                match.ternary.mask = encode_value(value.mask, field.width, where)
-            elif isinstance(value, Lpm) and field.kind is MatchKind.LPM:
-                host_bits = (1 << field.width - min(value.prefix_len, field.width)) - 1
-                if not 1 <= value.prefix_len <= field.width or value.value & host_bits:
-                    _refuse(entry, f"{where}: {value.value:#x}/{value.prefix_len}")
-                match.lpm.value = encode_value(value.value, field.width, where)
+                    _refuse(entry, f"{slot.where}: value {value.value:#x} and mask {value.mask:#x}")
+                match.ternary.value = encode_value(value.value, width, slot.where)
+                match.ternary.mask = encode_value(value.mask, width, slot.where)
+            elif kind is MatchKind.LPM and isinstance(value, Lpm):
+                host_bits = (1 << width - min(value.prefix_len, width)) - 1
+                if not 1 <= value.prefix_len <= width or value.value & host_bits:
+                    _refuse(entry, f"{slot.where}: {value.value:#x}/{value.prefix_len}")
+                match.lpm.value = encode_value(value.value, width, slot.where)
                 match.lpm.prefix_len = value.prefix_len
             else:
-                _refuse(entry, f"{where}: {value} where the match is {field.kind.name.lower()}")
-        if next_ is not None:
-            order = ", ".join(field.name for field in table.fields)
-            _refuse(entry, f"field {next_[0]}: unknown, repeated or out of order ({order})")
+                _refuse(entry, f"{slot.where}: {value} where the match is {slot.oneof}")
+        if exact != slots.exact:
+            held = dict(entry.key)
+            missing = [name for name in slots.exact_names if name not in held]
+            _refuse(entry, f"{table.name}.{missing[0]}: missing, and its match is exact")
 
     def _encode_action(self, table: Table, entry: TableEntry, message: p4r.Action) -> None:
         action = table.actions.get(entry.action)
         if action is None or (entry.action in table.default_only and not entry.is_default):
             _refuse(entry, f"table {table.name} has no action {entry.action!r}")
-        names = [name for name, _ in entry.args]
-        if names != [param.name for param in action.params]:
+        if [name for name, _ in entry.args] != [param.name for param in action.params]:
+            names = ", ".join(name for name, _ in entry.args)
             expected = ", ".join(param.name for param in action.params)
-            _refuse(entry, f"arguments ({', '.join(names)}), expected ({expected})")
+            _refuse(entry, f"arguments ({names}), expected ({expected})")
         message.action_id = action.id
         for param, (_, value) in zip(action.params, entry.args, strict=True):
-            where = f"{table.name}: {action.name}.{param.name}"
-            message.params.add(param_id=param.id, value=encode_value(value, param.width, where))
+            message.params.add(
+                param_id=param.id, value=encode_value(value, param.width, param.where)
+            )
 
     def decode_entry(self, message: p4r.TableEntry) -> TableEntry:
         """The entry of a message; SchemaError names what does not fit."""
         table = self.table_by_id(message.table_id)
-        matches = {match.field_id: match for match in message.match}
+        slots = self._slots[table.name]
         key: list[tuple[str, FieldMatch]] = []
-        for field in table.fields:
-            match = matches.pop(field.id, None)
-            if match is not None:
-                key.append((field.name, _decode_match(table, field, match)))
-        if matches:
-            raise SchemaError(f"table {table.name}: no match field has id {min(matches)}")
+        last, ordered = -1, True
+        for match in message.match:
+            slot = slots.by_id.get(match.field_id)
+            if slot is None:
+                raise SchemaError(f"table {table.name}: no match field has id {match.field_id}")
+            ordered = ordered and slot.place > last
+            last = slot.place
+            key.append((slot.name, _decode_match(slot, match)))
+        if not ordered:
+            key.sort(key=lambda part: slots.by_name[part[0]].place)
         action, args = self._decode_action(table, message)
         return TableEntry(
             table.name, tuple(key), message.priority, action, args, message.is_default_action
@@ -289,18 +333,13 @@ class Schema:
         if action is None or action.name not in table.actions:
             raise SchemaError(f"table {table.name}: no action has id {sent.action_id:#x}")
         values = {param.param_id: param.value for param in sent.params}
-        if values.keys() != {param.id for param in action.params}:
+        if len(values) != len(action.params):
             raise SchemaError(
                 f"table {table.name}: action {action.name}: parameters {sorted(values)}, "
                 f"expected {[param.id for param in action.params]}"
             )
         return action.name, tuple(
-            (
-                param.name,
-                decode_value(
-                    values[param.id], param.width, f"{table.name}: {action.name}.{param.name}"
-                ),
-            )
+            (param.name, decode_value(values.get(param.id, b""), param.width, param.where))
             for param in action.params
         )
 
@@ -328,19 +367,19 @@ def _decode_replica(replica: p4r.Replica) -> tuple[int, int]:
     return replica.egress_port, replica.instance
 
 
-def _decode_match(table: Table, field: Field, match: p4r.FieldMatch) -> FieldMatch:
-    where = f"{table.name}.{field.name}"
+def _decode_match(slot: _Slot, match: p4r.FieldMatch) -> FieldMatch:
     kind = match.WhichOneof("field_match_type")
-    if kind != field.kind.name.lower():
-        raise SchemaError(f"{where}: match is {kind}, expected {field.kind.name.lower()}")
-    if field.kind is MatchKind.EXACT:
-        return Exact(decode_value(match.exact.value, field.width, where))
-    if field.kind is MatchKind.TERNARY:
+    if kind != slot.oneof:
+        raise SchemaError(f"{slot.where}: match is {kind}, expected {slot.oneof}")
+    width, where = slot.width, slot.where
+    if slot.kind is MatchKind.EXACT:
+        return Exact(decode_value(match.exact.value, width, where))
+    if slot.kind is MatchKind.TERNARY:
         return Ternary(
-            decode_value(match.ternary.value, field.width, where),
-            decode_value(match.ternary.mask, field.width, where),
+            decode_value(match.ternary.value, width, where),
+            decode_value(match.ternary.mask, width, where),
         )
-    return Lpm(decode_value(match.lpm.value, field.width, where), match.lpm.prefix_len)
+    return Lpm(decode_value(match.lpm.value, width, where), match.lpm.prefix_len)
 
 
 def _refuse(entry: TableEntry, reason: str) -> NoReturn:
@@ -351,7 +390,10 @@ def _action(message: p4i.Action) -> Action:
     return Action(
         message.preamble.id,
         message.preamble.alias,
-        tuple(Param(param.id, param.name, param.bitwidth) for param in message.params),
+        tuple(
+            Param(param.id, param.name, param.bitwidth, f"{message.preamble.alias}.{param.name}")
+            for param in message.params
+        ),
     )
 
 
