@@ -109,7 +109,7 @@ def _next_hop(fabric: Fabric, endpoint: Endpoint, tree: dict[str, Hop], switch: 
     return None if hop is None else NEIGHBOUR + fabric.switches[hop.neighbour].device_id
 
 
-def _flows(vn: VirtualNetwork, slice_: Slice) -> list[TableEntry]:
+def _flows(vn: VirtualNetwork, slice_: Slice) -> frozenset[TableEntry]:
     """The slice's `flow` entries, the same on all its switches."""
     found: dict[tuple[Key, int], TableEntry] = {}
     for flowspace in sorted(vn.flowspaces.values(), key=lambda one: one.name):
@@ -127,7 +127,7 @@ def _flows(vn: VirtualNetwork, slice_: Slice) -> list[TableEntry]:
                 (key, flowspace.priority),
                 TableEntry("flow", key, flowspace.priority, action, args),
             )
-    return list(found.values())
+    return frozenset(found.values())
 
 
 def _inside(vn: VirtualNetwork, flowspace: Flowspace) -> Match:
