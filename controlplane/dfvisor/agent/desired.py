@@ -7,12 +7,13 @@ The same input and numbers give the same items.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dfvisor.agent.numbers import Kind, Numbers
 from dfvisor.agent.site import Site
 from dfvisor.model.records import (
     Endpoint,
+    Flowspace,
     MissPolicy,
     Slice,
     Treatment,
@@ -57,6 +58,15 @@ MISS = {MissPolicy.DROP: 0, MissPolicy.BEST_EFFORT: 1}  # `MissPolicy` of the P4
 LOCAL_COPY = 0  # replication id of a copy that leaves as it is
 
 
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """A flowspace's classifier entries, and what they depend on: VN id, slice id, port."""
+
+    flowspace: Flowspace
+    context: tuple[int, int, int | None]
+    entries: tuple[TableEntry, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VnPlan:
     """A VN on one switch: its items, and the numbers by which the slicer and readers know it.
@@ -70,6 +80,7 @@ class VnPlan:
     items: tuple[Item, ...]
     slices: dict[str, SliceInfo]
     ports: dict[int, int]
+    classified: dict[str, Classified] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def access(self) -> bool:
@@ -155,8 +166,13 @@ def neighbours(site: Site, numbers: Numbers) -> dict[int, int]:
 # -- one VN
 
 
-def vn_plan(site: Site, vn: VirtualNetwork, numbers: Numbers) -> VnPlan | None:
-    """The VN's items on this switch; None if it has no access port here and no path through it."""
+def vn_plan(
+    site: Site, vn: VirtualNetwork, numbers: Numbers, before: VnPlan | None = None
+) -> VnPlan | None:
+    """The VN's items on this switch; None if it has no access port here and no path through it.
+
+    `before` is an earlier plan of the same VN and switch; it only saves work.
+    """
     local = [end for end in vn.endpoints.values() if end.port.switch == site.name]
     carried = [slice_ for slice_ in vn.slices.values() if _carries(site, vn, slice_, bool(local))]
     if not carried:
@@ -178,6 +194,7 @@ def vn_plan(site: Site, vn: VirtualNetwork, numbers: Numbers) -> VnPlan | None:
         for end in local
     }
     items: list[Item] = []
+    classified: dict[str, Classified] = {}
     for slice_ in carried:
         info = slices[slice_.name]
         items.append(_policy(vn, slice_, info, slices[best_effort.name]))
@@ -198,8 +215,22 @@ def vn_plan(site: Site, vn: VirtualNetwork, numbers: Numbers) -> VnPlan | None:
     items += [_bridge(site, vn_id, end, ports, numbers) for end in vn.endpoints.values()]
     if local:
         items += _access(site, vn, vn_id, slices)
+        classified = _classified(site, vn, vn_id, slices, before.classified if before else {})
+        # equal matches of two flowspaces have equal treatment: the first by name has the entry
+        items += {
+            (found.key, found.priority): found
+            for name in reversed(classified)
+            for found in classified[name].entries
+        }.values()
         items += _flood(site, vn, vn_id, numbers)
-    return VnPlan(vn=vn, vn_id=vn_id, items=tuple(items), slices=slices, ports=ports)
+    return VnPlan(
+        vn=vn,
+        vn_id=vn_id,
+        items=tuple(items),
+        slices=slices,
+        ports=ports,
+        classified=classified,
+    )
 
 
 def _carries(site: Site, vn: VirtualNetwork, slice_: Slice, local: bool) -> bool:
@@ -255,30 +286,51 @@ def _access(
             slice_id=best_effort,
             cookie=NO_FLOWSPACE,
         )
-    seen: set[tuple[Key, int]] = set()
-    for flowspace in sorted(vn.flowspaces.values(), key=lambda one: one.name):
-        at: tuple[tuple[str, FieldMatch], ...] = (("vn", Exact(vn_id)),)
+
+
+def _classified(
+    site: Site,
+    vn: VirtualNetwork,
+    vn_id: int,
+    slices: dict[str, SliceInfo],
+    before: dict[str, Classified],
+) -> dict[str, Classified]:
+    """The classifier entries of each flowspace; those of one that is as before are taken over."""
+    made: dict[str, Classified] = {}
+    for name in sorted(vn.flowspaces):
+        flowspace = vn.flowspaces[name]
+        port = None
         if flowspace.match.endpoint is not None:
             entrance = vn.endpoints[flowspace.match.endpoint].port
             if entrance.switch != site.name:
                 continue
-            at += (("port", Ternary(entrance.port, PORT_MASK)),)
-        cookie = flowspace_cookie(vn.name, flowspace.name)
-        priority = flowspace.priority + CATCH_ALL_PRIORITY
-        for found in expand(flowspace.match, bidirectional=flowspace.bidirectional):
-            key = at + tuple(
-                (name, Ternary(*found.fields[name])) for name in WIDTHS if name in found.fields
-            )
-            if (key, priority) in seen:
-                continue  # another flowspace of equal match and treatment has it
-            seen.add((key, priority))
-            if flowspace.treatment is Treatment.DENY:
-                yield entry("classifier", "classify_deny", key, priority, cookie=cookie)
-            else:
-                slice_id = slices[flowspace.slice].slice_id
-                yield entry(
-                    "classifier", "classify", key, priority, slice_id=slice_id, cookie=cookie
-                )
+            port = entrance.port
+        context = (vn_id, slices[flowspace.slice].slice_id, port)
+        held = before.get(name)
+        if held is not None and held.context == context and held.flowspace == flowspace:
+            made[name] = held
+        else:
+            entries = tuple(_classifier_entries(vn.name, flowspace, *context))
+            made[name] = Classified(flowspace, context, entries)
+    return made
+
+
+def _classifier_entries(
+    vn: str, flowspace: Flowspace, vn_id: int, slice_id: int, port: int | None
+) -> Iterator[TableEntry]:
+    at: tuple[tuple[str, FieldMatch], ...] = (("vn", Exact(vn_id)),)
+    if port is not None:
+        at += (("port", Ternary(port, PORT_MASK)),)
+    cookie = flowspace_cookie(vn, flowspace.name)
+    priority = flowspace.priority + CATCH_ALL_PRIORITY
+    for found in expand(flowspace.match, bidirectional=flowspace.bidirectional):
+        key = at + tuple(
+            (name, Ternary(*found.fields[name])) for name in WIDTHS if name in found.fields
+        )
+        if flowspace.treatment is Treatment.DENY:
+            yield entry("classifier", "classify_deny", key, priority, cookie=cookie)
+        else:
+            yield entry("classifier", "classify", key, priority, slice_id=slice_id, cookie=cookie)
 
 
 def _flood(site: Site, vn: VirtualNetwork, vn_id: int, numbers: Numbers) -> Iterator[Item]:

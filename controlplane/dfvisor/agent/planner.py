@@ -50,6 +50,7 @@ class Planner:
         self._newest: dict[str, Held] = {}
         self._good: dict[str, Held] = {}
         self._unreadable: dict[str, str] = {}
+        self._plans: dict[str, VnPlan] = {}  # the last ones made, to start from
         self.site: Site | None = None
         self.fabric_revision = 0
 
@@ -87,6 +88,7 @@ class Planner:
         for held in (self._newest, self._good):
             held.pop(name, None)
         self._unreadable.pop(name, None)
+        self._plans.pop(name, None)
 
     def names(self) -> set[str]:
         """All VNs known of."""
@@ -147,7 +149,10 @@ class Planner:
         problems = validate(one)
         if problems:
             raise _Impossible(_summary([str(problem) for problem in problems]))
-        return vn_plan(self.site, vn, self._numbers)
+        plan = vn_plan(self.site, vn, self._numbers, self._plans.get(vn.name))
+        if plan is not None:
+            self._plans[vn.name] = plan
+        return plan
 
 
 class _Impossible(Exception):

@@ -27,6 +27,7 @@ RPC_TIMEOUT_S = 10.0
 PIPELINE_TIMEOUT_S = 60.0  # a switch may compile what it is given
 UPDATES_PER_WRITE = 500
 CELLS_PER_READ = 4096
+ENTRIES_PER_TURN = 200  # decoded before others get a turn on the event loop
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_METADATA_BYTES = (
     1 << 20
@@ -350,12 +351,13 @@ class P4RuntimeClient:
             wildcard = p4r.Entity(table_entry=p4r.TableEntry(table_id=schema.table(table).id))
             wildcard.table_entry.counter_data.SetInParent()
             wildcards.append(wildcard)
-        return [
-            CountedEntry(
-                schema.decode_entry(entity.table_entry), _counter(entity.table_entry.counter_data)
-            )
-            for entity in await self.read(wildcards)
-        ]
+        found: list[CountedEntry] = []
+        for place, entity in enumerate(await self.read(wildcards)):
+            if place % ENTRIES_PER_TURN == 0:
+                await asyncio.sleep(0)
+            entry = entity.table_entry
+            found.append(CountedEntry(schema.decode_entry(entry), _counter(entry.counter_data)))
+        return found
 
     async def read_counters(self, name: str, indexes: Iterable[int]) -> dict[int, CounterValue]:
         """Cells of an indirect counter, by index."""

@@ -22,8 +22,9 @@ from dfvisor.p4rt.entries import (
 )
 from dfvisor.p4rt.p4info import Schema
 from hypothesis import given
+from hypothesis import strategies as st
 
-from .networks import MemoryNumbers, demo, networks
+from .networks import MemoryNumbers, demo, fabrics, networks, vns
 
 SCHEMA = Schema.load((default_directory() / P4INFO_NAME).read_text())
 
@@ -116,6 +117,17 @@ def test_groups_reach_every_switch_of_the_vn_once(network: Network) -> None:
             ]
             homes = {endpoint.port.switch for endpoint in vn.endpoints.values()}
             assert sorted(reached) == sorted(homes - {switch})
+
+
+@given(st.data())
+def test_plan_made_from_an_earlier_one_is_the_same_as_a_new_one(data: st.DataObject) -> None:
+    fabric = data.draw(fabrics())
+    site = look(fabric, "s1")
+    assert site is not None
+    numbers = MemoryNumbers()
+    before = vn_plan(site, data.draw(vns(fabric, 1)), numbers)
+    vn = data.draw(vns(fabric, 1))
+    assert vn_plan(site, vn, numbers, before) == vn_plan(site, vn, numbers)
 
 
 # -- the demo
