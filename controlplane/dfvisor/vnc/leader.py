@@ -18,7 +18,7 @@ from dfvisor.model.records import Network, VirtualNetwork
 from dfvisor.model.validate import validate
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
 from dfvisor.store.stats import AgentInfo
-from dfvisor.vnc.compile import CompileError, Entries, compile_vn
+from dfvisor.vnc.compile import CompileError, Entries, Memo, compile_vn
 from dfvisor.vnc.session import Progress, Session, Target
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Candidate:
         self._compiled: tuple[str, int] | None = None  # change of the VN, fabric revision
         self._entries: Entries = {}  # the last good ones, and the VN's revision that they are of
         self._revision = 0
+        self._memo = Memo()
         self._refused = ""  # why they are not of the newest revision
         self._ownership: Ownership | None = None
         self._claimed = False
@@ -179,6 +180,7 @@ class Candidate:
             log.info("VN %s: no longer leading", self.vn)
         self._claimed = False
         self._compiled, self._entries, self._revision = None, {}, 0
+        self._memo = Memo()
         for _, task in self._sessions.values():
             task.cancel()
         self._sessions.clear()
@@ -207,7 +209,7 @@ class Candidate:
             return
         self._compiled = compiled
         try:
-            self._entries = _compiled(snapshot.vn, fabric)
+            self._entries = _compiled(snapshot.vn, fabric, self._memo)
         except CompileError as error:
             self._refused = f"stays at revision {self._revision}: {error}"
         else:
@@ -251,10 +253,10 @@ class Candidate:
             session.wake()
 
 
-def _compiled(vn: VirtualNetwork, fabric: FabricSnapshot) -> Entries:
+def _compiled(vn: VirtualNetwork, fabric: FabricSnapshot, memo: Memo) -> Entries:
     """The VN's entries; CompileError for records that validation refuses."""
     problems = validate(Network(fabric=fabric.fabric, tenants=fabric.tenants, vns={vn.name: vn}))
     if problems:
         shown = "; ".join(map(str, problems[:SHOWN_PROBLEMS]))
         raise CompileError(f"{len(problems)} problems in its records: {shown}")
-    return compile_vn(fabric.fabric, vn)
+    return compile_vn(fabric.fabric, vn, memo)
