@@ -59,8 +59,11 @@ class SlicerServer:
         await self._tables.replay()
 
     async def drop_slice(self, slice_id: int) -> None:
-        """Forget a slice and delete its entries from the switch; its id may be given to another."""
-        await self._tables.drop_slice(slice_id)
+        """Forget a slice and delete its entries from the switch; its id may be given to another.
+
+        Streams of roles that had entries in it are ended: they must read what they have now.
+        """
+        await self._service.drop_slice(slice_id)
 
     async def stop(self) -> None:
         """Stop serving; entries stay in the switch."""

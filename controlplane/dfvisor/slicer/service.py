@@ -60,6 +60,21 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         self._streams = Streams(device_id)
         self._views = {whole: Schema(role_view(schema.proto, whole)) for whole in (True, False)}
         self._calls: Counter[Role] = Counter()
+        self._roles_of: dict[int, set[Role]] = {}  # slice id -> roles that it was offered to
+
+    async def drop_slice(self, slice_id: int) -> None:
+        """As `p4rt.ports.Slicer.drop_slice`. A controller that believes its entries are still there
+        would not write them again when the slice comes back, so its stream is ended.
+        """
+        roles = self._roles_of.pop(slice_id, set())
+
+        def forgotten() -> None:
+            for role in roles:
+                self._streams.end(
+                    role, Refused(grpc.StatusCode.ABORTED, "a slice was removed: read again")
+                )
+
+        await self._tables.drop_slice(slice_id, forgotten)
 
     # -- streams
 
@@ -236,7 +251,10 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         return role
 
     def _translator(self, role: Role) -> Translator:
-        return Translator(self._directory, role, self._views[role.whole_vn])
+        translator = Translator(self._directory, role, self._views[role.whole_vn])
+        for info in translator.slices().values():
+            self._roles_of.setdefault(info.slice_id, set()).add(role)
+        return translator
 
     @contextmanager
     def _call(self, role: Role) -> Iterator[None]:

@@ -127,6 +127,12 @@ class Streams:
             answer.arbitration.status.message = standing.value
             stream.tell(answer)
 
+    def end(self, role: Role, why: Refused) -> None:
+        """End all streams of a role."""
+        arbitration = self._roles.get(role)
+        for stream in list(arbitration.election_ids) if arbitration else ():
+            stream.close(why)
+
     # -- questions
 
     def primary(self, role: Role) -> Stream | None:

@@ -166,14 +166,16 @@ class FlowTables:
             items = [*changes.deletes, *changes.modifies, *changes.inserts]
             await self._write_all(updates, items)
 
-    async def drop_slice(self, slice_id: int) -> None:
+    async def drop_slice(self, slice_id: int, forgotten: Callable[[], None]) -> None:
         """Forget a slice's entries and delete them from the switch.
 
-        They are forgotten first: what can't be deleted now is deleted by the next `replay`.
+        They are forgotten first (`forgotten` is called, if there were any): what can't be deleted
+        now is deleted by the next `replay`.
         """
         async with self._turn:
             dropped = self.mirror.drop(slice_id)
             if dropped:
+                forgotten()
                 log.info("dropping %d flow entries of slice %d", len(dropped), slice_id)
                 await self._write_all([self._schema.delete(one) for one in dropped], dropped)
 

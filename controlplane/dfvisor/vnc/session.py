@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -57,7 +58,8 @@ class Session:
     """Keeps one VN's entries on one switch. `run` it as a task; `aim` it at what is wanted.
 
     `address` gives the slicer's address, None while the agent is away. `may_write` tells whether
-    this daemon leads the VN right now. `turns` bounds how many switches are written to at a time.
+    this daemon leads the VN right now. `turns` bounds how many switches are read, or written much
+    to, at a time.
     """
 
     def __init__(
@@ -139,8 +141,7 @@ class Session:
                     self._changed.clear()
                     target = self._target
                     if target is not None and target is not done and self._may_write():
-                        async with self._turns:
-                            await self._sync(client, schema, held, target, done)
+                        await self._sync(client, schema, held, target, done)
                         done = target
                         self._backoff.reset()
                     if target is self._target:
@@ -184,8 +185,16 @@ class Session:
 
         SwitchError lists what was refused; the rest was carried out all the same.
         """
-        changes = diff(held - target.entries, target.entries - held)
-        before = by_key(held - target.entries)
+        surplus = held - target.entries
+        if surplus:  # a slice that has no entries here any more is not here: its agent drops it
+            here = {entry.key[0] for entry in target.entries}
+            gone = {
+                one for one in surplus if isinstance(one, TableEntry) and one.key[0] not in here
+            }
+            held -= gone
+            surplus -= gone
+        changes = diff(surplus, target.entries - held)
+        before = by_key(surplus)
         work: list[Change] = [
             *((schema.insert(item), None, item) for item in changes.inserts),
             *((schema.modify(item), before[entry_key(item)], item) for item in changes.modifies),
@@ -193,11 +202,11 @@ class Session:
         ]
         metadata = {REVISION: str(target.revision)}
         refused: list[str] = []
-        for start in range(0, len(work), UPDATES_PER_WRITE):
-            if not self._may_write():
-                raise SwitchUnavailable(f"virtual network {self.vn}: not leading at the moment")
-            chunk = work[start : start + UPDATES_PER_WRITE]
-            refused += await self._write(client, chunk, held, metadata)
+        async with self._turns if len(work) > UPDATES_PER_WRITE else nullcontext():
+            for start in range(0, len(work), UPDATES_PER_WRITE):
+                self._check_leading()
+                chunk = work[start : start + UPDATES_PER_WRITE]
+                refused += await self._write(client, chunk, held, metadata)
         if refused:
             shown = "; ".join(refused[:SHOWN_FAILURES])
             raise SwitchError(f"{len(refused)} of {len(work)} updates refused: {shown}")
@@ -211,10 +220,13 @@ class Session:
                 len(changes.deletes),
             )
         if done is None or target.revision != done.revision:
-            if not self._may_write():
-                raise SwitchUnavailable(f"virtual network {self.vn}: not leading at the moment")
+            self._check_leading()
             await client.write([], {COMPLETE: str(target.revision)})
         self._report(revision=target.revision, entries=len(held))
+
+    def _check_leading(self) -> None:
+        if not self._may_write():
+            raise SwitchUnavailable(f"virtual network {self.vn}: not leading at the moment")
 
     async def _write(
         self,

@@ -515,8 +515,24 @@ async def test_drop_slice_deletes_its_entries_and_no_others(
     del directory.slices["red"]["gold"]
     await slicer.drop_slice(RED_GOLD.slice_id)
     assert list(switch.entries.values()) == [flow(RED_SILVER.slice_id)]
+    client = await connect("vn/red", 2)
     assert await client.read_entries() == [flow(RED_SILVER.key)]
     assert await codes(client, *updates(client, flow(RED_GOLD.key))) == ["PERMISSION_DENIED"]
+
+
+async def test_drop_slice_ends_the_streams_of_those_who_had_entries_in_it(
+    slicer: SlicerServer, connect: Connect, directory: FakeDirectory
+) -> None:
+    """They would otherwise believe that their entries are there when the slice comes back."""
+    red, blue = await connect("vn/red"), await connect("vn/blue")
+    await red.write(updates(red, flow(RED_GOLD.key), flow(RED_SILVER.key)))
+    await slicer.drop_slice(99)
+    assert red.is_primary
+    del directory.slices["red"]["gold"]
+    await slicer.drop_slice(RED_GOLD.slice_id)
+    async with asyncio.timeout(5):
+        await red.wait_lost()
+    assert blue.is_primary
 
 
 async def test_drop_slice_while_the_switch_is_away_is_made_good_by_replay(

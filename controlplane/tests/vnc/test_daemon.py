@@ -157,6 +157,29 @@ async def test_vn_that_is_deleted_leaves_no_entries(rig: Rig) -> None:
     await eventually(empty, "no flow entry is left")
 
 
+async def test_slice_that_went_and_came_back_unseen_is_programmed_again(rig: Rig) -> None:
+    """The controller sleeps through the revision without the slice; its agents do not."""
+    rig.start_vnc("vnc1")
+    await rig.until_completed(VN, 1)
+    vn = await vn_now(rig)
+    without = dataclasses.replace(
+        vn,
+        slices={name: one for name, one in vn.slices.items() if one.best_effort},
+        flowspaces={},
+    )
+    rig.send("vnc1", signal.SIGSTOP)
+    await change(rig, without)
+
+    async def dropped() -> bool:
+        return not any((await rig.all_flows()).values())
+
+    await eventually(dropped, "the agents have dropped the slice's entries")
+    revision = await change(rig, vn)
+    rig.send("vnc1", signal.SIGCONT)
+    await rig.until_completed(VN, revision)
+    await until_equal(rig, vn)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["ended", "killed"])
 async def test_second_daemon_takes_over_and_writes_nothing(
     rig: Rig, number: signal.Signals
