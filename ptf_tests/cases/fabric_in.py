@@ -37,7 +37,7 @@ class FabricNotGreDropped(_FabricCase):
         outer = {"src": A.mac, "dst": S1.mac}
         ip = IP(src=A.ip, dst=S1.ip)
         others = {
-            "arp": bytes(Ether(**outer) / ARP(psrc=A.ip, pdst=S1.ip)),
+            "arp": bytes(Ether(**outer) / ARP(hwsrc=A.mac, psrc=A.ip, pdst=S1.ip)),
             "ipv6": bytes(Ether(**outer) / IPv6(nh=47) / Raw(b"x" * 40)),
             "udp": bytes(Ether(**outer) / ip / UDP(sport=1, dport=4789) / Raw(FRAME)),
             "tcp": bytes(Ether(**outer) / ip / TCP(sport=1, dport=2)),
