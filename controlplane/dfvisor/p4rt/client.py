@@ -88,7 +88,7 @@ class P4RuntimeClient:
         self._on_standing = on_standing
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._stub = p4r_grpc.P4RuntimeStub(self._channel)
-        self._requests: asyncio.Queue[p4r.StreamMessageRequest] = asyncio.Queue()
+        self._requests: asyncio.Queue[p4r.StreamMessageRequest | None] = asyncio.Queue()
         self._reader: asyncio.Task[None] | None = None
         self._standing = asyncio.Condition()
         self._primary: bool | None = None
@@ -177,8 +177,8 @@ class P4RuntimeClient:
             await self._mark_lost(reason)
 
     async def _outgoing(self) -> AsyncIterator[p4r.StreamMessageRequest]:
-        while True:
-            yield await self._requests.get()
+        while (message := await self._requests.get()) is not None:
+            yield message
 
     async def _handle(self, message: p4r.StreamMessageResponse) -> None:
         kind = message.WhichOneof("update")
@@ -204,6 +204,7 @@ class P4RuntimeClient:
             return
         self._refusal = reason
         self._lost.set()
+        self._requests.put_nowait(None)  # or gRPC's task that waits for more is never ended
         async with self._standing:
             self._standing.notify_all()
         if self._primary and self._on_standing:
