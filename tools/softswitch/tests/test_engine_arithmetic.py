@@ -44,6 +44,10 @@ def _read(name: str) -> Model:
     return lambda values: values[name]
 
 
+def _shifted_right(name: str) -> Model:
+    return lambda values: values[name] >> values["f8"]
+
+
 class Generator:
     """Random expressions, each with its model."""
 
@@ -183,7 +187,12 @@ def _unpack(data: bytes, fields: list[tuple[str, int, bool]]) -> Values:
 
 COUNT = 54
 GENERATOR = Generator(20261120)
-CASES = [GENERATOR.data(4) for _ in range(COUNT)]
+# arithmetic shifts to the very sign bit, which random trees seldom hold
+SHIFTS: list[tuple[Json, Model]] = [
+    (op(">>", field("h", name), field("h", "f8")), _shifted_right(name))
+    for name in ("s8", "s64", "s100", "f64", "f128", "f256")
+]
+CASES = [*SHIFTS, *(GENERATOR.data(4) for _ in range(COUNT - len(SHIFTS)))]
 
 
 @pytest.fixture(scope="module")

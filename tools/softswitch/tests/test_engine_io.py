@@ -88,6 +88,8 @@ def test_frame_through_the_switch_keeps_every_byte(engine_cache: Path, frame: by
 def test_frame_for_another_mac_is_received_too(engine_cache: Path) -> None:
     def body() -> None:
         with running(engine_cache) as (_, wires):
+            # veth filters no addresses, other devices do
+            assert "promiscuity 1" in ip("-d", "link", "show", "s1")
             frame = bytes.fromhex("0a0000000099 020000000001 88b5") + b"x" * 46
             wires[1].send(frame)
             assert wires[0].receive() == frame

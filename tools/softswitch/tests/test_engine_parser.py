@@ -159,7 +159,7 @@ def select(engine_cache: Path) -> Engine:
         [field("h", "a"), field("h", "b")],
         [
             (0x0ABA03, None, "one"),
-            (0x0A0000, 0x0F0000, "two"),
+            (0x0A5501, 0x0F0000, "two"),  # bits beyond the mask mean nothing
             (0x000001, 0x000003, "three"),
             (None, None, None),
         ],

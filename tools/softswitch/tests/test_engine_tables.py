@@ -185,6 +185,26 @@ def test_table_after_random_operations_equals_a_linear_scan(
     assert engine.process(1, packet(0, 0, 0, 0))[0][0] == 500
 
 
+def test_overlapping_entries_of_equal_priority_let_the_oldest_win(
+    engines: dict[str, Engine],
+) -> None:
+    """Whatever their masks are, and however often entries around them come and go."""
+    engine = engines["ternary"]
+    masks = [0xFF, 0x0F, 0xF0, 0x3C, 0]
+    for turn in range(len(masks)):
+        order = masks[turn:] + masks[:turn]
+        handles = []
+        for port, mask in enumerate(order):
+            parts = [KeyPart(0x5A & mask, mask), KeyPart(), KeyPart(), KeyPart()]
+            handles.append(engine.insert("t", parts, 7, "to", [port]))
+        higher = [KeyPart(0x11, 0xFF), KeyPart(), KeyPart(), KeyPart()]
+        handles.append(engine.insert("t", higher, 9, "to", [400]))
+        for port, handle in enumerate(handles[:-1]):
+            assert engine.process(1, packet(0x5A, 0, 0, 0))[0][0] == port
+            engine.delete("t", handle)
+        engine.delete("t", handles[-1])
+
+
 def test_entry_after_delete_is_gone_for_good(engines: dict[str, Engine]) -> None:
     engine = engines["exact"]
     old = engine.insert("t", [KeyPart(1), KeyPart(1)], 0, "to", [7])
