@@ -16,10 +16,9 @@ Actions = Mapping[int, ir.Action]
 def load_pipeline(scope: Scope, actions: Actions, item: View) -> ir.Pipeline:
     """An entry of `pipelines`; every node it mentions must exist."""
     name = item.get("name").text()
-    for member in ("action_profiles", "action_calls"):
-        found = item.opt(member)
-        if found is not None and list(found.each()):
-            raise UnsupportedError(member.replace("_", " "), found.path)
+    calls = item.opt("action_calls")
+    if calls is not None and list(calls.each()):
+        raise UnsupportedError("action calls", calls.path)
     tables = [_table(scope, actions, name, view) for view in item.get("tables").each()]
     conditionals = [_conditional(scope, view) for view in item.get("conditionals").each()]
     start = item.opt("init_table")
@@ -57,14 +56,13 @@ def _conditional(scope: Scope, item: View) -> ir.Conditional:
 
 def _table(scope: Scope, actions: Actions, pipeline: str, item: View) -> ir.Table:
     name = item.get("name").text()
-    if item.get("type").text() != "simple":
-        raise UnsupportedError(f"table type '{item.get('type').text()}' ({name})", item.path)
+    kind = item.get("type").text()
+    if kind not in ("simple", "indirect", "indirect_ws"):
+        raise UnsupportedError(f"table type '{kind}' ({name})", item.path)
     meter = item.opt("direct_meters")
     if meter is not None:
         raise UnsupportedError(f"direct meter '{meter.text()}' of table '{name}'", meter.path)
     timeout = item.opt("support_timeout")
-    if timeout is not None and timeout.flag():
-        raise UnsupportedError(f"idle timeout of table '{name}'", timeout.path)
     match = _match(item.get("match_type"))
     keys = tuple(_key(scope, view) for view in item.get("key").each())
     names = [view.text() for view in item.get("actions").each()]
@@ -101,7 +99,24 @@ def _table(scope: Scope, actions: Actions, pipeline: str, item: View) -> ir.Tabl
         splits_hit=splits_hit,
         splits_miss=splits_miss,
         next_default=_name(item, "base_default_next"),
+        profile=None if kind == "simple" else item.get("action_profile").text(),
+        ages=timeout is not None and timeout.flag(),
     )
+
+
+def load_profile(scope: Scope, item: View) -> ir.Profile:
+    """An entry of `action_profiles`."""
+    selector = item.opt("selector")
+    fields: list[ir.FieldRef] = []
+    if selector is not None:
+        algorithm = selector.get("algo")
+        if algorithm.text() != "crc16":
+            raise UnsupportedError(f"selector algorithm '{algorithm.text()}'", algorithm.path)
+        for view in selector.get("input").each():
+            if view.get("type").text() != "field":
+                raise UnsupportedError(f"'{view.get('type').text()}' in a selector", view.path)
+            fields.append(scope.field(view.get("value")))
+    return ir.Profile(item.get("name").text(), item.get("max_size").integer(), tuple(fields))
 
 
 def _match(view: View) -> ir.Match:

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "io.h"
+#include "queue.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -9,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -19,6 +21,8 @@
 /* Not a power of two, so that the starts of the buffers fall into different cache sets. */
 #define FRAME_STRIDE (FRAME_MAX + 2048 + 64)
 #define SOCKET_BUFFER (8 << 20)
+#define AGE_INTERVAL_MS 250
+#define MOST_INJECTED 4096
 
 struct port {
     struct sw_port_stats stats;
@@ -28,14 +32,25 @@ struct port {
     bool dirty;
     struct mmsghdr messages[BATCH];
     struct iovec parts[BATCH][2];
-    uint8_t *headers; /* BATCH times header_bytes */
+    uint8_t *headers;         /* BATCH times header_bytes */
+    struct sw_shaper *shaper; /* with a rate */
+};
+
+/* A packet that the control side hands in. */
+struct injected {
+    struct injected *next;
+    uint32_t port, len;
+    uint8_t data[];
 };
 
 struct sw_io {
     struct port *ports[PORTS];
     struct port *dirty[PORTS];
     uint32_t n_dirty;
-    int epoll, stop;
+    int epoll, stop, wake, timer;
+    pthread_mutex_t inject_lock;
+    struct injected *first, **last;
+    uint32_t n_injected, n_shaped; /* waiting; ports with a rate */
     bool running;
     pthread_t thread;
     uint8_t *frames;
@@ -57,7 +72,9 @@ int sw_io_create(struct sw_engine *e) {
     struct sw_io *io = calloc(1, sizeof *io);
     if (!io)
         return -ENOMEM;
-    io->epoll = io->stop = -1;
+    io->epoll = io->stop = io->wake = io->timer = -1;
+    io->last = &io->first;
+    pthread_mutex_init(&io->inject_lock, NULL);
     e->io = io;
     return 0;
 }
@@ -67,10 +84,18 @@ void sw_io_destroy(struct sw_engine *e) {
         return;
     sw_stop(e);
     for (uint32_t i = 0; i < PORTS; i++) {
-        if (e->io->ports[i])
+        if (e->io->ports[i]) {
             free(e->io->ports[i]->headers);
+            sw_shaper_free(e->io->ports[i]->shaper);
+        }
         free(e->io->ports[i]);
     }
+    while (e->io->first) {
+        struct injected *next = e->io->first->next;
+        free(e->io->first);
+        e->io->first = next;
+    }
+    pthread_mutex_destroy(&e->io->inject_lock);
     free(e->io->frames);
     free(e->io);
 }
@@ -105,10 +130,16 @@ static void flush(struct port *p) {
     p->pending = 0;
 }
 
-void sw_io_commit(struct sw_engine *e, uint32_t port, uint32_t header_len, const uint8_t *payload,
-                  uint32_t payload_len) {
+void sw_io_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t header_len,
+                  const uint8_t *payload, uint32_t payload_len) {
     struct sw_io *io = e->io;
     struct port *p = io->ports[port];
+    if (p->shaper) {
+        const uint8_t *headers = p->headers + p->pending * sw_program.header_bytes;
+        if (!sw_shaper_put(p->shaper, queue, headers, header_len, payload, payload_len))
+            e->drops.queue_full++;
+        return;
+    }
     struct iovec *part = p->parts[p->pending];
     part[0].iov_base = p->headers + p->pending * sw_program.header_bytes;
     part[0].iov_len = header_len;
@@ -186,15 +217,154 @@ static void receive(struct sw_engine *e, struct port *p) {
     flush_all(io);
 }
 
+/* --- what the control side hands in
+ * --------------------------------------------------------------- */
+
+void sw_io_wake(struct sw_engine *e) {
+    uint64_t one = 1;
+    while (e->io->wake >= 0 && write(e->io->wake, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len) {
+    struct sw_io *io = e->io;
+    if (!io->running)
+        return -ENETDOWN;
+    struct injected *fresh = malloc(sizeof *fresh + len + 1);
+    if (!fresh)
+        return -ENOMEM;
+    *fresh = (struct injected){.port = port, .len = len};
+    if (len)
+        memcpy(fresh->data, data, len);
+    pthread_mutex_lock(&io->inject_lock);
+    bool room = io->n_injected < MOST_INJECTED;
+    if (room) {
+        *io->last = fresh;
+        io->last = &fresh->next;
+        io->n_injected++;
+    }
+    pthread_mutex_unlock(&io->inject_lock);
+    if (!room) {
+        free(fresh);
+        return -EAGAIN;
+    }
+    sw_io_wake(e);
+    return 0;
+}
+
+static void receive_injected(struct sw_engine *e) {
+    struct sw_io *io = e->io;
+    pthread_mutex_lock(&io->inject_lock);
+    struct injected *list = io->first;
+    io->first = NULL;
+    io->last = &io->first;
+    io->n_injected = 0;
+    pthread_mutex_unlock(&io->inject_lock);
+    while (list) {
+        struct injected *one = list;
+        list = one->next;
+        sw_lock(e);
+        sw_program.receive(e, one->data, one->len, one->port);
+        sw_unlock(e);
+        flush_all(io); /* while its bytes are there */
+        free(one);
+    }
+}
+
+/* --- ports with a rate
+ * ---------------------------------------------------------------------------- */
+
+static void set_timer(struct sw_io *io, uint64_t at_us) {
+    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at_us / 1000000),
+                                           .tv_nsec = (long)(at_us % 1000000) * 1000}};
+    timerfd_settime(io->timer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+/* Send what is due; the timer is set to when the next packet is. */
+static void send_shaped(struct sw_engine *e) {
+    struct sw_io *io = e->io;
+    uint64_t next = 0;
+    sw_lock(e);
+    for (uint32_t i = 0; i < PORTS; i++) {
+        struct port *p = io->ports[i];
+        if (!p || !p->shaper)
+            continue;
+        uint64_t now_us = sw_clock_us();
+        struct sw_queued *q;
+        while ((q = sw_shaper_take(p->shaper, now_us))) {
+            if (send(p->fd, q->data, q->len, MSG_DONTWAIT) == (ssize_t)q->len) {
+                add(&p->stats.tx_packets, 1);
+                add(&p->stats.tx_bytes, q->len);
+            } else {
+                add(&p->stats.tx_failures, 1);
+            }
+            free(q);
+        }
+        uint64_t at = sw_shaper_next(p->shaper);
+        if (at && (!next || at < next))
+            next = at;
+    }
+    sw_unlock(e);
+    set_timer(io, next);
+}
+
+int sw_port_rate(struct sw_engine *e, uint32_t port, uint64_t pps) {
+    struct port *p = port < PORTS ? e->io->ports[port] : NULL;
+    if (!p)
+        return -ENOENT;
+    struct sw_shaper *fresh = pps ? sw_shaper_new(pps) : NULL;
+    if (pps && !fresh)
+        return -ENOMEM;
+    sw_lock(e);
+    struct sw_shaper *old = p->shaper;
+    p->shaper = fresh;
+    uint32_t n = e->io->n_shaped + (fresh != NULL) - (old != NULL);
+    __atomic_store_n(&e->io->n_shaped, n, __ATOMIC_RELAXED);
+    sw_unlock(e);
+    sw_shaper_free(old);
+    return 0;
+}
+
+uint32_t sw_queue_depth(const struct sw_engine *e, uint32_t port, uint64_t queue) {
+    const struct port *p = port < PORTS ? e->io->ports[port] : NULL;
+    return p && p->shaper && !e->sink ? sw_shaper_depth(p->shaper, (uint32_t)queue) : 0;
+}
+
+/* --- the thread
+ * ----------------------------------------------------------------------------------- */
+
+static void clear(int fd) {
+    uint64_t count;
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+}
+
 static void *run(void *argument) {
     struct sw_engine *e = argument;
+    struct sw_io *io = e->io;
     struct epoll_event events[BATCH];
+    uint64_t aged_us = 0;
     for (;;) {
-        int n = epoll_wait(e->io->epoll, events, BATCH, -1);
+        bool ages = __atomic_load_n(&e->ageing, __ATOMIC_RELAXED);
+        int n = epoll_wait(io->epoll, events, BATCH, ages ? AGE_INTERVAL_MS : -1);
         for (int i = 0; i < n; i++) {
-            if (!events[i].data.ptr)
+            void *tag = events[i].data.ptr;
+            if (!tag)
                 return NULL;
-            receive(e, events[i].data.ptr);
+            if (tag == &io->wake) {
+                clear(io->wake);
+                receive_injected(e);
+            } else if (tag == &io->timer) {
+                clear(io->timer);
+            } else {
+                receive(e, tag);
+            }
+        }
+        if (__atomic_load_n(&io->n_shaped, __ATOMIC_RELAXED))
+            send_shaped(e);
+        if (ages && sw_clock_us() - aged_us >= AGE_INTERVAL_MS * 1000) {
+            sw_age(e);
+            aged_us = sw_clock_us();
         }
     }
 }
@@ -288,7 +458,11 @@ static void close_all(struct sw_io *io) {
         close(io->epoll);
     if (io->stop >= 0)
         close(io->stop);
-    io->epoll = io->stop = -1;
+    if (io->wake >= 0)
+        close(io->wake);
+    if (io->timer >= 0)
+        close(io->timer);
+    io->epoll = io->stop = io->wake = io->timer = -1;
 }
 
 static int prepare_frames(struct sw_io *io) {
@@ -318,10 +492,16 @@ static int open_all(struct sw_io *io, uint32_t *port) {
     int rc = prepare_frames(io);
     io->epoll = epoll_create1(EPOLL_CLOEXEC);
     io->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (!rc && (io->epoll < 0 || io->stop < 0))
+    io->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    io->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (!rc && (io->epoll < 0 || io->stop < 0 || io->wake < 0 || io->timer < 0))
         rc = -errno;
     if (!rc)
         rc = watch(io, io->stop, NULL);
+    if (!rc)
+        rc = watch(io, io->wake, &io->wake);
+    if (!rc)
+        rc = watch(io, io->timer, &io->timer);
     for (uint32_t i = 0; !rc && i < PORTS; i++) {
         struct port *p = io->ports[i];
         if (!p)
