@@ -73,6 +73,9 @@ def _table(scope: Scope, actions: Actions, pipeline: str, item: View) -> ir.Tabl
     following = dict(item.get("next_tables").items())
     default_view = item.opt("default_entry")
     entries = item.opt("entries")
+    for view in (default_view, entries):
+        if kind != "simple" and view is not None:
+            raise UnsupportedError(f"entries of the program in indirect table '{name}'", view.path)
     nexts = {n: None if v.value is None else v.text() for n, v in following.items()}
     splits_hit, splits_miss = "__HIT__" in nexts, "__MISS__" in nexts
     by_action = {n: v for n, v in nexts.items() if n not in ("__HIT__", "__MISS__")}
@@ -115,7 +118,10 @@ def load_profile(scope: Scope, item: View) -> ir.Profile:
         for view in selector.get("input").each():
             if view.get("type").text() != "field":
                 raise UnsupportedError(f"'{view.get('type').text()}' in a selector", view.path)
-            fields.append(scope.field(view.get("value")))
+            ref = scope.field(view.get("value"))
+            if not scope.headers[ref.header].metadata:
+                raise UnsupportedError(f"header field '{ref.header}' in a selector", view.path)
+            fields.append(ref)
     return ir.Profile(item.get("name").text(), item.get("max_size").integer(), tuple(fields))
 
 

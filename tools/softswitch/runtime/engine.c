@@ -108,11 +108,16 @@ int sw_modify(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t act
     return rc;
 }
 
+/* The packet thread reads the number without the lock. */
+static void age_count(struct sw_engine *e, int more) {
+    __atomic_store_n(&e->ageing, e->ageing + (uint32_t)more, __ATOMIC_RELAXED);
+}
+
 int sw_delete(struct sw_engine *e, uint32_t table, uint64_t handle) {
     sw_lock(e);
     const struct sw_entry *x = sw_table_entry(&e->tables[table], handle);
     if (x && x->idle_ms)
-        e->ageing--;
+        age_count(e, -1);
     int rc = sw_table_remove(&e->tables[table], handle);
     sw_unlock(e);
     return rc;
@@ -122,7 +127,7 @@ int sw_entry_idle(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t
     sw_lock(e);
     struct sw_entry *x = sw_table_entry(&e->tables[table], handle);
     if (x) {
-        e->ageing += (idle_ms != 0) - (x->idle_ms != 0);
+        age_count(e, (idle_ms != 0) - (x->idle_ms != 0));
         x->idle_ms = idle_ms;
         x->hit_us = sw_now_us(e);
         x->reported_us = 0;
@@ -357,11 +362,7 @@ int sw_event_fd(struct sw_engine *e) {
 }
 
 int sw_take_events(struct sw_engine *e, uint8_t **data, size_t *len) {
-    uint64_t lost;
-    sw_events_take(&e->events, data, len, &lost);
-    sw_lock(e);
-    e->drops.events += lost;
-    sw_unlock(e);
+    sw_events_take(&e->events, data, len);
     return 0;
 }
 
@@ -410,6 +411,7 @@ int sw_drops_read(struct sw_engine *e, struct sw_drops *out) {
     sw_lock(e);
     *out = e->drops;
     sw_unlock(e);
+    out->events = sw_events_lost(&e->events);
     return 0;
 }
 

@@ -59,16 +59,21 @@ void sw_events_add(struct sw_events *q, uint32_t kind, const void *a, size_t a_l
         ;
 }
 
-void sw_events_take(struct sw_events *q, uint8_t **data, size_t *len, uint64_t *lost) {
+void sw_events_take(struct sw_events *q, uint8_t **data, size_t *len) {
     uint64_t count;
     while (read(q->fd, &count, sizeof count) < 0 && errno == EINTR)
         ;
     pthread_mutex_lock(&q->lock);
     *data = q->data;
     *len = q->used;
-    *lost = q->lost;
     q->data = NULL;
     q->used = q->capacity = 0;
-    q->lost = 0;
     pthread_mutex_unlock(&q->lock);
+}
+
+uint64_t sw_events_lost(struct sw_events *q) {
+    pthread_mutex_lock(&q->lock);
+    uint64_t lost = q->lost;
+    pthread_mutex_unlock(&q->lock);
+    return lost;
 }

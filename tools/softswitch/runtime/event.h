@@ -29,6 +29,9 @@ void sw_events_add(struct sw_events *q, uint32_t kind, const void *a, size_t a_l
                    size_t b_len);
 
 /* Hand the records over: *data is the caller's to free. */
-void sw_events_take(struct sw_events *q, uint8_t **data, size_t *len, uint64_t *lost);
+void sw_events_take(struct sw_events *q, uint8_t **data, size_t *len);
+
+/* Records that there was no room for, ever. */
+uint64_t sw_events_lost(struct sw_events *q);
 
 #endif

@@ -47,11 +47,13 @@ struct sw_io {
     struct port *ports[PORTS];
     struct port *dirty[PORTS];
     uint32_t n_dirty;
-    int epoll, stop, wake, timer;
-    pthread_mutex_t inject_lock;
+    int epoll, stop, wake, timer; /* from create to destroy */
+    pthread_mutex_t control;      /* start, stop, new ports; taken before the engine's lock */
+    pthread_mutex_t inject_lock;  /* nothing is taken while it is held */
     struct injected *first, **last;
-    uint32_t n_injected, n_shaped; /* waiting; ports with a rate */
-    bool running;
+    uint32_t n_injected; /* waiting */
+    uint32_t n_shaped;   /* ports with a rate */
+    bool running;        /* written with both `control` and `inject_lock` */
     pthread_t thread;
     uint8_t *frames;
     struct mmsghdr messages[BATCH];
@@ -68,15 +70,48 @@ static void add(uint64_t *counter, uint64_t n) {
     __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
+static int watch(struct sw_io *io, int fd, void *tag) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = tag};
+    return epoll_ctl(io->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
 int sw_io_create(struct sw_engine *e) {
     struct sw_io *io = calloc(1, sizeof *io);
     if (!io)
         return -ENOMEM;
-    io->epoll = io->stop = io->wake = io->timer = -1;
     io->last = &io->first;
+    pthread_mutex_init(&io->control, NULL);
     pthread_mutex_init(&io->inject_lock, NULL);
     e->io = io;
-    return 0;
+    io->epoll = epoll_create1(EPOLL_CLOEXEC);
+    io->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    io->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    io->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (io->epoll < 0 || io->stop < 0 || io->wake < 0 || io->timer < 0)
+        return -errno;
+    int rc = watch(io, io->stop, &io->stop);
+    if (!rc)
+        rc = watch(io, io->wake, &io->wake);
+    return rc ? rc : watch(io, io->timer, &io->timer);
+}
+
+static struct injected *take_injected(struct sw_io *io) {
+    pthread_mutex_lock(&io->inject_lock);
+    struct injected *list = io->first;
+    io->first = NULL;
+    io->last = &io->first;
+    io->n_injected = 0;
+    pthread_mutex_unlock(&io->inject_lock);
+    return list;
+}
+
+static void drop_injected(struct sw_io *io) {
+    struct injected *list = take_injected(io);
+    while (list) {
+        struct injected *next = list->next;
+        free(list);
+        list = next;
+    }
 }
 
 void sw_io_destroy(struct sw_engine *e) {
@@ -90,12 +125,13 @@ void sw_io_destroy(struct sw_engine *e) {
         }
         free(e->io->ports[i]);
     }
-    while (e->io->first) {
-        struct injected *next = e->io->first->next;
-        free(e->io->first);
-        e->io->first = next;
-    }
+    drop_injected(e->io);
+    const int fds[] = {e->io->epoll, e->io->stop, e->io->wake, e->io->timer};
+    for (uint32_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
     pthread_mutex_destroy(&e->io->inject_lock);
+    pthread_mutex_destroy(&e->io->control);
     free(e->io->frames);
     free(e->io);
 }
@@ -222,14 +258,12 @@ static void receive(struct sw_engine *e, struct port *p) {
 
 void sw_io_wake(struct sw_engine *e) {
     uint64_t one = 1;
-    while (e->io->wake >= 0 && write(e->io->wake, &one, sizeof one) < 0 && errno == EINTR)
+    while (write(e->io->wake, &one, sizeof one) < 0 && errno == EINTR)
         ;
 }
 
 int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len) {
     struct sw_io *io = e->io;
-    if (!io->running)
-        return -ENETDOWN;
     struct injected *fresh = malloc(sizeof *fresh + len + 1);
     if (!fresh)
         return -ENOMEM;
@@ -237,29 +271,23 @@ int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t 
     if (len)
         memcpy(fresh->data, data, len);
     pthread_mutex_lock(&io->inject_lock);
-    bool room = io->n_injected < MOST_INJECTED;
-    if (room) {
+    int rc = !io->running ? -ENETDOWN : io->n_injected == MOST_INJECTED ? -EAGAIN : 0;
+    if (!rc) {
         *io->last = fresh;
         io->last = &fresh->next;
         io->n_injected++;
     }
     pthread_mutex_unlock(&io->inject_lock);
-    if (!room) {
+    if (rc)
         free(fresh);
-        return -EAGAIN;
-    }
-    sw_io_wake(e);
-    return 0;
+    else
+        sw_io_wake(e);
+    return rc;
 }
 
 static void receive_injected(struct sw_engine *e) {
     struct sw_io *io = e->io;
-    pthread_mutex_lock(&io->inject_lock);
-    struct injected *list = io->first;
-    io->first = NULL;
-    io->last = &io->first;
-    io->n_injected = 0;
-    pthread_mutex_unlock(&io->inject_lock);
+    struct injected *list = take_injected(io);
     while (list) {
         struct injected *one = list;
         list = one->next;
@@ -278,6 +306,16 @@ static void set_timer(struct sw_io *io, uint64_t at_us) {
     struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at_us / 1000000),
                                            .tv_nsec = (long)(at_us % 1000000) * 1000}};
     timerfd_settime(io->timer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static void count_shaped(struct sw_io *io, int more) {
+    __atomic_store_n(&io->n_shaped, io->n_shaped + (uint32_t)more, __ATOMIC_RELAXED);
+}
+
+static void end_shaper(struct sw_io *io, struct port *p) {
+    sw_shaper_free(p->shaper);
+    p->shaper = NULL;
+    count_shaped(io, -1);
 }
 
 /* Send what is due; the timer is set to when the next packet is. */
@@ -303,26 +341,34 @@ static void send_shaped(struct sw_engine *e) {
         uint64_t at = sw_shaper_next(p->shaper);
         if (at && (!next || at < next))
             next = at;
+        if (sw_shaper_ended(p->shaper))
+            end_shaper(io, p);
     }
     sw_unlock(e);
     set_timer(io, next);
 }
 
 int sw_port_rate(struct sw_engine *e, uint32_t port, uint64_t pps) {
-    struct port *p = port < PORTS ? e->io->ports[port] : NULL;
-    if (!p)
-        return -ENOENT;
-    struct sw_shaper *fresh = pps ? sw_shaper_new(pps) : NULL;
-    if (pps && !fresh)
-        return -ENOMEM;
+    int rc = 0;
     sw_lock(e);
-    struct sw_shaper *old = p->shaper;
-    p->shaper = fresh;
-    uint32_t n = e->io->n_shaped + (fresh != NULL) - (old != NULL);
-    __atomic_store_n(&e->io->n_shaped, n, __ATOMIC_RELAXED);
+    struct port *p = port < PORTS ? e->io->ports[port] : NULL;
+    if (!p) {
+        rc = -ENOENT;
+    } else if (p->shaper) {
+        /* what waits keeps its place */
+        sw_shaper_rate(p->shaper, pps);
+        if (sw_shaper_ended(p->shaper))
+            end_shaper(e->io, p);
+    } else if (pps) {
+        p->shaper = sw_shaper_new(pps);
+        if (p->shaper)
+            count_shaped(e->io, 1);
+        else
+            rc = -ENOMEM;
+    }
     sw_unlock(e);
-    sw_shaper_free(old);
-    return 0;
+    sw_io_wake(e);
+    return rc;
 }
 
 uint32_t sw_queue_depth(const struct sw_engine *e, uint32_t port, uint64_t queue) {
@@ -349,8 +395,10 @@ static void *run(void *argument) {
         int n = epoll_wait(io->epoll, events, BATCH, ages ? AGE_INTERVAL_MS : -1);
         for (int i = 0; i < n; i++) {
             void *tag = events[i].data.ptr;
-            if (!tag)
+            if (tag == &io->stop) {
+                clear(io->stop);
                 return NULL;
+            }
             if (tag == &io->wake) {
                 clear(io->wake);
                 receive_injected(e);
@@ -372,14 +420,7 @@ static void *run(void *argument) {
 /* --- ports and thread
  * ----------------------------------------------------------------------------- */
 
-int sw_port_add(struct sw_engine *e, uint32_t port, const char *interface) {
-    struct sw_io *io = e->io;
-    if (port >= SW_DROP_PORT)
-        return -ERANGE;
-    if (io->running)
-        return -EBUSY;
-    if (io->ports[port])
-        return -EEXIST;
+static int new_port(struct sw_engine *e, uint32_t port, const char *interface) {
     if (strlen(interface) >= IF_NAMESIZE || !if_nametoindex(interface))
         return -ENODEV;
     struct port *p = calloc(1, sizeof *p);
@@ -397,8 +438,20 @@ int sw_port_add(struct sw_engine *e, uint32_t port, const char *interface) {
         p->messages[i].msg_hdr.msg_iov = p->parts[i];
         p->messages[i].msg_hdr.msg_iovlen = 2;
     }
-    io->ports[port] = p;
+    sw_lock(e);
+    e->io->ports[port] = p;
+    sw_unlock(e);
     return 0;
+}
+
+int sw_port_add(struct sw_engine *e, uint32_t port, const char *interface) {
+    struct sw_io *io = e->io;
+    if (port >= SW_DROP_PORT)
+        return -ERANGE;
+    pthread_mutex_lock(&io->control);
+    int rc = io->running ? -EBUSY : io->ports[port] ? -EEXIST : new_port(e, port, interface);
+    pthread_mutex_unlock(&io->control);
+    return rc;
 }
 
 static int option(int fd, int level, int name, int value) {
@@ -453,16 +506,9 @@ static void close_all(struct sw_io *io) {
             p->fd = -1;
             p->stats.up = 0;
         }
+        if (p)
+            sw_shaper_clear(p->shaper);
     }
-    if (io->epoll >= 0)
-        close(io->epoll);
-    if (io->stop >= 0)
-        close(io->stop);
-    if (io->wake >= 0)
-        close(io->wake);
-    if (io->timer >= 0)
-        close(io->timer);
-    io->epoll = io->stop = io->wake = io->timer = -1;
 }
 
 static int prepare_frames(struct sw_io *io) {
@@ -483,25 +529,8 @@ static int prepare_frames(struct sw_io *io) {
     return 0;
 }
 
-static int watch(struct sw_io *io, int fd, void *tag) {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = tag};
-    return epoll_ctl(io->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
-}
-
 static int open_all(struct sw_io *io, uint32_t *port) {
     int rc = prepare_frames(io);
-    io->epoll = epoll_create1(EPOLL_CLOEXEC);
-    io->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    io->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    io->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (!rc && (io->epoll < 0 || io->stop < 0 || io->wake < 0 || io->timer < 0))
-        rc = -errno;
-    if (!rc)
-        rc = watch(io, io->stop, NULL);
-    if (!rc)
-        rc = watch(io, io->wake, &io->wake);
-    if (!rc)
-        rc = watch(io, io->timer, &io->timer);
     for (uint32_t i = 0; !rc && i < PORTS; i++) {
         struct port *p = io->ports[i];
         if (!p)
@@ -514,13 +543,18 @@ static int open_all(struct sw_io *io, uint32_t *port) {
     return rc;
 }
 
-int sw_start(struct sw_engine *e, uint32_t *port) {
+static void set_running(struct sw_io *io, bool running) {
+    pthread_mutex_lock(&io->inject_lock);
+    io->running = running;
+    pthread_mutex_unlock(&io->inject_lock);
+}
+
+static int start(struct sw_engine *e, uint32_t *port) {
     struct sw_io *io = e->io;
     sigset_t all, before;
-    *port = UINT32_MAX;
-    if (io->running)
-        return -EBUSY;
+    sw_lock(e);
     int rc = open_all(io, port);
+    sw_unlock(e);
     if (!rc) {
         /* signals belong to the process's other threads */
         sigfillset(&all);
@@ -529,24 +563,40 @@ int sw_start(struct sw_engine *e, uint32_t *port) {
         pthread_sigmask(SIG_SETMASK, &before, NULL);
     }
     if (rc) {
+        sw_lock(e);
         close_all(io);
+        sw_unlock(e);
         return rc;
     }
     pthread_setname_np(io->thread, "softswitch-io");
-    io->running = true;
+    set_running(io, true);
     return 0;
+}
+
+int sw_start(struct sw_engine *e, uint32_t *port) {
+    struct sw_io *io = e->io;
+    *port = UINT32_MAX;
+    pthread_mutex_lock(&io->control);
+    int rc = io->running ? -EBUSY : start(e, port);
+    pthread_mutex_unlock(&io->control);
+    return rc;
 }
 
 int sw_stop(struct sw_engine *e) {
     struct sw_io *io = e->io;
     uint64_t one = 1;
-    if (!io->running)
-        return 0;
-    while (write(io->stop, &one, sizeof one) < 0 && errno == EINTR)
-        ;
-    pthread_join(io->thread, NULL);
-    io->running = false;
-    close_all(io);
+    pthread_mutex_lock(&io->control);
+    if (io->running) {
+        set_running(io, false);
+        while (write(io->stop, &one, sizeof one) < 0 && errno == EINTR)
+            ;
+        pthread_join(io->thread, NULL);
+        drop_injected(io);
+        sw_lock(e);
+        close_all(io);
+        sw_unlock(e);
+    }
+    pthread_mutex_unlock(&io->control);
     return 0;
 }
 

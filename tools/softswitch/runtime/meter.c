@@ -1,7 +1,11 @@
 #include "meter.h"
 
+/* Units per microsecond that a rate counts as at most, so that no sum overflows within years. */
+#define MOST_PER_US 1e5
+
 static void start(struct sw_bucket *b, uint64_t per_second, uint64_t burst) {
-    b->per_us = (double)per_second / 1e6;
+    double per_us = (double)per_second / 1e6;
+    b->per_us = per_us < MOST_PER_US ? per_us : MOST_PER_US;
     b->burst = b->tokens = burst;
     b->filled = 0;
 }
@@ -18,9 +22,9 @@ void sw_meter_configure(struct sw_meter *m, const struct sw_meter_config *config
 /* Tokens are counted from the start of time, so that rounding does not add up. */
 static bool take(struct sw_bucket *b, uint64_t now_us, uint64_t units) {
     uint64_t filled = (uint64_t)((double)now_us * b->per_us);
-    uint64_t tokens = b->tokens + (filled - b->filled);
+    uint64_t fresh = filled - b->filled, missing = b->burst - b->tokens;
     b->filled = filled;
-    b->tokens = tokens < b->burst ? tokens : b->burst;
+    b->tokens += fresh < missing ? fresh : missing;
     if (b->tokens < units)
         return false;
     b->tokens -= units;

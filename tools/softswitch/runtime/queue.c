@@ -11,14 +11,27 @@ struct sw_shaper {
     struct fifo fifos[SW_QUEUES];
     double interval_us;
     double due_us; /* when the port is free again */
+    bool backlog;  /* since then something has waited all the time */
     uint32_t n;
 };
+
+/* How far a port catches up that is late by its timer. */
+#define MOST_LATE_US 20000
 
 struct sw_shaper *sw_shaper_new(uint64_t pps) {
     struct sw_shaper *s = calloc(1, sizeof *s);
     if (s)
-        s->interval_us = 1e6 / (double)pps;
+        sw_shaper_rate(s, pps);
     return s;
+}
+
+void sw_shaper_rate(struct sw_shaper *s, uint64_t pps) {
+    s->interval_us = pps ? 1e6 / (double)pps : 0;
+    s->due_us = 0;
+}
+
+bool sw_shaper_ended(const struct sw_shaper *s) {
+    return s->interval_us == 0 && !s->n;
 }
 
 static struct sw_queued *pop(struct sw_shaper *s, struct fifo *f) {
@@ -29,10 +42,14 @@ static struct sw_queued *pop(struct sw_shaper *s, struct fifo *f) {
     return q;
 }
 
-void sw_shaper_free(struct sw_shaper *s) {
+void sw_shaper_clear(struct sw_shaper *s) {
     for (uint32_t i = 0; s && i < SW_QUEUES; i++)
         while (s->fifos[i].n)
             free(pop(s, &s->fifos[i]));
+}
+
+void sw_shaper_free(struct sw_shaper *s) {
+    sw_shaper_clear(s);
     free(s);
 }
 
@@ -61,10 +78,15 @@ bool sw_shaper_put(struct sw_shaper *s, uint32_t queue, const uint8_t *headers, 
 
 struct sw_queued *sw_shaper_take(struct sw_shaper *s, uint64_t now_us) {
     double now = (double)now_us;
-    if (!s->n || s->due_us > now)
+    if (!s->n || s->due_us > now) {
+        s->backlog = s->n;
         return NULL;
+    }
     /* a port that was idle starts anew; one that is late by its timer keeps its rate */
-    s->due_us = (now - s->due_us > 10000 ? now : s->due_us) + s->interval_us;
+    if (!s->backlog || now - s->due_us > MOST_LATE_US)
+        s->due_us = now;
+    s->due_us += s->interval_us;
+    s->backlog = true;
     for (uint32_t i = SW_QUEUES; i-- > 0;)
         if (s->fifos[i].n)
             return pop(s, &s->fifos[i]);

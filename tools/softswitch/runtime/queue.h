@@ -22,6 +22,13 @@ struct sw_shaper;
 struct sw_shaper *sw_shaper_new(uint64_t pps);
 void sw_shaper_free(struct sw_shaper *s);
 
+/* Another rate for what waits and what comes; 0: no limit, and the queues end when empty. */
+void sw_shaper_rate(struct sw_shaper *s, uint64_t pps);
+bool sw_shaper_ended(const struct sw_shaper *s);
+
+/* Throw away what waits. */
+void sw_shaper_clear(struct sw_shaper *s);
+
 /* Copy a packet into a queue; false if it is full. */
 bool sw_shaper_put(struct sw_shaper *s, uint32_t queue, const uint8_t *headers, uint32_t header_len,
                    const uint8_t *payload, uint32_t payload_len);
