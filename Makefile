@@ -54,7 +54,7 @@ down: $(STAMP) ## end whatever build-and-run left
 	@$(BIN)/python -m emulation.down
 
 shell: .venv-shell/.installed $(STAMP) ## p4runtime-shell at a slicer: make shell SWITCH=s1 ROLE=slice/red/gold
-	@tools/shell.sh $(SWITCH) $(ROLE)
+	@$(BIN)/python tools/shell.py $(SWITCH) $(ROLE)
 
 .venv-shell/.installed: requirements-shell.lock
 	@echo "shell: installing p4runtime-shell into .venv-shell"

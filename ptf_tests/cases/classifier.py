@@ -1,5 +1,9 @@
 """The edge: flowspaces choose the slice of a tenant's frame."""
 
+from scapy.layers.inet import IP, IPOption_RR, IPOption_Timestamp
+from scapy.layers.l2 import Ether
+from scapy.layers.sctp import SCTP
+
 from ptf_tests.base import SwitchCase
 from ptf_tests.network import (
     BLUE,
@@ -149,6 +153,24 @@ class ClassifierMatchesIpv6(SwitchCase):
                 else:
                     self.passes(1, other, {2: other})
                 self.delete(deny)
+
+
+class ClassifierSeesPortsBehindOptionsAndOfSctp(SwitchCase):
+    """L4 ports are found behind IPv4 options, and SCTP has them where UDP has."""
+
+    def runTest(self):
+        for options in ([IPOption_RR(length=7, routers=["0.0.0.0"])], [IPOption_Timestamp()]):
+            frame = gold(ONE, FAR, options=options)
+            self.passes(1, frame, {A.port: leaving(frame, RED.gold.key, A, dscp=RED.gold.dscp)})
+        ether = Ether(src=ONE.mac, dst=TWO.mac)
+        sctp = bytes(ether / IP(src=ONE.ip, dst=TWO.ip) / SCTP(sport=7, dport=2905))
+        self.passes(1, sctp, {2: sctp})
+        self.insert(
+            self.network.entry(
+                "classifier", "classify_deny", priority=5, vn=RED.vn, l4_dst=2905, cookie=1
+            )
+        )
+        self.drops(1, sctp, RED.best_effort.id, DropReason.DENIED)
 
 
 class ClassifierLaterFragmentHasNoPorts(SwitchCase):

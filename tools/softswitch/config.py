@@ -11,7 +11,7 @@ import json
 
 from softswitch import ir
 from softswitch.errors import ConfigError, UnsupportedError
-from softswitch.load.control import load_pipeline
+from softswitch.load.control import load_pipeline, load_profile, negative_arguments
 from softswitch.load.expr import Expressions
 from softswitch.load.headers import load_scope
 from softswitch.load.parser import load_parser
@@ -34,6 +34,9 @@ _READ = frozenset(
         "parsers",
         "deparsers",
         "counter_arrays",
+        "meter_arrays",
+        "learn_lists",
+        "field_lists",
         "actions",
         "pipelines",
         "calculations",
@@ -42,13 +45,11 @@ _READ = frozenset(
     )
 )
 # Without effect on packets unless something that is refused elsewhere refers to them.
-_INERT = frozenset(("program", "enums", "force_arith", "field_lists", "config_options"))
+_INERT = frozenset(("program", "enums", "force_arith", "config_options"))
 _NOT_YET = {
     "header_union_stacks": "header union stack",
     "parse_vsets": "parser value set",
-    "meter_arrays": "meter",
     "register_arrays": "register",
-    "learn_lists": "digest",
     "extern_instances": "extern",
 }
 _REQUIRED_METADATA = (
@@ -75,8 +76,21 @@ def load_program(document: bytes) -> ir.Program:
             raise root.get("headers").fail(f"standard_metadata has no field '{name}'")
     counters, direct = _counters(root)
     scope.counters = counters
-    actions = {a.id: a for a in (load_action(scope, v) for v in root.get("actions").each())}
+    scope.meters = _meters(root)
+    scope.learn_lists = _learn_lists(scope, root)
+    scope.field_lists = _field_lists(scope, root)
+    negative = negative_arguments(root)
+    actions: dict[int, ir.Action] = {}
+    for item in root.get("actions").each():
+        action_id = item.get("id").integer()
+        actions[action_id] = load_action(scope, item, negative.get(action_id, frozenset()))
     pipelines = {}
+    profiles: dict[str, ir.Profile] = {}
+    for item in root.get("pipelines").each():
+        listed = item.opt("action_profiles")
+        for view in () if listed is None else listed.each():
+            profile = load_profile(scope, view)
+            profiles[profile.name] = profile
     for item in root.get("pipelines").each():
         pipelines[item.get("name").text()] = load_pipeline(scope, actions, item)
     if sorted(pipelines) != ["egress", "ingress"]:
@@ -101,6 +115,10 @@ def load_program(document: bytes) -> ir.Program:
             name.text(): scope.field(target)
             for name, target in (pair.tuple(2) for pair in root.get("field_aliases").each())
         },
+        meters=scope.meters,
+        profiles=profiles,
+        learn_lists=scope.learn_lists,
+        field_lists=scope.field_lists,
     )
 
 
@@ -133,6 +151,48 @@ def _counters(root: View) -> tuple[dict[str, int], dict[str, str]]:
         else:
             indirect[name] = item.get("size").integer()
     return indirect, direct
+
+
+def _meters(root: View) -> dict[str, ir.Meter]:
+    meters: dict[str, ir.Meter] = {}
+    listed = root.opt("meter_arrays")
+    for item in () if listed is None else listed.each():
+        name = item.get("name").text()
+        if item.get("is_direct").flag():
+            raise UnsupportedError(f"direct meter '{name}'", item.path)
+        if item.get("rate_count").integer() != 2:
+            raise UnsupportedError(f"meter '{name}' without two rates", item.path)
+        kind = item.get("type").text()
+        if kind not in ("packets", "bytes"):
+            raise UnsupportedError(f"meter type '{kind}'", item.path)
+        meters[name] = ir.Meter(item.get("size").integer(), kind == "packets")
+    return meters
+
+
+def _list_fields(scope: Scope, item: View) -> tuple[ir.FieldRef, ...]:
+    fields = []
+    for view in item.get("elements").each():
+        kind = view.get("type").text()
+        if kind != "field":
+            raise UnsupportedError(f"'{kind}' in a list of fields", view.path)
+        fields.append(scope.field(view.get("value")))
+    return tuple(fields)
+
+
+def _learn_lists(scope: Scope, root: View) -> dict[int, ir.LearnList]:
+    listed = root.opt("learn_lists")
+    return {
+        item.get("id").integer(): ir.LearnList(item.get("name").text(), _list_fields(scope, item))
+        for item in (() if listed is None else listed.each())
+    }
+
+
+def _field_lists(scope: Scope, root: View) -> dict[int, tuple[ir.FieldRef, ...]]:
+    listed = root.opt("field_lists")
+    return {
+        item.get("id").integer(): _list_fields(scope, item)
+        for item in (() if listed is None else listed.each())
+    }
 
 
 def _deparser(scope: Scope, root: View) -> tuple[str, ...]:

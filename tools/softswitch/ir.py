@@ -93,10 +93,15 @@ class FieldRef:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """Parameter number `index` of the enclosing action, unsigned, `width` bits."""
+    """Parameter number `index` of the enclosing action, `width` bits.
+
+    BMv2 takes what the control plane sends as unsigned, whatever P4 says, but keeps the sign of
+    arguments in the program's own entries; `signed` says that there is one.
+    """
 
     index: int
     width: int
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +316,30 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecuteMeter:
+    """Charge the packet to one cell of an indirect meter and store the colour."""
+
+    meter: str
+    index: Data
+    target: FieldRef
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateDigest:
+    """Report the fields of a learn list, as they are after ingress; the last call wins."""
+
+    learn: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloneEgress:
+    """Copy the packet after egress; the copy keeps the metadata of a field list only."""
+
+    session: Data
+    field_list: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """Stop the pipeline after this action."""
 
@@ -324,18 +353,37 @@ class Jump:
 
 
 Statement: TypeAlias = (
-    Assign | AssignVarbit | AssignHeader | AssignStack | SetValid | MarkToDrop | Count | Exit | Jump
+    Assign
+    | AssignVarbit
+    | AssignHeader
+    | AssignStack
+    | SetValid
+    | MarkToDrop
+    | Count
+    | ExecuteMeter
+    | GenerateDigest
+    | CloneEgress
+    | Exit
+    | Jump
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """An action; parameters as (name, width in bits) in declaration order."""
+    """An action; parameters as (name, width in bits) in declaration order.
+
+    `negative` are the parameters for which the program's own entries have negative arguments.
+    """
 
     name: str
     id: int
     params: tuple[tuple[str, int], ...]
     body: tuple[Statement, ...]
+    negative: frozenset[int] = frozenset()
+
+    def bits(self, index: int) -> int:
+        """Bits that hold a parameter, its sign included."""
+        return self.params[index][1] + (index in self.negative)
 
 
 # --- parser ---------------------------------------------------------------------------------------
@@ -470,8 +518,10 @@ class ConstEntry:
 class Table:
     """A match-action table. `match` is EXACT, LPM (one lpm key) or TERNARY (entries overlap).
 
-    `actions` maps names to ids. `default` None: no action. The next node after a hit is `next_hit`
-    if `splits_hit`, else by action name; likewise after a miss; `next_default` if no action ran.
+    With `profile`, entries name members or groups of that action profile. `ages`: entries may have
+    an idle timeout. `actions` maps names to ids. `default` None: no action. The next node after a
+    hit is `next_hit` if `splits_hit`, else by action name; likewise after a miss; `next_default` if
+    no action ran.
     """
 
     name: str
@@ -490,6 +540,8 @@ class Table:
     splits_hit: bool
     splits_miss: bool
     next_default: str | None
+    profile: str | None = None
+    ages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -552,6 +604,31 @@ class Checksum:
 
 
 @dataclass(frozen=True, slots=True)
+class Meter:
+    """An indirect meter: two rates (RFC 2698) per cell, in packets or bytes."""
+
+    size: int
+    packets: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """An action profile. `selector`: fields hashed (crc16) to choose a member of a group."""
+
+    name: str
+    max_size: int
+    selector: tuple[FieldRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LearnList:
+    """What a digest reports."""
+
+    name: str
+    fields: tuple[FieldRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A whole v1model program."""
 
@@ -568,6 +645,10 @@ class Program:
     counters: Mapping[str, int]
     direct_counters: Mapping[str, str]
     aliases: Mapping[str, FieldRef] = field(default_factory=dict)
+    meters: Mapping[str, Meter] = field(default_factory=dict)
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    learn_lists: Mapping[int, LearnList] = field(default_factory=dict)
+    field_lists: Mapping[int, tuple[FieldRef, ...]] = field(default_factory=dict)
 
     @property
     def tables(self) -> dict[str, Table]:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Coroutine, Sequence
@@ -137,6 +138,9 @@ async def _until(stop: asyncio.Event, work: Coroutine[object, object, None]) -> 
 
 async def _listen(server: grpc.aio.Server, address: str) -> str:
     """Bind and start; returns the address with the port really bound (for port 0)."""
+    path = address.removeprefix("unix:")
+    if path != address and _answers(path):  # gRPC would take the path over in silence
+        raise StartError(f"cannot listen on {address}: another process does")
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -147,6 +151,16 @@ async def _listen(server: grpc.aio.Server, address: str) -> str:
     if address.startswith("unix:"):
         return address
     return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _answers(path: str) -> bool:
+    """Whether somebody listens at a unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 async def _shut_down(server: grpc.aio.Server, service: P4RuntimeService) -> None:

@@ -25,7 +25,19 @@ class Replica(ctypes.Structure):
 class Drops(ctypes.Structure):
     """struct sw_drops"""
 
-    _fields_ = (("unknown_port", _U64), ("priority", _U64))
+    _fields_ = (
+        ("unknown_port", _U64),
+        ("priority", _U64),
+        ("clones", _U64),
+        ("queue_full", _U64),
+        ("events", _U64),
+    )
+
+
+class MeterRates(ctypes.Structure):
+    """struct sw_meter_config"""
+
+    _fields_ = (("cir", _U64), ("cburst", _U64), ("pir", _U64), ("pburst", _U64))
 
 
 class PortRecord(ctypes.Structure):
@@ -59,6 +71,22 @@ _FUNCTIONS = {
     "sw_group_set": ((_PTR, _U32, _U32, _PTR), _INT),
     "sw_group_delete": ((_PTR, _U32), _INT),
     "sw_drops_read": ((_PTR, _PTR), _INT),
+    "sw_entry_idle": ((_PTR, _U32, _U64, _U32), _INT),
+    "sw_entry_last_hit": ((_PTR, _U32, _U64, _PTR), _INT),
+    "sw_meter_set": ((_PTR, _U32, _U32, _PTR), _INT),
+    "sw_meter_get": ((_PTR, _U32, _U32, _PTR), _INT),
+    "sw_member_set": ((_PTR, _U32, _U32, _U32, _U32, _PTR), _INT),
+    "sw_member_delete": ((_PTR, _U32, _U32), _INT),
+    "sw_member_group_set": ((_PTR, _U32, _U32, _U32, _PTR), _INT),
+    "sw_member_group_delete": ((_PTR, _U32, _U32), _INT),
+    "sw_session_set": ((_PTR, _U32, _U32, _PTR), _INT),
+    "sw_session_delete": ((_PTR, _U32), _INT),
+    "sw_set_cpu_port": ((_PTR, _U32), _INT),
+    "sw_event_fd": ((_PTR,), _INT),
+    "sw_take_events": ((_PTR, _PTR, _PTR), _INT),
+    "sw_free": ((_PTR,), None),
+    "sw_inject": ((_PTR, _U32, ctypes.c_char_p, _U32), _INT),
+    "sw_port_rate": ((_PTR, _U32, _U64), _INT),
     "sw_process": ((_PTR, _U32, ctypes.c_char_p, _U32, _PTR, _PTR), _INT),
     "sw_port_add": ((_PTR, _U32, ctypes.c_char_p), _INT),
     "sw_start": ((_PTR, _PTR), _INT),

@@ -50,6 +50,7 @@ MAX_MTU = 9216
 MAX_PPS = 10_000_000
 MIN_BURST_BYTES = 1518  # a full frame: a smaller bucket never lets one through
 MAX_BURST_BYTES = 2**31 - 1
+_BRIEF = 60
 
 IP_PROTOCOLS: Mapping[str, int] = {
     "icmp": 1,
@@ -160,9 +161,15 @@ def _kind(value: Plain) -> str:
     return names.get(type(value), "a mapping") if value is not None else "nothing"
 
 
+def brief(value: object) -> str:
+    """A value for a message: never longer than a line."""
+    said = repr(value)
+    return said if len(said) <= _BRIEF else f"{said[: _BRIEF - 3]}..."
+
+
 def text(value: Plain) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected text, not {_kind(value)} ({value!r})")
+        raise ValueError(f"expected text, not {_kind(value)} ({brief(value)})")
     return value
 
 
@@ -174,16 +181,18 @@ def anything(value: Plain) -> Plain:
 def name(value: Plain) -> str:
     found = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
     if not NAME.fullmatch(found):
-        raise ValueError(f"{found!r} is no name (letters, digits, '_', '.', '-'; at most 63)")
+        raise ValueError(f"{brief(found)} is no name (letters, digits, '_', '.', '-'; at most 63)")
     return found
 
 
 def integer(low: int, high: int) -> Callable[[Plain], int]:
     def parse(value: Plain) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"expected a number {low}..{high}, not {_kind(value)} ({value!r})")
+            raise ValueError(
+                f"expected a number {low}..{high}, not {_kind(value)} ({brief(value)})"
+            )
         if not low <= value <= high:
-            raise ValueError(f"{value} is out of range {low}..{high}")
+            raise ValueError(f"{brief(value)} is out of range {low}..{high}")
         return value
 
     return parse
@@ -191,7 +200,7 @@ def integer(low: int, high: int) -> Callable[[Plain], int]:
 
 def boolean(value: Plain) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"expected true or false, not {value!r}")
+        raise ValueError(f"expected true or false, not {brief(value)}")
     return value
 
 
@@ -201,7 +210,7 @@ def choice(kind: type[E]) -> Callable[[Plain], E]:
             if value == member.value:
                 return member
         allowed = ", ".join(member.value for member in kind)
-        raise ValueError(f"{value!r} is not one of: {allowed}")
+        raise ValueError(f"{brief(value)} is not one of: {allowed}")
 
     return parse
 
@@ -209,7 +218,7 @@ def choice(kind: type[E]) -> Callable[[Plain], E]:
 def sequence(parse_item: Callable[[Plain], T]) -> Callable[[Plain], tuple[T, ...]]:
     def parse(value: Plain) -> tuple[T, ...]:
         if not isinstance(value, list):
-            raise ValueError(f"expected a list, not {_kind(value)} ({value!r})")
+            raise ValueError(f"expected a list, not {_kind(value)} ({brief(value)})")
         return tuple(parse_item(item) for item in value)
 
     return parse
@@ -233,21 +242,21 @@ def address(value: Plain) -> IPv4Address | IPv6Address:
     try:
         return ip_address(text(value))
     except ValueError:
-        raise ValueError(f"{value!r} is not an IP address") from None
+        raise ValueError(f"{brief(value)} is not an IP address") from None
 
 
 def ipv4(value: Plain) -> IPv4Address:
     try:
         return IPv4Address(text(value))
     except ValueError:
-        raise ValueError(f"{value!r} is not an IPv4 address like 192.0.2.1") from None
+        raise ValueError(f"{brief(value)} is not an IPv4 address like 192.0.2.1") from None
 
 
 def ipv4_network(value: Plain) -> IPv4Network:
     try:
         loose = IPv4Network(text(value), strict=False)
     except ValueError:
-        raise ValueError(f"{value!r} is not an IPv4 network like 10.0.0.0/24") from None
+        raise ValueError(f"{brief(value)} is not an IPv4 network like 10.0.0.0/24") from None
     return _no_host_bits(loose, text(value))
 
 
@@ -255,7 +264,7 @@ def ipv6_network(value: Plain) -> IPv6Network:
     try:
         loose = IPv6Network(text(value), strict=False)
     except ValueError:
-        raise ValueError(f"{value!r} is not an IPv6 network like 2001:db8::/64") from None
+        raise ValueError(f"{brief(value)} is not an IPv6 network like 2001:db8::/64") from None
     return _no_host_bits(loose, text(value))
 
 
@@ -264,7 +273,7 @@ N = TypeVar("N", IPv4Network, IPv6Network)
 
 def _no_host_bits(network: N, said: str) -> N:
     if int(ip_address(said.split("/")[0])) != int(network.network_address):
-        raise ValueError(f"{said!r} has bits set beyond its prefix; did you mean {network}?")
+        raise ValueError(f"{brief(said)} has bits set beyond its prefix; did you mean {network}?")
     return network
 
 
@@ -273,7 +282,7 @@ def named_number(names: Mapping[str, int], high: int) -> Callable[[Plain], int]:
         if isinstance(value, str):
             if value.lower() in names:
                 return names[value.lower()]
-            raise ValueError(f"{value!r} is not one of: {', '.join(names)}, or 0..{high}")
+            raise ValueError(f"{brief(value)} is not one of: {', '.join(names)}, or 0..{high}")
         return integer(0, high)(value)
 
     return parse
@@ -301,10 +310,10 @@ def tcp_flags(value: Plain) -> tuple[int, int]:
         return integer(0, 255)(value), 255
     found = re.fullmatch(r"(0x[0-9a-fA-F]{1,2}|\d{1,3})/(0x[0-9a-fA-F]{1,2}|\d{1,3})", text(value))
     if not found:
-        raise ValueError(f"{value!r} is not value/mask like 0x02/0x12")
+        raise ValueError(f"{brief(value)} is not value/mask like 0x02/0x12")
     flags, mask = int(found[1], 0), int(found[2], 0)
     if not 0 < mask <= 255 or flags & ~mask:
-        raise ValueError(f"{value!r}: the mask must be 1..255 and cover the value")
+        raise ValueError(f"{brief(value)}: the mask must be 1..255 and cover the value")
     return flags, mask
 
 

@@ -85,6 +85,8 @@ def read_json(text: str, *, locate: bool = True) -> Source:
         value = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         return _broken(f"not JSON: {error.msg}", error.lineno)
+    except ValueError as error:  # a number of thousands of digits
+        return _broken(f"not JSON: {error}", 0)
     except RecursionError:
         return _broken("not JSON: nested too deeply", 0)
     lines: Mapping[Path, int] = {}

@@ -88,13 +88,7 @@ class Owners:
         if vn in self._held:
             raise StoreError(f"already standing for virtual network {vn}")
         parent = layout.owners(vn)
-        await self._zk.ensure(parent)
-        node = await self._left_over(parent)
-        if node is None:
-            path = await self._zk.create(
-                f"{parent}/n-", encode(Owner(name=name)), ephemeral=True, sequential=True
-            )
-            node = path.rsplit("/", 1)[1]
+        node = await self._stand(parent, name)
         stat = await self._zk.exists(f"{parent}/{node}")
         if stat is None:
             raise StoreUnavailable(f"{parent}/{node}: lost with its session")
@@ -108,6 +102,22 @@ class Owners:
         ownership.watch = await self._watches.children(parent, look)
         ownership.see(await self._zk.children(parent))
         return ownership
+
+    async def _stand(self, parent: str, name: str) -> str:
+        """Our node's name; made unless there is one already."""
+        for _ in range(_ATTEMPTS):
+            await self._zk.ensure(parent)
+            try:
+                node = await self._left_over(parent)
+                if node is None:
+                    path = await self._zk.create(
+                        f"{parent}/n-", encode(Owner(name=name)), ephemeral=True, sequential=True
+                    )
+                    node = path.rsplit("/", 1)[1]
+                return node
+            except NoNode:
+                continue  # somebody tidied up the empty parent
+        raise StoreError(f"{parent}: comes and goes")
 
     async def _left_over(self, parent: str) -> str | None:
         """Our own node from an attempt that lost its connection before the answer came."""

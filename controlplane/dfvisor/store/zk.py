@@ -310,7 +310,9 @@ class ZooKeeper:
         result = request(*arguments, **options)
         result.rawlink(lambda _: self._hand_over(settle))
         try:
-            return await asyncio.wait_for(answer, self._request_timeout_s)
+            # not wait_for: in Python 3.11 it swallows a cancellation that meets the answer
+            async with asyncio.timeout(self._request_timeout_s):
+                return await answer
         except TimeoutError as error:
             raise StoreUnavailable(
                 f"{label}: no answer from ZooKeeper within {self._request_timeout_s:g} s"

@@ -48,8 +48,40 @@ class CompileError(DFVisorError):
     """Records that contradict each other; validation would have refused them."""
 
 
-def compile_vn(fabric: Fabric, vn: VirtualNetwork) -> Entries:
-    """The entries of every switch that the VN is present on; CompileError if there can be none."""
+class Memo:
+    """What flowspaces of one VN compiled to the last time: saves doing again what has not changed.
+
+    The result is the same without it.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[int, str], tuple[Flowspace, Match, tuple[TableEntry, ...]]] = {}
+
+    def flows(self, vn: VirtualNetwork, key: int, flowspace: Flowspace) -> tuple[TableEntry, ...]:
+        """The `flow` entries of a flowspace of the slice with this GRE key."""
+        match = _inside(vn, flowspace)
+        held = self._held.get((key, flowspace.name))
+        if held is not None and held[0] == flowspace and held[1] == match:
+            return held[2]
+        entries = tuple(_flowspace_flows(vn, key, flowspace, match))
+        self._held[key, flowspace.name] = (flowspace, match, entries)
+        return entries
+
+    def forget(self, vn: VirtualNetwork) -> None:
+        """Let go of what the VN no longer has."""
+        keys = {slice_.key for slice_ in vn.slices.values()}
+        for key, name in list(self._held):
+            if key not in keys or name not in vn.flowspaces:
+                del self._held[key, name]
+
+
+def compile_vn(fabric: Fabric, vn: VirtualNetwork, memo: Memo | None = None) -> Entries:
+    """The entries of every switch that the VN is present on; CompileError if there can be none.
+
+    A caller that compiles a VN again and again keeps its `memo`.
+    """
+    memo = memo or Memo()
+    memo.forget(vn)
     for endpoint in vn.endpoints.values():
         if endpoint.port.switch not in fabric.switches:
             raise CompileError(
@@ -62,7 +94,7 @@ def compile_vn(fabric: Fabric, vn: VirtualNetwork) -> Entries:
         if slice_.best_effort:
             continue
         trees = {home: next_hops(fabric, home, slice_.avoid) for home in sorted(homes)}
-        flows = _flows(vn, slice_)
+        flows = _flows(vn, slice_, memo)
         for switch in slice_switches(trees):
             entries = found.setdefault(switch, set())
             entries.update(flows)
@@ -109,25 +141,26 @@ def _next_hop(fabric: Fabric, endpoint: Endpoint, tree: dict[str, Hop], switch: 
     return None if hop is None else NEIGHBOUR + fabric.switches[hop.neighbour].device_id
 
 
-def _flows(vn: VirtualNetwork, slice_: Slice) -> list[TableEntry]:
+def _flows(vn: VirtualNetwork, slice_: Slice, memo: Memo) -> frozenset[TableEntry]:
     """The slice's `flow` entries, the same on all its switches."""
     found: dict[tuple[Key, int], TableEntry] = {}
     for flowspace in sorted(vn.flowspaces.values(), key=lambda one: one.name):
-        if flowspace.slice != slice_.name or flowspace.treatment not in _ACTIONS:
-            continue
-        args = (("cookie", flowspace_cookie(vn.name, flowspace.name)),)
-        action = _ACTIONS[flowspace.treatment]
-        for one in expand(_inside(vn, flowspace), bidirectional=flowspace.bidirectional):
-            key: tuple[tuple[str, FieldMatch], ...] = ((SLICE_ID, Exact(slice_.key)),)
-            key += tuple(
-                (name, Ternary(*one.fields[name])) for name in WIDTHS if name in one.fields
-            )
-            # of two flowspaces with the same match and priority, the first by name has the entry
-            found.setdefault(
-                (key, flowspace.priority),
-                TableEntry("flow", key, flowspace.priority, action, args),
-            )
-    return list(found.values())
+        if flowspace.slice == slice_.name and flowspace.treatment in _ACTIONS:
+            for entry in memo.flows(vn, slice_.key, flowspace):
+                # of two with the same match and priority, the first flowspace by name has the entry
+                found.setdefault((entry.key, entry.priority), entry)
+    return frozenset(found.values())
+
+
+def _flowspace_flows(
+    vn: VirtualNetwork, gre_key: int, flowspace: Flowspace, match: Match
+) -> Iterable[TableEntry]:
+    args = (("cookie", flowspace_cookie(vn.name, flowspace.name)),)
+    action = _ACTIONS[flowspace.treatment]
+    for one in expand(match, bidirectional=flowspace.bidirectional):
+        key: tuple[tuple[str, FieldMatch], ...] = ((SLICE_ID, Exact(gre_key)),)
+        key += tuple((name, Ternary(*one.fields[name])) for name in WIDTHS if name in one.fields)
+        yield TableEntry("flow", key, flowspace.priority, action, args)
 
 
 def _inside(vn: VirtualNetwork, flowspace: Flowspace) -> Match:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dfvisor.errors import DescriptionError
@@ -19,11 +20,13 @@ from dfvisor.model.description import (
 )
 from dfvisor.model.records import Network, UnknownUnicast
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from controlplane.tests.model.strategies import networks
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+DEMO = load_network(EXAMPLES / "demo.yaml")
 
 
 def complaints(text: str, *, as_json: bool = False) -> list[tuple[int, str, str]]:
@@ -231,6 +234,12 @@ def test_json_mistake_names_its_line(text: str, line: int, message: str) -> None
     assert any(at == line and message in said for at, _, said in found), found
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_monstrous_value_gives_a_short_message(as_json: bool) -> None:
+    ((_, _, said),) = complaints('{"schema": ' + "9" * 5000 + "}", as_json=as_json)
+    assert len(said) < 200
+
+
 def test_duplicate_key_in_a_large_json_is_still_found() -> None:
     text = '{"tenants": {"a": {}, "a": {}}, "x": "' + "y" * (1 << 20) + '"}'
     assert any("'a' is given twice" in said for _, _, said in complaints(text, as_json=True))
@@ -276,3 +285,36 @@ def test_peer_of_the_same_name_is_replaced() -> None:
     assert list(merged.fabric.peers) == ["ovs"]
     assert str(merged.fabric.peers["ovs"].port) == "s2:8"
     assert merged.fabric.links == network.fabric.links
+
+
+plain_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.text(alphabet=st.characters(codec="utf-8"), max_size=60) | st.text("[]{}:-,'\"&*!|>\n a1")
+)
+def test_any_text_gives_a_description_or_problems(text: str) -> None:
+    for as_json in (False, True):
+        _, problems = check(Network(), read(text, as_json=as_json))
+        assert all(problem.message for problem in problems)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_any_value_in_any_place_gives_problems_not_exceptions(data: st.DataObject) -> None:
+    plain: dict[str, Any] = json.loads(json.dumps(render(DEMO)))
+    place: Any = plain
+    while True:
+        keys = list(range(len(place))) if isinstance(place, list) else list(place)
+        key = data.draw(st.sampled_from(keys))
+        inner = place[key]
+        if not isinstance(inner, dict | list) or not inner or data.draw(st.booleans()):
+            place[key] = data.draw(plain_values)
+            break
+        place = inner
+    check(Network(), read(json.dumps(plain), as_json=True, locate=False))

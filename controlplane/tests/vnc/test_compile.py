@@ -28,7 +28,7 @@ from dfvisor.model.validate import validate
 from dfvisor.p4rt.cookies import flowspace_cookie
 from dfvisor.p4rt.entries import Exact, TableEntry, Ternary, entry_key
 from dfvisor.p4rt.ports import NEIGHBOUR
-from dfvisor.vnc.compile import CompileError, Entries, compile_vn
+from dfvisor.vnc.compile import CompileError, Entries, Memo, compile_vn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -244,6 +244,31 @@ def test_compiling_does_not_depend_on_the_order_of_records(
     assert compile_vn(fabric, vn) == compile_vn(backwards, turned)
 
 
+@given(cases(), st.data())
+def test_compiling_a_changed_vn_with_a_memo_gives_the_same(
+    case: tuple[Fabric, VirtualNetwork], data: st.DataObject
+) -> None:
+    fabric, vn = case
+    memo = Memo()
+    compile_vn(fabric, vn, memo)
+    names = sorted(vn.flowspaces)
+    kept = data.draw(st.sets(st.sampled_from(names))) if names else set()
+    macs = [one.mac for one in vn.endpoints.values()]
+    changed = dataclasses.replace(
+        vn,
+        endpoints={
+            name: dataclasses.replace(one, mac=mac)
+            for (name, one), mac in zip(vn.endpoints.items(), reversed(macs), strict=True)
+        },
+        flowspaces={
+            name: one if name in kept else dataclasses.replace(one, priority=one.priority + 1)
+            for name, one in vn.flowspaces.items()
+        },
+    )
+    assert compile_vn(fabric, changed, memo) == compile_vn(fabric, changed)
+    assert compile_vn(fabric, vn, memo) == compile_vn(fabric, vn)
+
+
 def test_vn_without_qos_slices_is_present_where_its_endpoints_are_and_has_no_entries() -> None:
     network = demo()
     vn = network.vns["red"]
@@ -278,6 +303,20 @@ def test_endpoint_flowspace_is_narrowed_to_the_endpoints_mac() -> None:
             (("cookie", flowspace_cookie("red", "only")),),
         )
     }
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")], ids="-".join)
+def test_of_two_equal_flowspaces_the_first_by_name_has_the_entry(order: tuple[str, str]) -> None:
+    network = demo()
+    vn = network.vns["red"]
+    gold = next(one for one in vn.slices.values() if not one.best_effort)
+    flowspaces = {
+        name: Flowspace(name=name, priority=9, match=Match(ip_proto=6), slice=gold.name)
+        for name in order
+    }
+    entries = compile_vn(network.fabric, dataclasses.replace(vn, flowspaces=flowspaces))
+    flows = {entry for found in entries.values() for entry in found if entry.table == "flow"}
+    assert [flow.arg("cookie") for flow in flows] == [flowspace_cookie("red", "a")]
 
 
 @pytest.mark.parametrize(

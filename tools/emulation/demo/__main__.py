@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import signal
 import sys
@@ -174,7 +175,7 @@ def show(run: Run, board: Board) -> None:
 
 def stay(net: Emulation, run: Run, console: Console) -> None:
     """Say what can be tried, and wait for Ctrl-C."""
-    tool = daemons.script("dfvctl")
+    tool = os.path.relpath(daemons.script("dfvctl"))
     lines = [f"export DFVISOR_ZOOKEEPER={net.zookeeper}", f"{tool} status", f"{tool} stats --watch"]
     if run.added and run.addition:
         lines += [

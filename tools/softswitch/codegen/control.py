@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from softswitch import ir
-from softswitch.codegen.expr import ExprGen, number
+from softswitch.codegen.bits import Piece, store
+from softswitch.codegen.expr import ExprGen, Value, number
 from softswitch.codegen.keys import key_layout
 from softswitch.codegen.layout import Layout, words
 from softswitch.codegen.statements import StatementGen, param_places
@@ -105,8 +106,14 @@ class PipelineGen:
         if table.keys:
             size = self._key(table)
             w.line(f"struct sw_entry *x = sw_lookup(t, key, {size});")
-            w.line("const uint32_t action = x ? x->action : t->default_action;")
-            w.line("const uint64_t *args = x ? x->args : t->default_args;")
+            if table.profile is None:
+                w.line("const uint32_t action = x ? x->action : t->default_action;")
+                w.line("const uint64_t *args = x ? x->args : t->default_args;")
+            else:
+                self._member(self.program.profiles[table.profile])
+            if table.ages:
+                w.line("if (x)")
+                w.line("    x->hit_us = k->now_us;")
             if table.counters:
                 with w.block("if (x)"):
                     w.line("x->packets++;")
@@ -130,6 +137,30 @@ class PipelineGen:
             w.line("if (k->exit)")
             w.line("    return;")
         self._next(table)
+
+    def _member(self, profile: ir.Profile) -> None:
+        """The member that an entry names, itself or by a group, gives action and arguments."""
+        w = self.w
+        number = list(self.program.profiles).index(profile.name)
+        w.line("const struct sw_member *m = NULL;")
+        with w.block("if (x)"):
+            w.line(f"struct sw_profile *profile = &e->profiles[{number}];")
+            w.line("const struct sw_member_group *g = sw_group_named(profile, x->args[0]);")
+            with w.block("if (g && g->n)"):
+                parts = [
+                    Piece(Value(self.layout.field(ref), words(width)), width)
+                    for ref in profile.selector
+                    for width in [self.layout.field_type(ref).width]
+                ]
+                size = (sum(part.width for part in parts) + 7) // 8
+                w.line(f"uint8_t b[{max(1, size)}];")
+                bits = store(w, "b", parts)
+                w.line(f"const uint32_t hash = sw_crc16(b, {(bits + 7) // 8});")
+                w.line("m = sw_member_named(profile, g->members[hash % g->n]);")
+            with w.block("else if (!g)"):
+                w.line("m = sw_member_named(profile, x->args[0]);")
+        w.line("const uint32_t action = m ? m->action : SW_NO_ACTION;")
+        w.line("const uint64_t *args = m ? m->args : NULL;")
 
     def _exits(self, action_id: int) -> bool:
         return any(isinstance(s, ir.Exit) for s in self.program.actions[action_id].body)

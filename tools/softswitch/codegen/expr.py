@@ -134,8 +134,8 @@ class ExprGen:
 
     def _load(self, e: ir.FieldRef | ir.StackLast | ir.StackItemField | ir.Param) -> Value:
         match e:
-            case ir.Param(index, width):
-                at, n = self.param_words[index], words(width)
+            case ir.Param(index, width, signed):
+                at, n = self.param_words[index], words(width + signed)
                 if n == 1:
                     return Value(f"a[{at}]", 1)
                 return Value(f"sw_pair(a[{at + 1}], a[{at}])" if n == 2 else f"(a + {at})", n)

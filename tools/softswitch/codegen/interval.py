@@ -34,8 +34,8 @@ def interval(layout: Layout, e: ir.Data) -> Interval:
             return _stack_field(layout, stack, name)
         case ir.StackItemField(item, name):
             return _stack_field(layout, item.stack, name)
-        case ir.Param(_, width):
-            return of_width(width)
+        case ir.Param(_, width, signed):
+            return (-(1 << (width - 1)) if signed else 0), (1 << width) - 1
         case ir.StackCount(stack, add):
             return add, len(layout.program.stacks[stack].headers) + add
         case ir.FromBool():

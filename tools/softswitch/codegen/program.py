@@ -7,7 +7,7 @@ multicast, or drop, or unicast; per copy egress, drop, update checksums, deparse
 from __future__ import annotations
 
 from softswitch import ir
-from softswitch.codegen.control import PipelineGen, action_ids, write_actions
+from softswitch.codegen.control import PipelineGen, action_ids, used_actions, write_actions
 from softswitch.codegen.deparser import header_bytes, write_checksums, write_deparser
 from softswitch.codegen.expr import Value
 from softswitch.codegen.keys import key_layout
@@ -15,10 +15,13 @@ from softswitch.codegen.layout import Layout
 from softswitch.codegen.parser import ParserGen
 from softswitch.codegen.statements import StatementGen, param_total
 from softswitch.codegen.writer import Writer, c_string
+from softswitch.errors import UnsupportedError
 
 
 def arg_words(program: ir.Program, table: ir.Table) -> int:
-    """The most argument words that an action of the table takes."""
+    """The most argument words that an action of the table takes; one names a profile's member."""
+    if table.profile is not None:
+        return 1
     return max((param_total(program.actions[i]) for i in action_ids(table)), default=0)
 
 
@@ -32,7 +35,7 @@ def generate(program: ir.Program) -> str:
     # P4 programs may compare a field with itself, or with what it can never hold
     for warning in ("-Wtype-limits", "-Wtautological-compare"):
         w.line(f'#pragma GCC diagnostic ignored "{warning}"')
-    for header in ("bits.h", "wide.h", "checksum.h", "engine.h"):
+    for header in ("bits.h", "wide.h", "checksum.h", "crc.h", "engine.h"):
         w.line(f'#include "{header}"')
     w.line()
     layout.declare(w)
@@ -70,7 +73,13 @@ class _Receive:
         return None if ref is None else self.layout.field(ref)
 
     def write(self) -> None:
-        """`send_copy` and `receive`."""
+        """`send` and `receive`."""
+        if any(isinstance(s, ir.CloneEgress) for a in used_actions(self.program) for s in a.body):
+            self.w.line(
+                "static void sw_keep(const struct sw_packet *, struct phv *, const struct phv *);"
+            )
+            args = "struct sw_engine *, const struct sw_packet *, const struct phv *"
+            self.w.line(f"static void sw_clone({args});")
         self._write_send()
         self._write_receive()
 
@@ -85,8 +94,11 @@ class _Receive:
                     w.line("return;")
             self._set("intrinsic_metadata.egress_global_timestamp", "sw_now_us(e)")
             self._set("queueing_metadata.enq_timestamp", "sw_now_us(e)")
-            for name in ("enq_qdepth", "deq_timedelta", "deq_qdepth"):
+            queue = priority if priority is not None else "0"
+            self._set("queueing_metadata.enq_qdepth", f"sw_queue_depth(e, port, {queue})")
+            for name in ("deq_timedelta", "deq_qdepth"):
                 self._set(f"queueing_metadata.{name}", "0")
+            w.line(f"const uint32_t queue = {queue};")
             if priority is not None:
                 self._set("queueing_metadata.qid", priority)
             self._set("standard_metadata.egress_port", "port")
@@ -94,16 +106,94 @@ class _Receive:
             self._set("standard_metadata.egress_spec", "SW_DROP_PORT + 1")
             self._set("standard_metadata.packet_length", "k->length")
             w.line("k->exit = false;")
+            clones = any(
+                isinstance(s, ir.CloneEgress) for a in used_actions(self.program) for s in a.body
+            )
+            if clones:
+                w.line("k->cloned = false;")
             w.line("sw_egress(e, k, p);")
-            w.line(f"if ({self._get('standard_metadata.egress_spec')} == SW_DROP_PORT)")
-            w.line("    return;")
-            w.line("uint8_t *out = sw_out_begin(e, port);")
-            w.line("if (!out)")
-            w.line("    return;")
-            w.line("sw_update_checksums(k, p);")
-            w.line("const uint32_t n = sw_deparse(p, out);")
-            w.line("sw_out_commit(e, port, n, k->data + k->offset, k->len - k->offset);")
+            if clones:
+                w.line("struct phv clone;")
+                w.line("const bool cloned = k->cloned;")
+                w.line("if (cloned)")
+                w.line("    sw_keep(k, &clone, p);")
+            test = f"if ({self._get('standard_metadata.egress_spec')} != SW_DROP_PORT)"
+            with w.block(test):
+                w.line("uint8_t *out = sw_out_begin(e, port);")
+                with w.block("if (out)"):
+                    w.line("sw_update_checksums(k, p);")
+                    w.line("const uint32_t n = sw_deparse(p, out);")
+                    rest = "k->data + k->offset, k->len - k->offset"
+                    w.line(f"sw_out_commit(e, port, queue, n, {rest});")
+            if clones:
+                w.line("if (cloned)")
+                w.line("    sw_clone(e, k, &clone);")
         w.line()
+        if clones:
+            self._write_keep()
+            self._write_clone()
+
+    def _write_keep(self) -> None:
+        """The copy of a packet: its headers, and of the metadata what the field list names."""
+        w = self.w
+        args = "const struct sw_packet *k, struct phv *c, const struct phv *p"
+        with w.block(f"static void sw_keep({args})"):
+            w.line("*c = *p;")
+            with w.block():
+                w.line("struct phv *const p = c;")
+                for name, header in self.program.headers.items():
+                    if header.metadata:
+                        lvalue = self.layout.header(name)
+                        w.line(f"memset(&{lvalue}, 0, sizeof {lvalue});")
+            with w.block("switch (k->clone_list)"):
+                for place, fields in enumerate(self.program.field_lists.values()):
+                    w.line(f"case {place + 1}:")
+                    for ref in fields:
+                        source = self.layout.field(ref)
+                        target = "c" + source.removeprefix("p")
+                        w.line(f"    memcpy(&{target}, &{source}, sizeof {source});")
+                    w.line("    break;")
+        w.line()
+
+    def _write_clone(self) -> None:
+        """Each copy that the session asks for goes through egress."""
+        w = self.w
+        args = "struct sw_engine *e, const struct sw_packet *k, const struct phv *clone"
+        with w.block(f"static void sw_clone({args})"):
+            w.line("const struct sw_session *s = sw_session(e, k->clone_session);")
+            with w.block("if (k->depth == SW_MAX_CLONES)"):
+                w.line("e->drops.clones++;")
+                w.line("return;")
+            with w.block("for (uint32_t i = 0; s && i < s->n; i++)"):
+                w.line("struct phv copy = *clone;")
+                w.line("struct phv *const p = &copy;")
+                w.line("struct sw_packet copied = *k;")
+                w.line("copied.depth++;")
+                self._set("standard_metadata.instance_type", "SW_INSTANCE_EGRESS_CLONE")
+                self._set("intrinsic_metadata.egress_rid", "s->replicas[i].rid")
+                w.line("sw_send(e, &copied, p, s->replicas[i].port);")
+        w.line()
+
+    def _digest(self) -> None:
+        """Report the learn list that ingress asked for."""
+        w = self.w
+        if not self.program.learn_lists:
+            return
+        with w.block("switch (k->digest)"):
+            for place, learn in enumerate(self.program.learn_lists.values()):
+                w.line(f"case {place + 1}:")
+                with w.block():
+                    values = []
+                    for ref in learn.fields:
+                        width = self.layout.field_type(ref).width
+                        if width > 64:
+                            raise UnsupportedError(
+                                "digest field of more than 64 bits", f"learn list '{learn.name}'"
+                            )
+                        values.append(f"(uint64_t){self.layout.field(ref)}")
+                    w.line(f"const uint64_t values[] = {{{', '.join(values)}}};")
+                    w.line(f"sw_event_digest(e, {place}, {len(values)}, values);")
+                    w.line("break;")
 
     def _write_receive(self) -> None:
         w = self.w
@@ -120,12 +210,14 @@ class _Receive:
             w.line("memset(p, 0, sizeof *p);")
             self._set("standard_metadata.ingress_port", "port")
             self._set("standard_metadata.packet_length", "len")
-            self._set("intrinsic_metadata.ingress_global_timestamp", "sw_now_us(e)")
+            w.line("k->now_us = sw_now_us(e);")
+            self._set("intrinsic_metadata.ingress_global_timestamp", "k->now_us")
             w.line("sw_parse(e, k, p);")
             w.line("sw_verify_checksums(k, p);")
             self._set("standard_metadata.parser_error", "k->error")
             self._set("standard_metadata.checksum_error", "k->bad_checksum")
             w.line("sw_ingress(e, k, p);")
+            self._digest()
             group = self._get("intrinsic_metadata.mcast_grp")
             if group is not None:
                 with w.block(f"if ({group})"):
@@ -166,10 +258,20 @@ def _descriptor(program: ir.Program, w: Writer) -> None:
     sizes = ", ".join([*(str(size) for size in program.counters.values()), "0"])
     w.line(f"static const uint32_t sw_counter_sizes[] = {{{sizes}}};")
     w.line()
+    meters = list(program.meters.values())
+    sizes = ", ".join([*(str(m.size) for m in meters), "0"])
+    kinds = ", ".join([*("true" if m.packets else "false" for m in meters), "false"])
+    w.line(f"static const uint32_t sw_meter_sizes[] = {{{sizes}}};")
+    w.line(f"static const bool sw_meter_counts_packets[] = {{{kinds}}};")
+    w.line()
     with w.block("const struct sw_program sw_program =", ";"):
         w.line(f".n_tables = {len(tables)},")
         w.line(".tables = sw_tables,")
         w.line(f".n_counters = {len(program.counters)},")
         w.line(".counter_sizes = sw_counter_sizes,")
+        w.line(f".n_meters = {len(program.meters)},")
+        w.line(".meter_sizes = sw_meter_sizes,")
+        w.line(".meter_counts_packets = sw_meter_counts_packets,")
+        w.line(f".n_profiles = {len(program.profiles)},")
         w.line(f".header_bytes = {max(1, header_bytes(program))},")
         w.line(".receive = sw_receive,")

@@ -11,15 +11,15 @@ from softswitch.codegen.writer import Writer
 def param_places(action: ir.Action) -> tuple[int, ...]:
     """Where each parameter starts in the argument words."""
     places, at = [], 0
-    for _, width in action.params:
+    for index in range(len(action.params)):
         places.append(at)
-        at += words(width)
+        at += words(action.bits(index))
     return tuple(places)
 
 
 def param_total(action: ir.Action) -> int:
     """Argument words of an action."""
-    return sum(words(width) for _, width in action.params)
+    return sum(words(action.bits(index)) for index in range(len(action.params)))
 
 
 class StatementGen:
@@ -66,6 +66,21 @@ class StatementGen:
                 case ir.Count():
                     index = self.expr.resize(self.expr.exact(s.index), 1, False)
                     self.w.line(f"sw_count(e, {self.counters[s.counter]}, {index.text}, k);")
+                case ir.ExecuteMeter():
+                    self._execute_meter(s)
+                case ir.GenerateDigest():
+                    place = list(self.program.learn_lists).index(s.learn)
+                    self.w.line(f"k->digest = {place + 1};")
+                case ir.CloneEgress():
+                    session = self.expr.resize(self.expr.exact(s.session), 1, False)
+                    place = (
+                        list(self.program.field_lists).index(s.field_list) + 1
+                        if (s.field_list)
+                        else 0
+                    )
+                    self.w.line(f"k->clone_session = (uint32_t){session.text};")
+                    self.w.line(f"k->clone_list = {place};")
+                    self.w.line("k->cloned = true;")
                 case ir.Exit():
                     self.w.line("k->exit = true;")
                 case ir.Jump(target, None):
@@ -75,6 +90,17 @@ class StatementGen:
                     test = self.expr.boolean(ir.Compare("==", unless, ir.Const(0)))
                     self.w.line(f"if ({test})")
                     self.w.line(f"    goto s{target};")
+
+    def _execute_meter(self, s: ir.ExecuteMeter) -> None:
+        index = self.expr.resize(self.expr.exact(s.index), 1, False)
+        number = list(self.program.meters).index(s.meter)
+        width = self.layout.field_type(s.target).width
+        color = self.w.temp()
+        self.w.line(f"uint64_t {color};")
+        with self.w.block(f"if (sw_meter(e, {number}, {index.text}, k, &{color}))"):
+            mask = (1 << min(width, 64)) - 1
+            value = Value(f"({color} & 0x{mask:x}ull)", 1)
+            self.store(self.layout.field(s.target), width, value)
 
     # --- fields -------------------------------------------------------------------------------
 

@@ -16,10 +16,9 @@ Actions = Mapping[int, ir.Action]
 def load_pipeline(scope: Scope, actions: Actions, item: View) -> ir.Pipeline:
     """An entry of `pipelines`; every node it mentions must exist."""
     name = item.get("name").text()
-    for member in ("action_profiles", "action_calls"):
-        found = item.opt(member)
-        if found is not None and list(found.each()):
-            raise UnsupportedError(member.replace("_", " "), found.path)
+    calls = item.opt("action_calls")
+    if calls is not None and list(calls.each()):
+        raise UnsupportedError("action calls", calls.path)
     tables = [_table(scope, actions, name, view) for view in item.get("tables").each()]
     conditionals = [_conditional(scope, view) for view in item.get("conditionals").each()]
     start = item.opt("init_table")
@@ -57,14 +56,13 @@ def _conditional(scope: Scope, item: View) -> ir.Conditional:
 
 def _table(scope: Scope, actions: Actions, pipeline: str, item: View) -> ir.Table:
     name = item.get("name").text()
-    if item.get("type").text() != "simple":
-        raise UnsupportedError(f"table type '{item.get('type').text()}' ({name})", item.path)
+    kind = item.get("type").text()
+    if kind not in ("simple", "indirect", "indirect_ws"):
+        raise UnsupportedError(f"table type '{kind}' ({name})", item.path)
     meter = item.opt("direct_meters")
     if meter is not None:
         raise UnsupportedError(f"direct meter '{meter.text()}' of table '{name}'", meter.path)
     timeout = item.opt("support_timeout")
-    if timeout is not None and timeout.flag():
-        raise UnsupportedError(f"idle timeout of table '{name}'", timeout.path)
     match = _match(item.get("match_type"))
     keys = tuple(_key(scope, view) for view in item.get("key").each())
     names = [view.text() for view in item.get("actions").each()]
@@ -75,6 +73,9 @@ def _table(scope: Scope, actions: Actions, pipeline: str, item: View) -> ir.Tabl
     following = dict(item.get("next_tables").items())
     default_view = item.opt("default_entry")
     entries = item.opt("entries")
+    for view in (default_view, entries):
+        if kind != "simple" and view is not None:
+            raise UnsupportedError(f"entries of the program in indirect table '{name}'", view.path)
     nexts = {n: None if v.value is None else v.text() for n, v in following.items()}
     splits_hit, splits_miss = "__HIT__" in nexts, "__MISS__" in nexts
     by_action = {n: v for n, v in nexts.items() if n not in ("__HIT__", "__MISS__")}
@@ -101,7 +102,27 @@ def _table(scope: Scope, actions: Actions, pipeline: str, item: View) -> ir.Tabl
         splits_hit=splits_hit,
         splits_miss=splits_miss,
         next_default=_name(item, "base_default_next"),
+        profile=None if kind == "simple" else item.get("action_profile").text(),
+        ages=timeout is not None and timeout.flag(),
     )
+
+
+def load_profile(scope: Scope, item: View) -> ir.Profile:
+    """An entry of `action_profiles`."""
+    selector = item.opt("selector")
+    fields: list[ir.FieldRef] = []
+    if selector is not None:
+        algorithm = selector.get("algo")
+        if algorithm.text() != "crc16":
+            raise UnsupportedError(f"selector algorithm '{algorithm.text()}'", algorithm.path)
+        for view in selector.get("input").each():
+            if view.get("type").text() != "field":
+                raise UnsupportedError(f"'{view.get('type').text()}' in a selector", view.path)
+            ref = scope.field(view.get("value"))
+            if not scope.headers[ref.header].metadata:
+                raise UnsupportedError(f"header field '{ref.header}' in a selector", view.path)
+            fields.append(ref)
+    return ir.Profile(item.get("name").text(), item.get("max_size").integer(), tuple(fields))
 
 
 def _match(view: View) -> ir.Match:
@@ -133,8 +154,28 @@ def _call(actions: Actions, item: View) -> ir.ActionCall:
     args = [] if data is None else [view.hexstr() for view in data.each()]
     if len(args) != len(params):
         raise item.fail(f"{len(args)} arguments for {len(params)} parameters")
-    truncated = (arg & ((1 << width) - 1) for arg, (_, width) in zip(args, params, strict=True))
-    return ir.ActionCall(action_id, tuple(truncated))
+    for arg, (name, width) in zip(args, params, strict=True):
+        if not -(1 << (width - 1)) <= arg < 1 << width:
+            raise item.fail(f"{arg:#x} does not fit parameter '{name}' of {width} bits")
+    return ir.ActionCall(action_id, tuple(args))
+
+
+def negative_arguments(root: View) -> dict[int, frozenset[int]]:
+    """By action id, the parameters for which the program's own entries have negative arguments."""
+    found: dict[int, frozenset[int]] = {}
+    for pipeline in root.get("pipelines").each():
+        for table in pipeline.get("tables").each():
+            default, entries = table.opt("default_entry"), table.opt("entries")
+            calls = [] if default is None else [default]
+            if entries is not None:
+                calls += [entry.get("action_entry") for entry in entries.each()]
+            for call in calls:
+                data = call.opt("action_data")
+                args = [] if data is None else [view.hexstr() for view in data.each()]
+                minus = frozenset(i for i, arg in enumerate(args) if arg < 0)
+                action_id = call.get("action_id").integer()
+                found[action_id] = found.get(action_id, frozenset()) | minus
+    return found
 
 
 def _entry(actions: Actions, keys: tuple[ir.Key, ...], item: View) -> ir.ConstEntry:

@@ -14,11 +14,17 @@ Params = tuple[tuple[str, int], ...]
 
 
 class Expressions:
-    """Reads expressions; `params` are the enclosing action's parameters (name, width)."""
+    """Reads expressions; `params` are the enclosing action's parameters (name, width).
 
-    def __init__(self, scope: Scope, params: Params = ()) -> None:
+    `negative` tells which of them may be negative.
+    """
+
+    def __init__(
+        self, scope: Scope, params: Params = (), negative: frozenset[int] = frozenset()
+    ) -> None:
         self.scope = scope
         self.params = params
+        self.negative = negative
 
     def data(self, view: View) -> ir.Data:
         """An integer."""
@@ -73,7 +79,7 @@ class Expressions:
         index = value.integer()
         if not 0 <= index < len(self.params):
             raise value.fail(f"the action has no parameter {index}")
-        return ir.Param(index, self.params[index][1])
+        return ir.Param(index, self.params[index][1], index in self.negative)
 
     def _operation(self, view: View) -> ir.Data | ir.Bool | ir.HeaderRef:
         op = view.get("op").text()

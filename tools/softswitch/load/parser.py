@@ -124,7 +124,7 @@ def _op(scope: Scope, item: View) -> ir.ParserOp:
         case "shift":
             return ir.Advance(ir.Const(args[0].integer() * 8))
         case "primitive":
-            statement = load_statement(scope, (), args[0])
+            statement = load_statement(expressions, args[0])
             if isinstance(statement, ir.Jump | ir.Exit | ir.Count):
                 raise UnsupportedError(f"'{args[0].get('op').text()}' in a parser", item.path)
             return ir.Do(statement)

@@ -18,6 +18,9 @@ class Scope:
     stacks: Mapping[str, ir.Stack]
     unions: Mapping[str, tuple[str, ...]]
     counters: dict[str, int] = field(default_factory=dict)
+    meters: dict[str, ir.Meter] = field(default_factory=dict)
+    learn_lists: dict[int, ir.LearnList] = field(default_factory=dict)
+    field_lists: dict[int, tuple[ir.FieldRef, ...]] = field(default_factory=dict)
 
     def header(self, name: View) -> ir.Header:
         """The header instance that `name` names."""

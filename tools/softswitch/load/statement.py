@@ -18,33 +18,37 @@ _PARAMETERS = {
     "mark_to_drop": 1,
     "drop": 0,
     "count": 2,
+    "execute_meter": 3,
+    "generate_digest": 2,
+    "clone_egress_pkt_to_egress": 2,
     "exit": 0,
     "_jump": 1,
     "_jump_if_zero": 2,
 }
 
 
-def load_action(scope: Scope, item: View) -> ir.Action:
-    """An entry of `actions`."""
+def load_action(scope: Scope, item: View, negative: frozenset[int]) -> ir.Action:
+    """An entry of `actions`; `negative` are parameters with negative arguments somewhere."""
     params: Params = tuple(
         (p.get("name").text(), p.get("bitwidth").integer()) for p in item.get("runtime_data").each()
     )
     body: list[ir.Statement] = []
     primitives = list(item.get("primitives").each())
     for primitive in primitives:
-        statement = load_statement(scope, params, primitive)
+        statement = load_statement(Expressions(scope, params, negative), primitive)
         if isinstance(statement, ir.Jump) and not 0 <= statement.target <= len(primitives):
             raise primitive.fail(f"jump to primitive {statement.target} of {len(primitives)}")
         body.append(statement)
-    return ir.Action(item.get("name").text(), item.get("id").integer(), params, tuple(body))
+    name, action_id = item.get("name").text(), item.get("id").integer()
+    return ir.Action(name, action_id, params, tuple(body), negative)
 
 
-def load_statement(scope: Scope, params: Params, item: View) -> ir.Statement:
+def load_statement(expressions: Expressions, item: View) -> ir.Statement:
     """One primitive with its parameters."""
+    scope = expressions.scope
     op = item.get("op").text()
     if op not in _PARAMETERS:
         raise UnsupportedError(f"primitive '{op}'", item.path)
-    expressions = Expressions(scope, params)
     args = item.get("parameters").tuple(_PARAMETERS[op])
     match op:
         case "assign":
@@ -67,6 +71,22 @@ def load_statement(scope: Scope, params: Params, item: View) -> ir.Statement:
             return ir.MarkToDrop("standard_metadata")
         case "count":
             return ir.Count(_counter(scope, args[0]), expressions.data(args[1]))
+        case "execute_meter":
+            color = expressions.target(args[2])
+            if not isinstance(color, ir.FieldRef):
+                raise UnsupportedError("meter colour in a header stack", args[2].path)
+            index = expressions.data(args[1])
+            return ir.ExecuteMeter(_meter(scope, args[0]), index, color)
+        case "generate_digest":
+            learn = _constant(expressions, args[1])
+            if learn not in scope.learn_lists:
+                raise args[1].fail(f"no learn list {learn}")
+            return ir.GenerateDigest(learn)
+        case "clone_egress_pkt_to_egress":
+            fields = _constant(expressions, args[1])
+            if fields and fields not in scope.field_lists:
+                raise args[1].fail(f"no field list {fields}")
+            return ir.CloneEgress(expressions.data(args[0]), fields)
         case "exit":
             return ir.Exit()
         case "_jump":
@@ -79,7 +99,7 @@ def load_statement(scope: Scope, params: Params, item: View) -> ir.Statement:
 def _constant(expressions: Expressions, view: View) -> int:
     value = expressions.data(view)
     if not isinstance(value, ir.Const):
-        raise UnsupportedError("jump to a computed place", view.path)
+        raise UnsupportedError("computed value where a constant belongs", view.path)
     return value.value
 
 
@@ -101,4 +121,11 @@ def _counter(scope: Scope, view: View) -> str:
     name = _typed(view, "counter_array")
     if name.text() not in scope.counters:
         raise name.fail(f"no indirect counter '{name.text()}'")
+    return name.text()
+
+
+def _meter(scope: Scope, view: View) -> str:
+    name = _typed(view, "meter_array")
+    if name.text() not in scope.meters:
+        raise name.fail(f"no indirect meter '{name.text()}'")
     return name.text()

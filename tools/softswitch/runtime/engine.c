@@ -5,14 +5,14 @@
 #include <stdlib.h>
 #include <time.h>
 
-static uint64_t clock_us(void) {
+uint64_t sw_clock_us(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
 uint64_t sw_now_us(const struct sw_engine *e) {
-    return clock_us() - e->start_us;
+    return sw_clock_us() - e->start_us;
 }
 
 void sw_lock(struct sw_engine *e) {
@@ -31,18 +31,26 @@ struct sw_engine *sw_create(void) {
         return NULL;
     pthread_mutex_init(&e->lock, NULL);
     pthread_mutex_init(&e->turn, NULL);
-    e->start_us = clock_us();
+    e->start_us = sw_clock_us();
     e->tables = calloc(sw_program.n_tables + 1, sizeof *e->tables);
     e->counters = calloc(sw_program.n_counters + 1, sizeof *e->counters);
     e->groups = calloc(SW_GROUPS, sizeof(struct sw_group_copies *));
+    e->meters = calloc(sw_program.n_meters + 1, sizeof *e->meters);
+    e->profiles = calloc(sw_program.n_profiles + 1, sizeof *e->profiles);
+    e->cpu_port = SW_NO_PORT;
     e->scratch = malloc(sw_program.header_bytes + 1);
-    int bad = !e->tables || !e->counters || !e->groups || !e->scratch || sw_io_create(e);
+    int bad = sw_events_init(&e->events) || !e->tables || !e->counters || !e->groups ||
+              !e->meters || !e->profiles || !e->scratch || sw_io_create(e);
     for (uint32_t i = 0; !bad && i < sw_program.n_tables; i++)
         bad = sw_table_init(&e->tables[i], &sw_program.tables[i]);
     for (uint32_t i = 0; !bad && i < sw_program.n_counters; i++) {
         /* one more, so that an empty counter is no NULL */
         e->counters[i] = calloc((size_t)sw_program.counter_sizes[i] + 1, sizeof(struct sw_counter));
         bad = !e->counters[i];
+    }
+    for (uint32_t i = 0; !bad && i < sw_program.n_meters; i++) {
+        e->meters[i] = calloc((size_t)sw_program.meter_sizes[i] + 1, sizeof(struct sw_meter));
+        bad = !e->meters[i];
     }
     if (bad) {
         sw_destroy(e);
@@ -59,6 +67,16 @@ void sw_destroy(struct sw_engine *e) {
         free(e->counters[i]);
     for (uint32_t i = 0; e->groups && i < SW_GROUPS; i++)
         free(e->groups[i]);
+    for (uint32_t i = 0; e->meters && i < sw_program.n_meters; i++)
+        free(e->meters[i]);
+    for (uint32_t i = 0; e->profiles && i < sw_program.n_profiles; i++)
+        sw_profile_clear(&e->profiles[i]);
+    for (uint32_t i = 0; i < e->n_sessions; i++)
+        free(e->sessions[i].replicas);
+    sw_events_destroy(&e->events);
+    free(e->meters);
+    free(e->profiles);
+    free(e->sessions);
     free(e->tables);
     free(e->counters);
     free(e->groups);
@@ -76,6 +94,8 @@ int sw_insert(struct sw_engine *e, uint32_t table, const uint64_t *key, const ui
               uint32_t priority, uint32_t action, const uint64_t *args, uint64_t *handle) {
     sw_lock(e);
     int rc = sw_table_add(&e->tables[table], key, mask, priority, action, args, handle);
+    if (!rc)
+        sw_table_entry(&e->tables[table], *handle)->hit_us = sw_now_us(e);
     sw_unlock(e);
     return rc;
 }
@@ -88,11 +108,67 @@ int sw_modify(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t act
     return rc;
 }
 
+/* The packet thread reads the number without the lock. */
+static void age_count(struct sw_engine *e, int more) {
+    __atomic_store_n(&e->ageing, e->ageing + (uint32_t)more, __ATOMIC_RELAXED);
+}
+
 int sw_delete(struct sw_engine *e, uint32_t table, uint64_t handle) {
     sw_lock(e);
+    const struct sw_entry *x = sw_table_entry(&e->tables[table], handle);
+    if (x && x->idle_ms)
+        age_count(e, -1);
     int rc = sw_table_remove(&e->tables[table], handle);
     sw_unlock(e);
     return rc;
+}
+
+int sw_entry_idle(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t idle_ms) {
+    sw_lock(e);
+    struct sw_entry *x = sw_table_entry(&e->tables[table], handle);
+    if (x) {
+        age_count(e, (idle_ms != 0) - (x->idle_ms != 0));
+        x->idle_ms = idle_ms;
+        x->hit_us = sw_now_us(e);
+        x->reported_us = 0;
+    }
+    sw_unlock(e);
+    if (x && idle_ms)
+        sw_io_wake(e);
+    return x ? 0 : -ENOENT;
+}
+
+int sw_entry_last_hit(struct sw_engine *e, uint32_t table, uint64_t handle, uint64_t *ago_us) {
+    sw_lock(e);
+    const struct sw_entry *x = sw_table_entry(&e->tables[table], handle);
+    if (x)
+        *ago_us = sw_now_us(e) - x->hit_us;
+    sw_unlock(e);
+    return x ? 0 : -ENOENT;
+}
+
+static void age_table(struct sw_engine *e, uint32_t table, uint64_t now_us) {
+    const struct sw_table *t = &e->tables[table];
+    for (uint32_t i = 0; i < t->n_handles; i++) {
+        struct sw_entry *x = t->handles[i].entry;
+        if (!x || !x->idle_ms || x->reported_us == x->hit_us + 1)
+            continue;
+        if (now_us - x->hit_us < (uint64_t)x->idle_ms * 1000)
+            continue;
+        uint64_t record[2] = {table, x->handle};
+        sw_events_add(&e->events, SW_EVENT_IDLE, record, sizeof record, NULL, 0);
+        x->reported_us = x->hit_us + 1;
+    }
+}
+
+uint32_t sw_age(struct sw_engine *e) {
+    sw_lock(e);
+    uint64_t now_us = sw_now_us(e);
+    for (uint32_t i = 0; e->ageing && i < sw_program.n_tables; i++)
+        age_table(e, i, now_us);
+    uint32_t left = e->ageing;
+    sw_unlock(e);
+    return left;
 }
 
 int sw_set_default(struct sw_engine *e, uint32_t table, uint32_t action, const uint64_t *args) {
@@ -156,6 +232,148 @@ int sw_counter_write(struct sw_engine *e, uint32_t counter, uint32_t index, uint
     return 0;
 }
 
+/* --- meters and profiles -------------------------------------------------------------------------
+ */
+
+int sw_meter_set(struct sw_engine *e, uint32_t meter, uint32_t index,
+                 const struct sw_meter_config *config) {
+    if (index >= sw_program.meter_sizes[meter])
+        return -ERANGE;
+    sw_lock(e);
+    sw_meter_configure(&e->meters[meter][index], config);
+    sw_unlock(e);
+    return 0;
+}
+
+int sw_meter_get(struct sw_engine *e, uint32_t meter, uint32_t index, struct sw_meter_config *out) {
+    if (index >= sw_program.meter_sizes[meter])
+        return -ERANGE;
+    sw_lock(e);
+    const struct sw_meter *m = &e->meters[meter][index];
+    bool configured = m->configured;
+    *out = m->config;
+    sw_unlock(e);
+    return configured;
+}
+
+int sw_member_set(struct sw_engine *e, uint32_t profile, uint32_t member, uint32_t action,
+                  uint32_t n_args, const uint64_t *args) {
+    struct sw_member *fresh = malloc(sizeof *fresh + (n_args + 1) * sizeof *args);
+    if (!fresh)
+        return -ENOMEM;
+    fresh->action = action;
+    memcpy(fresh->args, args, n_args * sizeof *args);
+    sw_lock(e);
+    int rc = sw_profile_member(&e->profiles[profile], member, fresh);
+    sw_unlock(e);
+    if (rc)
+        free(fresh);
+    return rc;
+}
+
+int sw_member_delete(struct sw_engine *e, uint32_t profile, uint32_t member) {
+    sw_lock(e);
+    bool known = sw_member_named(&e->profiles[profile], member);
+    int rc = known ? sw_profile_member(&e->profiles[profile], member, NULL) : -ENOENT;
+    sw_unlock(e);
+    return rc;
+}
+
+int sw_member_group_set(struct sw_engine *e, uint32_t profile, uint32_t group, uint32_t n,
+                        const uint32_t *members) {
+    struct sw_member_group *fresh = malloc(sizeof *fresh + (n + 1) * sizeof *members);
+    if (!fresh)
+        return -ENOMEM;
+    fresh->n = n;
+    memcpy(fresh->members, members, n * sizeof *members);
+    sw_lock(e);
+    int rc = sw_profile_group(&e->profiles[profile], group, fresh);
+    sw_unlock(e);
+    if (rc)
+        free(fresh);
+    return rc;
+}
+
+int sw_member_group_delete(struct sw_engine *e, uint32_t profile, uint32_t group) {
+    sw_lock(e);
+    bool known = sw_group_named(&e->profiles[profile], SW_GROUP_REF | group);
+    int rc = known ? sw_profile_group(&e->profiles[profile], group, NULL) : -ENOENT;
+    sw_unlock(e);
+    return rc;
+}
+
+/* --- clone sessions ------------------------------------------------------------------------------
+ */
+
+const struct sw_session *sw_session(const struct sw_engine *e, uint32_t id) {
+    for (uint32_t i = 0; i < e->n_sessions; i++)
+        if (e->sessions[i].id == id)
+            return &e->sessions[i];
+    return NULL;
+}
+
+static void forget_session(struct sw_engine *e, const struct sw_session *s) {
+    uint32_t place = (uint32_t)(s - e->sessions);
+    free(s->replicas);
+    e->sessions[place] = e->sessions[--e->n_sessions];
+}
+
+int sw_session_set(struct sw_engine *e, uint32_t id, uint32_t n, const struct sw_replica *copies) {
+    struct sw_replica *fresh = malloc((n + 1) * sizeof *copies);
+    if (!fresh)
+        return -ENOMEM;
+    memcpy(fresh, copies, n * sizeof *copies);
+    sw_lock(e);
+    const struct sw_session *old = sw_session(e, id);
+    if (old)
+        forget_session(e, old);
+    struct sw_session *grown = realloc(e->sessions, (e->n_sessions + 1) * sizeof *grown);
+    if (grown) {
+        e->sessions = grown;
+        grown[e->n_sessions++] = (struct sw_session){id, n, fresh};
+    }
+    sw_unlock(e);
+    if (!grown)
+        free(fresh);
+    return grown ? 0 : -ENOMEM;
+}
+
+int sw_session_delete(struct sw_engine *e, uint32_t id) {
+    sw_lock(e);
+    const struct sw_session *old = sw_session(e, id);
+    if (old)
+        forget_session(e, old);
+    sw_unlock(e);
+    return old ? 0 : -ENOENT;
+}
+
+/* --- events --------------------------------------------------------------------------------------
+ */
+
+int sw_set_cpu_port(struct sw_engine *e, uint32_t port) {
+    sw_lock(e);
+    e->cpu_port = port;
+    sw_unlock(e);
+    return 0;
+}
+
+int sw_event_fd(struct sw_engine *e) {
+    return e->events.fd;
+}
+
+int sw_take_events(struct sw_engine *e, uint8_t **data, size_t *len) {
+    sw_events_take(&e->events, data, len);
+    return 0;
+}
+
+void sw_free(void *data) {
+    free(data);
+}
+
+void sw_event_digest(struct sw_engine *e, uint64_t learn, uint32_t n, const uint64_t *values) {
+    sw_events_add(&e->events, SW_EVENT_DIGEST, &learn, sizeof learn, values, n * sizeof *values);
+}
+
 /* --- multicast -----------------------------------------------------------------------------------
  */
 
@@ -193,11 +411,12 @@ int sw_drops_read(struct sw_engine *e, struct sw_drops *out) {
     sw_lock(e);
     *out = e->drops;
     sw_unlock(e);
+    out->events = sw_events_lost(&e->events);
     return 0;
 }
 
 uint8_t *sw_out_begin(struct sw_engine *e, uint32_t port) {
-    uint8_t *room = e->sink ? e->scratch : sw_io_begin(e, port);
+    uint8_t *room = e->sink || port == e->cpu_port ? e->scratch : sw_io_begin(e, port);
     if (!room)
         e->drops.unknown_port++;
     return room;
@@ -223,11 +442,14 @@ static void sink_put(struct sw_sink *s, const void *data, size_t len) {
     s->used += len;
 }
 
-void sw_out_commit(struct sw_engine *e, uint32_t port, uint32_t header_len, const uint8_t *payload,
-                   uint32_t payload_len) {
+void sw_out_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t header_len,
+                   const uint8_t *payload, uint32_t payload_len) {
     struct sw_sink *s = e->sink;
+    if (port == e->cpu_port)
+        sw_events_add(&e->events, SW_EVENT_PACKET, e->scratch, header_len, payload, payload_len);
     if (!s) {
-        sw_io_commit(e, port, header_len, payload, payload_len);
+        if (port != e->cpu_port)
+            sw_io_commit(e, port, queue, header_len, payload, payload_len);
         return;
     }
     uint32_t record[2] = {port, header_len + payload_len};

@@ -6,6 +6,9 @@
 #ifndef SW_ENGINE_H
 #define SW_ENGINE_H
 
+#include "event.h"
+#include "meter.h"
+#include "profile.h"
 #include "table.h"
 
 #include <pthread.h>
@@ -13,7 +16,10 @@
 #define SW_DROP_PORT 511
 #define SW_QUEUES 8
 
-enum { SW_INSTANCE_NORMAL = 0, SW_INSTANCE_REPLICATION = 5 };
+#define SW_NO_PORT UINT32_MAX
+#define SW_MAX_CLONES 8 /* of clones of clones */
+
+enum { SW_INSTANCE_NORMAL = 0, SW_INSTANCE_EGRESS_CLONE = 2, SW_INSTANCE_REPLICATION = 5 };
 
 struct sw_engine;
 
@@ -26,6 +32,11 @@ struct sw_packet {
     bool bad_checksum;
     bool exit;
     uint64_t length; /* packet_length as the egress pipeline will see it */
+    uint64_t now_us; /* received */
+    uint32_t digest; /* learn list to report, counted from 1; 0: none */
+    bool cloned;
+    uint32_t clone_session, clone_list;
+    uint32_t depth; /* clone of a clone of ... */
 };
 
 struct sw_program {
@@ -33,6 +44,10 @@ struct sw_program {
     const struct sw_table_desc *tables;
     uint32_t n_counters;
     const uint32_t *counter_sizes;
+    uint32_t n_meters;
+    const uint32_t *meter_sizes;
+    const bool *meter_counts_packets;
+    uint32_t n_profiles;
     uint32_t header_bytes; /* the most that the deparser writes */
     void (*receive)(struct sw_engine *e, const uint8_t *data, uint32_t len, uint32_t port);
 };
@@ -53,9 +68,17 @@ struct sw_group_copies {
     struct sw_replica replicas[];
 };
 
+struct sw_session {
+    uint32_t id, n;
+    struct sw_replica *replicas;
+};
+
 struct sw_drops {
     uint64_t unknown_port; /* sent to a port that does not exist */
     uint64_t priority;     /* standard_metadata.priority beyond the number of queues */
+    uint64_t clones;       /* clones of clones beyond SW_MAX_CLONES */
+    uint64_t queue_full;   /* of a port with a rate */
+    uint64_t events;       /* packet-ins, digests and idle entries that the queue had no room for */
 };
 
 /* Where process() collects what came out: records of port, length (both 32 bits), bytes. */
@@ -68,7 +91,14 @@ struct sw_sink {
 struct sw_engine {
     struct sw_table *tables;
     struct sw_counter **counters;
+    struct sw_meter **meters;
+    struct sw_profile *profiles;
     struct sw_group_copies **groups; /* by group id, SW_GROUPS of them */
+    struct sw_session *sessions;     /* clone sessions */
+    uint32_t n_sessions;
+    struct sw_events events;
+    uint32_t cpu_port; /* SW_NO_PORT: none */
+    uint32_t ageing;   /* entries with an idle timeout */
     struct sw_drops drops;
     uint64_t start_us;
     /* The lock is fair: whoever waits for `turn` holds the next place. */
@@ -90,9 +120,29 @@ void sw_unlock(struct sw_engine *e);
 /* Room for the headers of a packet that leaves by port, or NULL if there is no such port. */
 uint8_t *sw_out_begin(struct sw_engine *e, uint32_t port);
 
-/* Send the headers written there, followed by payload. */
-void sw_out_commit(struct sw_engine *e, uint32_t port, uint32_t header_len, const uint8_t *payload,
-                   uint32_t payload_len);
+/* Send the headers written there, followed by payload. `queue` counts where the port has a rate. */
+void sw_out_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t header_len,
+                   const uint8_t *payload, uint32_t payload_len);
+
+/* Packets that wait in a port's queue. */
+uint32_t sw_queue_depth(const struct sw_engine *e, uint32_t port, uint64_t queue);
+
+const struct sw_session *sw_session(const struct sw_engine *e, uint32_t id);
+
+void sw_event_digest(struct sw_engine *e, uint64_t learn, uint32_t n, const uint64_t *values);
+
+/* Charge the packet; false and no colour if there is no such cell. */
+SW_INLINE bool sw_meter(struct sw_engine *e, uint32_t meter, uint64_t index,
+                        const struct sw_packet *k, uint64_t *color) {
+    if (index >= sw_program.meter_sizes[meter])
+        return false;
+    uint64_t units = sw_program.meter_counts_packets[meter] ? 1 : k->len;
+    *color = sw_meter_charge(&e->meters[meter][index], k->now_us, units);
+    return true;
+}
+
+/* Microseconds of the monotonic clock. */
+uint64_t sw_clock_us(void);
 
 /* Microseconds since the engine was created. */
 uint64_t sw_now_us(const struct sw_engine *e);
@@ -117,6 +167,9 @@ int sw_insert(struct sw_engine *e, uint32_t table, const uint64_t *key, const ui
 int sw_modify(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t action,
               const uint64_t *args);
 int sw_delete(struct sw_engine *e, uint32_t table, uint64_t handle);
+/* Report the entry when nothing has hit it for so long; 0: never. Restarts its clock. */
+int sw_entry_idle(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t idle_ms);
+int sw_entry_last_hit(struct sw_engine *e, uint32_t table, uint64_t handle, uint64_t *ago_us);
 int sw_set_default(struct sw_engine *e, uint32_t table, uint32_t action, const uint64_t *args);
 int sw_entry_count(struct sw_engine *e, uint32_t table, uint32_t *entries);
 
@@ -128,6 +181,29 @@ int sw_counter_read(struct sw_engine *e, uint32_t counter, uint32_t first, uint3
                     struct sw_counter *out);
 int sw_counter_write(struct sw_engine *e, uint32_t counter, uint32_t index, uint64_t packets,
                      uint64_t bytes);
+
+/* config NULL: not configured. get: 1 if configured, 0 if not. */
+int sw_meter_set(struct sw_engine *e, uint32_t meter, uint32_t index,
+                 const struct sw_meter_config *config);
+int sw_meter_get(struct sw_engine *e, uint32_t meter, uint32_t index, struct sw_meter_config *out);
+
+int sw_member_set(struct sw_engine *e, uint32_t profile, uint32_t member, uint32_t action,
+                  uint32_t n_args, const uint64_t *args);
+int sw_member_delete(struct sw_engine *e, uint32_t profile, uint32_t member);
+int sw_member_group_set(struct sw_engine *e, uint32_t profile, uint32_t group, uint32_t n,
+                        const uint32_t *members);
+int sw_member_group_delete(struct sw_engine *e, uint32_t profile, uint32_t group);
+
+int sw_session_set(struct sw_engine *e, uint32_t id, uint32_t n, const struct sw_replica *copies);
+int sw_session_delete(struct sw_engine *e, uint32_t id);
+
+int sw_set_cpu_port(struct sw_engine *e, uint32_t port);
+int sw_event_fd(struct sw_engine *e);
+int sw_take_events(struct sw_engine *e, uint8_t **data, size_t *len);
+void sw_free(void *data);
+
+/* Report entries that have been idle for their time; returns how many entries have one. */
+uint32_t sw_age(struct sw_engine *e);
 
 int sw_group_set(struct sw_engine *e, uint32_t group, uint32_t n, const struct sw_replica *copies);
 int sw_group_delete(struct sw_engine *e, uint32_t group);

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "io.h"
+#include "queue.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -9,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -19,6 +21,8 @@
 /* Not a power of two, so that the starts of the buffers fall into different cache sets. */
 #define FRAME_STRIDE (FRAME_MAX + 2048 + 64)
 #define SOCKET_BUFFER (8 << 20)
+#define AGE_INTERVAL_MS 250
+#define MOST_INJECTED 4096
 
 struct port {
     struct sw_port_stats stats;
@@ -28,15 +32,28 @@ struct port {
     bool dirty;
     struct mmsghdr messages[BATCH];
     struct iovec parts[BATCH][2];
-    uint8_t *headers; /* BATCH times header_bytes */
+    uint8_t *headers;         /* BATCH times header_bytes */
+    struct sw_shaper *shaper; /* with a rate */
+};
+
+/* A packet that the control side hands in. */
+struct injected {
+    struct injected *next;
+    uint32_t port, len;
+    uint8_t data[];
 };
 
 struct sw_io {
     struct port *ports[PORTS];
     struct port *dirty[PORTS];
     uint32_t n_dirty;
-    int epoll, stop;
-    bool running;
+    int epoll, stop, wake, timer; /* from create to destroy */
+    pthread_mutex_t control;      /* start, stop, new ports; taken before the engine's lock */
+    pthread_mutex_t inject_lock;  /* nothing is taken while it is held */
+    struct injected *first, **last;
+    uint32_t n_injected; /* waiting */
+    uint32_t n_shaped;   /* ports with a rate */
+    bool running;        /* written with both `control` and `inject_lock` */
     pthread_t thread;
     uint8_t *frames;
     struct mmsghdr messages[BATCH];
@@ -53,13 +70,48 @@ static void add(uint64_t *counter, uint64_t n) {
     __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
+static int watch(struct sw_io *io, int fd, void *tag) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = tag};
+    return epoll_ctl(io->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
 int sw_io_create(struct sw_engine *e) {
     struct sw_io *io = calloc(1, sizeof *io);
     if (!io)
         return -ENOMEM;
-    io->epoll = io->stop = -1;
+    io->last = &io->first;
+    pthread_mutex_init(&io->control, NULL);
+    pthread_mutex_init(&io->inject_lock, NULL);
     e->io = io;
-    return 0;
+    io->epoll = epoll_create1(EPOLL_CLOEXEC);
+    io->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    io->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    io->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (io->epoll < 0 || io->stop < 0 || io->wake < 0 || io->timer < 0)
+        return -errno;
+    int rc = watch(io, io->stop, &io->stop);
+    if (!rc)
+        rc = watch(io, io->wake, &io->wake);
+    return rc ? rc : watch(io, io->timer, &io->timer);
+}
+
+static struct injected *take_injected(struct sw_io *io) {
+    pthread_mutex_lock(&io->inject_lock);
+    struct injected *list = io->first;
+    io->first = NULL;
+    io->last = &io->first;
+    io->n_injected = 0;
+    pthread_mutex_unlock(&io->inject_lock);
+    return list;
+}
+
+static void drop_injected(struct sw_io *io) {
+    struct injected *list = take_injected(io);
+    while (list) {
+        struct injected *next = list->next;
+        free(list);
+        list = next;
+    }
 }
 
 void sw_io_destroy(struct sw_engine *e) {
@@ -67,10 +119,19 @@ void sw_io_destroy(struct sw_engine *e) {
         return;
     sw_stop(e);
     for (uint32_t i = 0; i < PORTS; i++) {
-        if (e->io->ports[i])
+        if (e->io->ports[i]) {
             free(e->io->ports[i]->headers);
+            sw_shaper_free(e->io->ports[i]->shaper);
+        }
         free(e->io->ports[i]);
     }
+    drop_injected(e->io);
+    const int fds[] = {e->io->epoll, e->io->stop, e->io->wake, e->io->timer};
+    for (uint32_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    pthread_mutex_destroy(&e->io->inject_lock);
+    pthread_mutex_destroy(&e->io->control);
     free(e->io->frames);
     free(e->io);
 }
@@ -105,10 +166,16 @@ static void flush(struct port *p) {
     p->pending = 0;
 }
 
-void sw_io_commit(struct sw_engine *e, uint32_t port, uint32_t header_len, const uint8_t *payload,
-                  uint32_t payload_len) {
+void sw_io_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t header_len,
+                  const uint8_t *payload, uint32_t payload_len) {
     struct sw_io *io = e->io;
     struct port *p = io->ports[port];
+    if (p->shaper) {
+        const uint8_t *headers = p->headers + p->pending * sw_program.header_bytes;
+        if (!sw_shaper_put(p->shaper, queue, headers, header_len, payload, payload_len))
+            e->drops.queue_full++;
+        return;
+    }
     struct iovec *part = p->parts[p->pending];
     part[0].iov_base = p->headers + p->pending * sw_program.header_bytes;
     part[0].iov_len = header_len;
@@ -186,15 +253,166 @@ static void receive(struct sw_engine *e, struct port *p) {
     flush_all(io);
 }
 
+/* --- what the control side hands in
+ * --------------------------------------------------------------- */
+
+void sw_io_wake(struct sw_engine *e) {
+    uint64_t one = 1;
+    while (write(e->io->wake, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len) {
+    struct sw_io *io = e->io;
+    struct injected *fresh = malloc(sizeof *fresh + len + 1);
+    if (!fresh)
+        return -ENOMEM;
+    *fresh = (struct injected){.port = port, .len = len};
+    if (len)
+        memcpy(fresh->data, data, len);
+    pthread_mutex_lock(&io->inject_lock);
+    int rc = !io->running ? -ENETDOWN : io->n_injected == MOST_INJECTED ? -EAGAIN : 0;
+    if (!rc) {
+        *io->last = fresh;
+        io->last = &fresh->next;
+        io->n_injected++;
+    }
+    pthread_mutex_unlock(&io->inject_lock);
+    if (rc)
+        free(fresh);
+    else
+        sw_io_wake(e);
+    return rc;
+}
+
+static void receive_injected(struct sw_engine *e) {
+    struct sw_io *io = e->io;
+    struct injected *list = take_injected(io);
+    while (list) {
+        struct injected *one = list;
+        list = one->next;
+        sw_lock(e);
+        sw_program.receive(e, one->data, one->len, one->port);
+        sw_unlock(e);
+        flush_all(io); /* while its bytes are there */
+        free(one);
+    }
+}
+
+/* --- ports with a rate
+ * ---------------------------------------------------------------------------- */
+
+static void set_timer(struct sw_io *io, uint64_t at_us) {
+    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at_us / 1000000),
+                                           .tv_nsec = (long)(at_us % 1000000) * 1000}};
+    timerfd_settime(io->timer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static void count_shaped(struct sw_io *io, int more) {
+    __atomic_store_n(&io->n_shaped, io->n_shaped + (uint32_t)more, __ATOMIC_RELAXED);
+}
+
+static void end_shaper(struct sw_io *io, struct port *p) {
+    sw_shaper_free(p->shaper);
+    p->shaper = NULL;
+    count_shaped(io, -1);
+}
+
+/* Send what is due; the timer is set to when the next packet is. */
+static void send_shaped(struct sw_engine *e) {
+    struct sw_io *io = e->io;
+    uint64_t next = 0;
+    sw_lock(e);
+    for (uint32_t i = 0; i < PORTS; i++) {
+        struct port *p = io->ports[i];
+        if (!p || !p->shaper)
+            continue;
+        uint64_t now_us = sw_clock_us();
+        struct sw_queued *q;
+        while ((q = sw_shaper_take(p->shaper, now_us))) {
+            if (send(p->fd, q->data, q->len, MSG_DONTWAIT) == (ssize_t)q->len) {
+                add(&p->stats.tx_packets, 1);
+                add(&p->stats.tx_bytes, q->len);
+            } else {
+                add(&p->stats.tx_failures, 1);
+            }
+            free(q);
+        }
+        uint64_t at = sw_shaper_next(p->shaper);
+        if (at && (!next || at < next))
+            next = at;
+        if (sw_shaper_ended(p->shaper))
+            end_shaper(io, p);
+    }
+    sw_unlock(e);
+    set_timer(io, next);
+}
+
+int sw_port_rate(struct sw_engine *e, uint32_t port, uint64_t pps) {
+    int rc = 0;
+    sw_lock(e);
+    struct port *p = port < PORTS ? e->io->ports[port] : NULL;
+    if (!p) {
+        rc = -ENOENT;
+    } else if (p->shaper) {
+        /* what waits keeps its place */
+        sw_shaper_rate(p->shaper, pps);
+        if (sw_shaper_ended(p->shaper))
+            end_shaper(e->io, p);
+    } else if (pps) {
+        p->shaper = sw_shaper_new(pps);
+        if (p->shaper)
+            count_shaped(e->io, 1);
+        else
+            rc = -ENOMEM;
+    }
+    sw_unlock(e);
+    sw_io_wake(e);
+    return rc;
+}
+
+uint32_t sw_queue_depth(const struct sw_engine *e, uint32_t port, uint64_t queue) {
+    const struct port *p = port < PORTS ? e->io->ports[port] : NULL;
+    return p && p->shaper && !e->sink ? sw_shaper_depth(p->shaper, (uint32_t)queue) : 0;
+}
+
+/* --- the thread
+ * ----------------------------------------------------------------------------------- */
+
+static void clear(int fd) {
+    uint64_t count;
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+}
+
 static void *run(void *argument) {
     struct sw_engine *e = argument;
+    struct sw_io *io = e->io;
     struct epoll_event events[BATCH];
+    uint64_t aged_us = 0;
     for (;;) {
-        int n = epoll_wait(e->io->epoll, events, BATCH, -1);
+        bool ages = __atomic_load_n(&e->ageing, __ATOMIC_RELAXED);
+        int n = epoll_wait(io->epoll, events, BATCH, ages ? AGE_INTERVAL_MS : -1);
         for (int i = 0; i < n; i++) {
-            if (!events[i].data.ptr)
+            void *tag = events[i].data.ptr;
+            if (tag == &io->stop) {
+                clear(io->stop);
                 return NULL;
-            receive(e, events[i].data.ptr);
+            }
+            if (tag == &io->wake) {
+                clear(io->wake);
+                receive_injected(e);
+            } else if (tag == &io->timer) {
+                clear(io->timer);
+            } else {
+                receive(e, tag);
+            }
+        }
+        if (__atomic_load_n(&io->n_shaped, __ATOMIC_RELAXED))
+            send_shaped(e);
+        if (ages && sw_clock_us() - aged_us >= AGE_INTERVAL_MS * 1000) {
+            sw_age(e);
+            aged_us = sw_clock_us();
         }
     }
 }
@@ -202,14 +420,7 @@ static void *run(void *argument) {
 /* --- ports and thread
  * ----------------------------------------------------------------------------- */
 
-int sw_port_add(struct sw_engine *e, uint32_t port, const char *interface) {
-    struct sw_io *io = e->io;
-    if (port >= SW_DROP_PORT)
-        return -ERANGE;
-    if (io->running)
-        return -EBUSY;
-    if (io->ports[port])
-        return -EEXIST;
+static int new_port(struct sw_engine *e, uint32_t port, const char *interface) {
     if (strlen(interface) >= IF_NAMESIZE || !if_nametoindex(interface))
         return -ENODEV;
     struct port *p = calloc(1, sizeof *p);
@@ -227,8 +438,20 @@ int sw_port_add(struct sw_engine *e, uint32_t port, const char *interface) {
         p->messages[i].msg_hdr.msg_iov = p->parts[i];
         p->messages[i].msg_hdr.msg_iovlen = 2;
     }
-    io->ports[port] = p;
+    sw_lock(e);
+    e->io->ports[port] = p;
+    sw_unlock(e);
     return 0;
+}
+
+int sw_port_add(struct sw_engine *e, uint32_t port, const char *interface) {
+    struct sw_io *io = e->io;
+    if (port >= SW_DROP_PORT)
+        return -ERANGE;
+    pthread_mutex_lock(&io->control);
+    int rc = io->running ? -EBUSY : io->ports[port] ? -EEXIST : new_port(e, port, interface);
+    pthread_mutex_unlock(&io->control);
+    return rc;
 }
 
 static int option(int fd, int level, int name, int value) {
@@ -283,12 +506,9 @@ static void close_all(struct sw_io *io) {
             p->fd = -1;
             p->stats.up = 0;
         }
+        if (p)
+            sw_shaper_clear(p->shaper);
     }
-    if (io->epoll >= 0)
-        close(io->epoll);
-    if (io->stop >= 0)
-        close(io->stop);
-    io->epoll = io->stop = -1;
 }
 
 static int prepare_frames(struct sw_io *io) {
@@ -309,19 +529,8 @@ static int prepare_frames(struct sw_io *io) {
     return 0;
 }
 
-static int watch(struct sw_io *io, int fd, void *tag) {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = tag};
-    return epoll_ctl(io->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
-}
-
 static int open_all(struct sw_io *io, uint32_t *port) {
     int rc = prepare_frames(io);
-    io->epoll = epoll_create1(EPOLL_CLOEXEC);
-    io->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (!rc && (io->epoll < 0 || io->stop < 0))
-        rc = -errno;
-    if (!rc)
-        rc = watch(io, io->stop, NULL);
     for (uint32_t i = 0; !rc && i < PORTS; i++) {
         struct port *p = io->ports[i];
         if (!p)
@@ -334,13 +543,18 @@ static int open_all(struct sw_io *io, uint32_t *port) {
     return rc;
 }
 
-int sw_start(struct sw_engine *e, uint32_t *port) {
+static void set_running(struct sw_io *io, bool running) {
+    pthread_mutex_lock(&io->inject_lock);
+    io->running = running;
+    pthread_mutex_unlock(&io->inject_lock);
+}
+
+static int start(struct sw_engine *e, uint32_t *port) {
     struct sw_io *io = e->io;
     sigset_t all, before;
-    *port = UINT32_MAX;
-    if (io->running)
-        return -EBUSY;
+    sw_lock(e);
     int rc = open_all(io, port);
+    sw_unlock(e);
     if (!rc) {
         /* signals belong to the process's other threads */
         sigfillset(&all);
@@ -349,24 +563,40 @@ int sw_start(struct sw_engine *e, uint32_t *port) {
         pthread_sigmask(SIG_SETMASK, &before, NULL);
     }
     if (rc) {
+        sw_lock(e);
         close_all(io);
+        sw_unlock(e);
         return rc;
     }
     pthread_setname_np(io->thread, "softswitch-io");
-    io->running = true;
+    set_running(io, true);
     return 0;
+}
+
+int sw_start(struct sw_engine *e, uint32_t *port) {
+    struct sw_io *io = e->io;
+    *port = UINT32_MAX;
+    pthread_mutex_lock(&io->control);
+    int rc = io->running ? -EBUSY : start(e, port);
+    pthread_mutex_unlock(&io->control);
+    return rc;
 }
 
 int sw_stop(struct sw_engine *e) {
     struct sw_io *io = e->io;
     uint64_t one = 1;
-    if (!io->running)
-        return 0;
-    while (write(io->stop, &one, sizeof one) < 0 && errno == EINTR)
-        ;
-    pthread_join(io->thread, NULL);
-    io->running = false;
-    close_all(io);
+    pthread_mutex_lock(&io->control);
+    if (io->running) {
+        set_running(io, false);
+        while (write(io->stop, &one, sizeof one) < 0 && errno == EINTR)
+            ;
+        pthread_join(io->thread, NULL);
+        drop_injected(io);
+        sw_lock(e);
+        close_all(io);
+        sw_unlock(e);
+    }
+    pthread_mutex_unlock(&io->control);
     return 0;
 }
 

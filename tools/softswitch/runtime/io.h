@@ -26,6 +26,13 @@ int sw_start(struct sw_engine *e, uint32_t *port);
 /* Stop the thread and close the sockets. May be called again. */
 int sw_stop(struct sw_engine *e);
 
+/* Hand a packet to the thread, as received on `port`. ENETDOWN: the thread does not run; EAGAIN:
+ * too many wait already. */
+int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len);
+
+/* Packets per second that leave by the port, strict priority between its queues; 0: no limit. */
+int sw_port_rate(struct sw_engine *e, uint32_t port, uint64_t pps);
+
 /* Fill out[0..max) in order of port number; returns how many ports there are. */
 int sw_port_stats_read(struct sw_engine *e, struct sw_port_stats *out, uint32_t max);
 
@@ -35,7 +42,8 @@ int sw_port_stats_read(struct sw_engine *e, struct sw_port_stats *out, uint32_t 
 int sw_io_create(struct sw_engine *e);
 void sw_io_destroy(struct sw_engine *e);
 uint8_t *sw_io_begin(struct sw_engine *e, uint32_t port);
-void sw_io_commit(struct sw_engine *e, uint32_t port, uint32_t header_len, const uint8_t *payload,
-                  uint32_t payload_len);
+void sw_io_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t header_len,
+                  const uint8_t *payload, uint32_t payload_len);
+void sw_io_wake(struct sw_engine *e);
 
 #endif

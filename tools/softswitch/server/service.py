@@ -18,7 +18,7 @@ import grpc
 from grpc import StatusCode
 
 from softswitch.errors import EngineError
-from softswitch.server.arbitration import Arbitration, Change
+from softswitch.server.arbitration import Arbitration
 from softswitch.server.dataplane import Builder, DataPlane
 from softswitch.server.errors import (
     RequestError,
@@ -112,15 +112,16 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
     ) -> None:
         stream = Stream(self._device_id)
         sender = asyncio.create_task(_send(stream, context), name="p4runtime-stream-sender")
+        sender.add_done_callback(_sender_ended)
         try:
             async for message in request_iterator:
                 await self._on_stream_message(stream, message)
         except RequestError as error:
-            await self._leave(stream)
+            self._leave(stream)
             await context.abort(error.code, error.message)
         finally:
             sender.cancel()
-            await asyncio.shield(self._leave(stream))
+            self._leave(stream)
 
     async def _on_stream_message(self, stream: Stream, message: p4r.StreamMessageRequest) -> None:
         kind = message.WhichOneof("update")
@@ -159,16 +160,13 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         change = self._arbitration.update(stream, update.role.name, election_id, config)
         if change.primary is stream:
             log.info("role %r: primary has election id %s", update.role.name, election_id)
-        await self._announce(change)
-
-    async def _leave(self, stream: Stream) -> None:
-        await self._announce(self._arbitration.disconnect(stream))
-
-    async def _announce(self, change: Change) -> None:
         self._notify(change.now)
         if change.primary is not None:
             async with self._state:  # the old primary's writes under way come first
                 self._notify((change.primary,))
+
+    def _leave(self, stream: Stream) -> None:
+        self._notify(self._arbitration.disconnect(stream).now)
 
     def _notify(self, clients: tuple[object, ...]) -> None:
         for client in clients:
@@ -389,6 +387,12 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
 async def _send(stream: Stream, context: _Context) -> None:
     while True:
         await context.write(await stream.next())
+
+
+def _sender_ended(sender: asyncio.Task[None]) -> None:
+    error = None if sender.cancelled() else sender.exception()
+    if error is not None:  # the client is gone; the receiving side notices too and ends the stream
+        log.debug("a stream's client went away: %s", error)
 
 
 async def _abort_batch(context: _Context, errors: list[RequestError | None], unit: str) -> None:

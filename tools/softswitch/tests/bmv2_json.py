@@ -220,7 +220,7 @@ class Program:
         egress: bool = False,
         mask: int | None = None,
     ) -> None:
-        """A table; keys are (header, field, match kind). The first one is where a pipeline starts."""
+        """A table; keys are (header, field, match kind). A pipeline starts with its first one."""
         kinds = {kind for _, _, kind in keys}
         match = next((k for k in ("range", "ternary", "lpm") if k in kinds), "exact")
         names = [self.actions[i]["name"] for i in actions]

@@ -39,9 +39,10 @@ def in_namespace(body: Callable[[], None]) -> None:
         raise failure[0]
 
 
-def ip(*words: str) -> None:
-    """`ip WORDS` in the calling thread's namespace."""
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+def ip(*words: str) -> str:
+    """Output of `ip WORDS` in the calling thread's namespace."""
+    run = subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=10)
+    return run.stdout
 
 
 def veth(near: str, far: str, mtu: int = 1500) -> None:

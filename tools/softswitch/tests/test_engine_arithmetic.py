@@ -17,6 +17,8 @@ from softswitch.tests.bmv2_json import Json, assign, const, field, forwarding, o
 WIDTHS = [1, 3, 8, 9, 16, 23, 32, 33, 48, 63, 64, 65, 100, 127, 128, 129, 200, 256]
 Values = dict[str, int]
 Model = Callable[[Values], int]
+Compute = Callable[[int, int], int]
+Test = Callable[[int, int], bool]
 
 
 def _fields() -> list[list[Any]]:
@@ -27,13 +29,23 @@ def _fields() -> list[list[Any]]:
 
 FIELDS = _fields()
 BITS = sum(f[1] for f in FIELDS)
-RESULTS = [[f"r{w}", w, False] for w in WIDTHS]
-RESULTS.append(["_pad", -sum(f[1] for f in RESULTS) % 8, False])
 
 
 def _signed(value: int, width: int) -> int:
     value &= (1 << width) - 1
     return value - (1 << width) if value >> (width - 1) else value
+
+
+def _fixed(value: int) -> Model:
+    return lambda _: value
+
+
+def _read(name: str) -> Model:
+    return lambda values: values[name]
+
+
+def _shifted_right(name: str) -> Model:
+    return lambda values: values[name] >> values["f8"]
 
 
 class Generator:
@@ -72,14 +84,15 @@ class Generator:
         if kind in ("/", "%"):
             return self._divide(kind)
         (a, fa), (b, fb) = self.data(depth - 1), self.data(depth - 1)
-        apply = {
+        operations: dict[str, Compute] = {
             "+": lambda x, y: x + y,
             "-": lambda x, y: x - y,
             "*": lambda x, y: x * y,
             "&": lambda x, y: x & y,
             "|": lambda x, y: x | y,
             "^": lambda x, y: x ^ y,
-        }[kind]
+        }
+        apply = operations[kind]
         return op(kind, a, b), lambda v: apply(fa(v), fb(v))
 
     def boolean(self, depth: int) -> tuple[Json, Callable[[Values], bool]]:
@@ -95,31 +108,32 @@ class Generator:
             operand, model = self.data(max(0, depth - 1))
             return op("d2b", None, operand), lambda v: model(v) != 0
         (a, ga), (b, gb) = self.data(max(0, depth - 1)), self.data(max(0, depth - 1))
-        compare = {
+        comparisons: dict[str, Test] = {
             "==": lambda x, y: x == y,
             "!=": lambda x, y: x != y,
             "<": lambda x, y: x < y,
             "<=": lambda x, y: x <= y,
             ">": lambda x, y: x > y,
             ">=": lambda x, y: x >= y,
-        }[kind]
+        }
+        compare = comparisons[kind]
         return op(kind, a, b), lambda v: compare(ga(v), gb(v))
 
     def _leaf(self) -> tuple[Json, Model]:
         if self.random.random() < 0.3:
             value = self.random.choice([0, 1, -1, 255, self.random.getrandbits(70), -(1 << 40)])
-            return const(value), lambda v: value
+            return const(value), _fixed(value)
         name = self.random.choice(FIELDS[:-1])[0]
-        return field("h", name), lambda v: v[name]
+        return field("h", name), _read(name)
 
     def _shift(self, kind: str, depth: int) -> tuple[Json, Model]:
         inner, model = self.data(depth - 1)
         if self.random.random() < 0.5:
             by = self.random.choice([0, 1, 7, 31, 63, 64, 65, 127, 128, 130])
-            amount, count = const(by), lambda v: by
+            amount, count = const(by), _fixed(by)
         else:
             name = self.random.choice(["f3", "f8"])
-            amount, count = field("h", name), lambda v: v[name]
+            amount, count = field("h", name), _read(name)
         if kind == "<<":
             return op("<<", inner, amount), lambda v: model(v) << count(v)
         return op(">>", inner, amount), lambda v: model(v) >> count(v)
@@ -146,7 +160,9 @@ class Generator:
 def _program(expressions: list[Json]) -> bytes:
     """Each expression is stored in a field of its own."""
     program = forwarding(FIELDS)
-    results = [[f"r{i}", WIDTHS[i % len(WIDTHS)], False] for i in range(len(expressions))]
+    results: list[list[Any]] = [
+        [f"r{i}", WIDTHS[i % len(WIDTHS)], False] for i in range(len(expressions))
+    ]
     results.append(["_pad", -sum(r[1] for r in results) % 8, False])
     program.header("r", [r for r in results if r[1]])
     program.deparser = ["r"]
@@ -171,7 +187,12 @@ def _unpack(data: bytes, fields: list[tuple[str, int, bool]]) -> Values:
 
 COUNT = 54
 GENERATOR = Generator(20261120)
-CASES = [GENERATOR.data(4) for _ in range(COUNT)]
+# arithmetic shifts to the very sign bit, which random trees seldom hold
+SHIFTS: list[tuple[Json, Model]] = [
+    (op(">>", field("h", name), field("h", "f8")), _shifted_right(name))
+    for name in ("s8", "s64", "s100", "f64", "f128", "f256")
+]
+CASES = [*SHIFTS, *(GENERATOR.data(4) for _ in range(COUNT - len(SHIFTS)))]
 
 
 @pytest.fixture(scope="module")

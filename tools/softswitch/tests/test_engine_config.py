@@ -40,10 +40,32 @@ def _set(document: Json, path: list[Any], value: object) -> None:
 
 HASH = primitive("modify_field_with_hash_based_offset", const(0), const(0), const(0), const(0))
 TABLE = ["pipelines", 0, "tables", 0]
-UNSUPPORTED = {
-    "meter": (["meter_arrays"], [{"name": "m1"}], "meter 'm1'", "$.meter_arrays[0]"),
+UNSUPPORTED: dict[str, tuple[list[Any], object, str, str]] = {
+    "array-of-direct-meters": (
+        ["meter_arrays"],
+        [{"name": "m1", "is_direct": True}],
+        "direct meter 'm1'",
+        "$.meter_arrays[0]",
+    ),
+    "one-rate": (
+        ["meter_arrays"],
+        [{"name": "m1", "is_direct": False, "rate_count": 1}],
+        "meter 'm1' without two rates",
+        "$.meter_arrays[0]",
+    ),
+    "meter-type": (
+        ["meter_arrays"],
+        [{"name": "m1", "is_direct": False, "rate_count": 2, "type": "flows", "size": 1}],
+        "meter type 'flows'",
+        "$.meter_arrays[0]",
+    ),
     "register": (["register_arrays"], [{"name": "r1"}], "register 'r1'", "$.register_arrays[0]"),
-    "digest": (["learn_lists"], [{"name": "d1"}], "digest 'd1'", "$.learn_lists[0]"),
+    "digest": (
+        ["learn_lists"],
+        [{"name": "d1", "id": 1, "elements": [{"type": "header", "value": "h"}]}],
+        "'header' in a list of fields",
+        "$.learn_lists[0].elements[0]",
+    ),
     "value-set": (["parse_vsets"], [{"name": "v"}], "parser value set 'v'", "$.parse_vsets[0]"),
     "extern": (["extern_instances"], [{"name": "x"}], "extern 'x'", "$.extern_instances[0]"),
     "unknown-member": (["novelty"], [], "top-level member 'novelty'", "$.novelty"),
@@ -54,15 +76,21 @@ UNSUPPORTED = {
         "primitive 'modify_field_with_hash_based_offset'",
         "$.actions[0].primitives[0]",
     ),
-    "selector": ([*TABLE, "type"], "indirect_ws", "table type 'indirect_ws'", "tables[0]"),
+    "table-type": ([*TABLE, "type"], "novel", "table type 'novel'", "tables[0]"),
+    "indirect-default": ([*TABLE, "type"], "indirect", "indirect table 't'", "default_entry"),
     "range": ([*TABLE, "match_type"], "range", "match kind 'range'", "match_type"),
     "direct-meter": ([*TABLE, "direct_meters"], "m", "direct meter 'm'", "direct_meters"),
-    "idle-timeout": ([*TABLE, "support_timeout"], True, "idle timeout", "support_timeout"),
-    "action-profile": (
+    "selector-algorithm": (
         ["pipelines", 1, "action_profiles"],
-        [{"name": "p"}],
-        "action profiles",
-        "$.pipelines[1].action_profiles",
+        [{"name": "p", "max_size": 9, "selector": {"algo": "crc32", "input": []}}],
+        "selector algorithm 'crc32'",
+        "$.pipelines[1].action_profiles[0].selector.algo",
+    ),
+    "selector-of-header": (
+        ["pipelines", 1, "action_profiles"],
+        [{"name": "p", "max_size": 9, "selector": {"algo": "crc16", "input": [field("h", "a")]}}],
+        "header field 'h' in a selector",
+        "$.pipelines[1].action_profiles[0].selector.input[0]",
     ),
     "extract-union": (
         ["parsers", 0, "parse_states", 0, "parser_ops", 0, "parameters", 0, "type"],
@@ -105,7 +133,7 @@ def test_unsupported_construct_is_refused_with_its_name_and_place(case: str) -> 
     assert where in caught.value.where
 
 
-MALFORMED = {
+MALFORMED: dict[str, tuple[list[Any], object, str]] = {
     "no-table": (["pipelines", 0, "init_table"], "nowhere", "no table or conditional 'nowhere'"),
     "no-state": (["parsers", 0, "init_state"], "nowhere", "no parser state 'nowhere'"),
     "no-next-state": (

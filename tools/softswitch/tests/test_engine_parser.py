@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from softswitch.engine import Engine
@@ -48,7 +49,7 @@ def finish(program: Program) -> Program:
     return program
 
 
-def start(fields: list[list[object]]) -> Program:
+def start(fields: list[list[Any]]) -> Program:
     program = forwarding(fields)
     program.states.clear()
     program.header("m", [["x", 32, False]], metadata=True)
@@ -158,7 +159,7 @@ def select(engine_cache: Path) -> Engine:
         [field("h", "a"), field("h", "b")],
         [
             (0x0ABA03, None, "one"),
-            (0x0A0000, 0x0F0000, "two"),
+            (0x0A5501, 0x0F0000, "two"),  # bits beyond the mask mean nothing
             (0x000001, 0x000003, "three"),
             (None, None, None),
         ],
@@ -224,7 +225,7 @@ def test_select_advance_and_verify_do_as_bmv2(
 def test_fields_at_any_bit_offset_come_out_as_they_went_in(engine_cache: Path) -> None:
     widths = [3, 5, 1, 7, 12, 4, 9, 23, 33, 31, 48, 64, 65, 127, 128, 130, 200, 2, 11]
     widths.append(-sum(widths) % 8)
-    fields = [[f"f{i}", width, False] for i, width in enumerate(widths)]
+    fields: list[list[Any]] = [[f"f{i}", width, False] for i, width in enumerate(widths)]
     program = forwarding(fields)
     # moving every field through metadata shows its value, not only its bytes
     program.header("m", fields, metadata=True)

@@ -35,7 +35,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, **options, "LD_PRELOAD": library}
 
 
-@pytest.mark.parametrize("subject", ["tables", "parser", "packets", "arithmetic", "io"])
+@pytest.mark.parametrize("subject", ["tables", "parser", "packets", "arithmetic", "bmv2", "io"])
 def test_engine_under_sanitizers_passes_its_tests(subject: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "softswitch.tests.sanitized"]
     command += ["-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}"]
@@ -67,8 +67,9 @@ def test_sanitizers_when_memory_is_misused_stop_the_process(tmp_path: Path) -> N
         "memory = ctypes.CDLL(None)\n"
         "memory.malloc.restype = ctypes.c_void_p\n"
         "out, size = ctypes.c_void_p(), ctypes.c_size_t()\n"
+        "results = ctypes.byref(out), ctypes.byref(size)\n"
         "data = ctypes.cast(memory.malloc(4), ctypes.c_char_p)\n"
-        "library.sw_process(library.sw_create(), 1, data, 4, ctypes.byref(out), ctypes.byref(size))\n"
+        "library.sw_process(library.sw_create(), 1, data, 4, *results)\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", script, str(path)],

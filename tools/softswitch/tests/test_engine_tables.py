@@ -88,17 +88,25 @@ def _prefix(length: int, width: int) -> int:
 
 
 # few distinct values, so that entries overlap and packets hit
-A, B, C = st.integers(0, 3), st.sampled_from([0, 0x800, 0xC00, 0xC01, 0xFFF]), st.integers(0, 1)
-D = st.sampled_from([0, 1, 1 << 64, (1 << 127) + 5])
-D_MASK = st.sampled_from([0, 1, 1 << 64, (1 << 128) - 1])
+A, B, C = st.integers(0, 3), st.sampled_from([0, 0x800, 0xFFF]), st.sampled_from([0, 0, 0, 1])
+D = st.sampled_from([0, (1 << 127) + 5])
 ENTRY = st.tuples(
-    A, B, C, D, st.sampled_from([0, 1, 3, 255]), st.integers(0, 12), D_MASK, st.integers(1, 4)
+    A,
+    B,
+    C,
+    D,
+    st.sampled_from([0, 0, 1, 3, 255]),
+    st.sampled_from([0, 0, 1, 12]),
+    st.sampled_from([0, 0, 1, (1 << 128) - 1]),
+    st.integers(1, 6),
 )
+SEND = st.tuples(st.just("send"), st.tuples(A, B, C, D))
 STEP = st.one_of(
     st.tuples(st.just("add"), ENTRY),
     st.tuples(st.just("delete"), st.integers(0, 100)),
     st.tuples(st.just("modify"), st.integers(0, 100)),
-    st.tuples(st.just("send"), st.tuples(A, B, C, D)),
+    SEND,
+    SEND,
 )
 
 
@@ -183,6 +191,46 @@ def test_table_after_random_operations_equals_a_linear_scan(
         assert engine.direct_counter("t", handle) == (count, 19 * count)
         engine.delete("t", handle)
     assert engine.process(1, packet(0, 0, 0, 0))[0][0] == 500
+
+
+def test_overlapping_entries_of_equal_priority_let_the_oldest_win(
+    engines: dict[str, Engine],
+) -> None:
+    """Whatever their masks are, and however often entries around them come and go."""
+    engine = engines["ternary"]
+    masks = [0xFF, 0x0F, 0xF0, 0x3C, 0]
+    for turn in range(len(masks)):
+        order = masks[turn:] + masks[:turn]
+        handles = []
+        for port, mask in enumerate(order):
+            parts = [KeyPart(0x5A & mask, mask), KeyPart(), KeyPart(), KeyPart()]
+            handles.append(engine.insert("t", parts, 7, "to", [port]))
+        higher = [KeyPart(0x11, 0xFF), KeyPart(), KeyPart(), KeyPart()]
+        handles.append(engine.insert("t", higher, 9, "to", [400]))
+        for port, handle in enumerate(handles[:-1]):
+            assert engine.process(1, packet(0x5A, 0, 0, 0))[0][0] == port
+            engine.delete("t", handle)
+        engine.delete("t", handles[-1])
+
+
+def test_lower_priority_in_a_group_counts_after_its_highest_is_deleted(
+    engines: dict[str, Engine],
+) -> None:
+    engine = engines["ternary"]
+    # same mask: 9, 5 and 5; another mask: 3
+    rows = [(1, 0xFF, 9), (2, 0xFF, 5), (3, 0xFF, 5), (0, 0, 3)]
+    handles = [
+        engine.insert("t", [KeyPart(a, mask), KeyPart(), KeyPart(), KeyPart()], priority, "to", [a])
+        for a, mask, priority in rows
+    ]
+
+    def winners() -> list[int]:
+        return [engine.process(1, packet(a, 0, 0, 0))[0][0] for a in (1, 2, 3)]
+
+    assert winners() == [1, 2, 3]
+    for index, expected in ((0, [0, 2, 3]), (1, [0, 0, 3]), (2, [0, 0, 0]), (3, [500] * 3)):
+        engine.delete("t", handles[index])
+        assert winners() == expected
 
 
 def test_entry_after_delete_is_gone_for_good(engines: dict[str, Engine]) -> None:

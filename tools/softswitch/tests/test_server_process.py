@@ -95,6 +95,19 @@ def test_process_at_an_address_in_use_exits_1() -> None:
     assert err.endswith(f"softswitch: error: cannot listen on {address}\n")
 
 
+def test_process_at_a_unix_socket_in_use_exits_1_but_takes_over_a_dead_one(tmp_path: Path) -> None:
+    flags = ["--no-p4", "--grpc-server-addr", f"unix:{tmp_path}/s"]
+    with started(*flags) as first:
+        listening(first)
+        with started(*flags) as second:
+            _, err = second.communicate(timeout=WAIT_S)
+            assert second.returncode == 1
+        assert "another process does" in err
+    assert (tmp_path / "s").exists()  # killed, so it is left
+    with started(*flags) as third:
+        listening(third)
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -193,6 +206,7 @@ class Wire:
     process: subprocess.Popen[str]
     client: Client
     ends: dict[int, socket.socket]
+    enter: tuple[str, ...]
 
     def send(self, port: int, frame: bytes) -> None:
         self.ends[port].send(frame)
@@ -241,13 +255,13 @@ async def wire(tmp_path: Path, engine_cache: Path) -> AsyncIterator[Wire]:
         flags = [f for port in ports for f in ("-i", f"{port}@sw{port}")]
         flags += ["--no-p4", "--device-id", str(DEVICE), "--cache-dir", str(engine_cache)]
         flags += ["--", "--grpc-server-addr", f"unix:{tmp_path}/s"]
-        inside = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{namespace}"]
-        process = start(*inside, *COMMAND, *flags)
+        enter = ("nsenter", f"--net=/proc/{os.getpid()}/fd/{namespace}")
+        process = start(*enter, *COMMAND, *flags)
         try:
             async with connected(listening(process)) as client:
                 await client.become_primary()
                 await client.push(contract_config())
-                yield Wire(process, client, ends)
+                yield Wire(process, client, ends, enter)
         finally:
             process.kill()
             process.communicate()
@@ -306,3 +320,29 @@ async def test_process_with_ports_and_a_pipeline_stops_within_a_second(wire: Wir
     status, seconds = await asyncio.to_thread(stopped, wire.process)
     assert status == 0
     assert seconds < STOP_S
+
+
+async def test_lost_interface_is_left_out_of_the_next_push(wire: Wire) -> None:
+    await asyncio.to_thread(
+        subprocess.run, [*wire.enter, "ip", "link", "delete", "sw3"], check=True
+    )
+    await wire.client.push(contract_config(cookie=2))
+    await wire.client.write(("INSERT", exact_entry(wire.client, 1, port=b"\x02")))
+    wire.send(1, FRAME)
+    assert wire.receive(2) == FRAME
+    await asyncio.to_thread(stopped, wire.process)
+    assert wire.process.stderr is not None
+    assert "port 3 (sw3) is left out" in wire.process.stderr.read()
+
+
+async def test_idle_process_takes_no_cpu_time(wire: Wire) -> None:
+    """A second of watching: any polling loop would cost more than the two ticks allowed."""
+
+    def ticks() -> int:
+        fields = Path(f"/proc/{wire.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    await asyncio.sleep(0.3)  # the push and its connection settle
+    before = ticks()
+    await asyncio.sleep(1.0)
+    assert ticks() - before <= 2

@@ -81,6 +81,7 @@ struct metadata_t {
     bit<16> payload_length;
     bit<1> bad_checksum;
     bit<16> group;
+    bit<12> vid;
 }
 
 parser FeatureParser(packet_in packet, out headers_t hdr, inout metadata_t meta,
@@ -231,7 +232,7 @@ control FeatureIngress(inout headers_t hdr, inout metadata_t meta,
     table acl {
         key = {
             hdr.ipv4.isValid(): exact;
-            hdr.vlan[0].vid: ternary;
+            meta.vid: ternary;
             hdr.ipv4.src: lpm;
             hdr.udp.dst: optional;
             hdr.ethernet.dst & 0xffff00000000: ternary;
@@ -261,22 +262,27 @@ control FeatureIngress(inout headers_t hdr, inout metadata_t meta,
     }
 
     apply {
+        // fields of headers that are not there mean nothing; only as a key are they 0
+        meta.vid = 0;
+        if (hdr.vlan[0].isValid()) {
+            meta.vid = hdr.vlan[0].vid;
+        }
         by_port.apply();
         if (hdr.ipv4.isValid() && standard_metadata.parser_error == error.NoError) {
             if (!route.apply().hit) {
-                mark(64);
+                meta.marks = meta.marks |+| 64;
             }
             meta.bad_checksum = standard_metadata.checksum_error;
             hdr.ipv4.ttl = hdr.ipv4.ttl - 1;
         }
         switch (acl.apply().action_run) {
             mark: { count_mark(); }
-            leave: { mark(99); }
-            default: { mark(128); }
+            leave: { meta.marks = meta.marks |+| 99; }
+            default: { meta.marks = meta.marks |+| 128; }
         }
         switch (fixed.apply().action_run) {
             duplicate:
-            swap_tags: { mark(8); }
+            swap_tags: { meta.marks = meta.marks |+| 8; }
         }
         if (hdr.numbers.isValid()) {
             numbers.apply();
