@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 import grpc
@@ -15,7 +16,7 @@ from dfvisor.slicer.mirror import Mirror
 from dfvisor.slicer.refusal import Refused, denied
 from dfvisor.slicer.translate import Translator, slice_of
 
-CHUNK = 256
+CHUNK = 64  # entities of one answer; others get the event loop in between
 
 Found = list[tuple[TableEntry, TableEntry]]
 """Pairs: the switch's entry, and the same as the role sees it."""
@@ -68,6 +69,7 @@ class Reader:
                         )
                     )
             yield entities
+            await asyncio.sleep(0)
 
     def _select(self, translator: Translator, mirror: Mirror, pattern: p4r.TableEntry) -> Found:
         """The role's entries that a pattern asks for: table 0 is all tables, no key all keys."""

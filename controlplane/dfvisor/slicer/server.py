@@ -9,6 +9,7 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r_grpc
 from dfvisor.p4rt.ports import SliceDirectory, SwitchPort
 from dfvisor.slicer.service import SlicerService
+from dfvisor.slicer.streams import MAX_STREAMS
 from dfvisor.slicer.tables import FlowTables
 
 MAX_REQUEST_BYTES = 256 << 10  # parsing is done at one go: a larger one would stop everyone else
@@ -22,7 +23,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.so_reuseport", 0),
 )
-MAX_CALLS = 1024
+MAX_CALLS = 2 * MAX_STREAMS  # streams among them
 
 
 class SlicerServer:

@@ -16,7 +16,7 @@ from dfvisor.slicer.arbitration import Arbitration, Standing
 from dfvisor.slicer.refusal import Refused, denied, invalid
 from dfvisor.slicer.roles import Role
 
-MAX_STREAMS = 512
+MAX_STREAMS = 8192  # one for each of 4,096 VNs, and tenants' own
 MAX_STREAMS_PER_ROLE = 16
 MAX_UNREAD = 32
 

@@ -16,6 +16,7 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import NEIGHBOUR, UpdateStatus
 from dfvisor.slicer.server import SlicerServer
+from dfvisor.slicer.tables import CHUNK
 
 from controlplane.tests.slicer.conftest import Connect
 from controlplane.tests.slicer.fakes import (
@@ -326,8 +327,35 @@ async def test_long_batch_ends_when_the_primary_is_superseded(
     await eventually(lambda: new.is_primary)
     blocked.set()
     found = [status.code for status in await writing]
-    assert found == [CODE["OK"]] * 256 + [CODE["PERMISSION_DENIED"]] * 194
-    assert len(switch.entries) == 256
+    assert found == [CODE["OK"]] * CHUNK + [CODE["PERMISSION_DENIED"]] * (450 - CHUNK)
+    assert len(switch.entries) == CHUNK
+
+
+async def test_long_batches_of_one_role_let_the_others_in_between(
+    connect: Connect, switch: FakeSwitch
+) -> None:
+    red, blue = await connect("vn/red"), await connect("vn/blue")
+    first = asyncio.Event()
+    order: list[int] = []
+    real_write = switch.write
+
+    async def slow_write(messages: list[p4r.Update]) -> list[UpdateStatus]:
+        order.append(len(messages))
+        await first.wait()
+        return await real_write(messages)
+
+    switch.write = slow_write  # type: ignore[assignment,method-assign]
+    many = [
+        updates(red, *(flow(RED_GOLD.key, port, priority) for port in range(1, 2 * CHUNK + 1)))
+        for priority in (1, 2, 3)
+    ]
+    writing = [asyncio.create_task(red.write(batch)) for batch in many]
+    await eventually(lambda: bool(order))
+    writing.append(asyncio.create_task(blue.write(updates(blue, flow(BLUE_GOLD.key)))))
+    await asyncio.sleep(0.3)  # until all are waiting in the slicer; more waiting changes nothing
+    first.set()
+    await asyncio.gather(*writing)
+    assert order.index(1) <= 2, order
 
 
 # -- revisions

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import os
 import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from dfvisor.errors import StoreUnavailable
 from dfvisor.model.description import load_network
 from dfvisor.model.records import Flowspace, Match, Slice, VirtualNetwork
 from dfvisor.model.types import PortRange
@@ -296,6 +299,48 @@ async def test_database_that_is_away_stops_writes_and_nothing_else(
         assert rig.written("vnc1") == written
         own_zookeeper.start()
         await until_connected(rig)
+        vn = with_flowspace(await vn_now(rig), "web", 80)
+        await rig.until_completed(VN, await change(rig, vn))
+        await until_equal(rig, vn)
+    finally:
+        await rig.close()
+
+
+async def test_session_that_expires_gives_the_lead_up_and_it_is_won_anew(
+    tmp_path: Path, own_zookeeper: ZooKeeperServer
+) -> None:
+    rig = Rig(tmp_path, f"{own_zookeeper.address}/dfvisor", NETWORK)
+    try:
+        await rig.open()
+        rig.start_vnc("vnc1")
+        await rig.until_completed(VN, 1)
+        first = await rig.database.read_active(VN)
+        before = await rig.all_flows()
+        written = rig.written("vnc1")
+        assert own_zookeeper.pid is not None
+        os.kill(own_zookeeper.pid, signal.SIGSTOP)
+        try:
+
+            async def given_up() -> bool:
+                return rig.leads("vnc1") == []
+
+            await eventually(given_up, "nobody leads without a database")
+            await asyncio.sleep(4.0)  # two session timeouts
+        finally:
+            os.kill(own_zookeeper.pid, signal.SIGCONT)
+        await until_connected(rig)
+
+        async def led_anew() -> bool:
+            assert await rig.all_flows() == before, "entries flap"
+            try:
+                active = await rig.database.read_active(VN)
+            except StoreUnavailable:
+                return False
+            assert first is not None and active is not None
+            return active.election_id > first.election_id and rig.leads("vnc1") == [VN]
+
+        await eventually(led_anew, "the lead is won anew")
+        assert rig.written("vnc1") == written
         vn = with_flowspace(await vn_now(rig), "web", 80)
         await rig.until_completed(VN, await change(rig, vn))
         await until_equal(rig, vn)
