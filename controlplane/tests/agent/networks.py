@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -113,10 +114,11 @@ def vns(draw: st.DrawFn, fabric: Fabric, number: int) -> VirtualNetwork:
     flowspaces: dict[str, Flowspace] = {}
     for place in range(draw(st.integers(0, 3))):
         name = f"f{place}"
+        entrance = draw(st.none() | st.sampled_from(sorted(endpoints)))
         flowspaces[name] = Flowspace(
             name=name,
             priority=10 + place,
-            match=draw(matches),
+            match=replace(draw(matches), endpoint=entrance),
             slice=draw(st.sampled_from(sorted(slices))),
             treatment=draw(st.sampled_from(Treatment)),
         )

@@ -47,6 +47,7 @@ def carried_out(actual: list[Item], changes: Changes) -> dict[object, Item]:
     for item in changes.inserts:
         (key,) = by_key([item])
         assert key not in held
+        assert not (isinstance(item, TableEntry) and item.is_default)
         held[key] = item
     for item in changes.modifies:
         (key,) = by_key([item])

@@ -84,6 +84,15 @@ def test_group_with_ports_in_the_older_form_is_read() -> None:
     assert decode_group(message) == MulticastGroup(4, frozenset({(3, 9)}))
 
 
+def test_fields_sent_in_another_order_are_put_in_order() -> None:
+    entry = TableEntry("classifier", CLASSIFIER_KEY, 7, "classify", CLASSIFY)
+    sent = SCHEMA.encode_entry(entry)
+    fields = list(reversed(sent.match))
+    del sent.match[:]
+    sent.match.extend(fields)
+    assert SCHEMA.decode_entry(sent) == entry
+
+
 def test_default_entry_encoded_and_decoded_is_the_same() -> None:
     args = (("vtep", 0xC0000201), ("mac", 0x02DF00000001))
     entry = TableEntry("tunnel_source", (), 0, "set_tunnel_source", args, is_default=True)
