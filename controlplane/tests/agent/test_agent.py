@@ -11,8 +11,10 @@ import sys
 
 import pytest
 from dfvisor.agent.desired import exact
+from dfvisor.agent.link import Link, Written
 from dfvisor.model.records import Network, VirtualNetwork
-from dfvisor.p4rt.entries import Exact, MulticastGroup, TableEntry
+from dfvisor.p4rt.entries import Changes, Exact, MulticastGroup, TableEntry
+from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.pb import p4r
 from dfvisor.store.database import VnSnapshot
 from emulation.zookeeper import ZooKeeperServer
@@ -413,6 +415,41 @@ async def test_agent_that_lost_its_standing_comes_back_when_nobody_is_primary(ri
             for _ in range(20):  # the other one is primary: nothing is written behind its back
                 assert await rig.held() == rig.expected(demo())
         await rig.wait_until_equal(with_vn(demo(), red))
+
+
+async def test_change_written_in_part_is_completed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch takes half of a batch, and nobody learns what became of it."""
+    await rig.put(demo())
+    carry_out = Link.carry_out
+    losses: list[int] = []
+    lose = False
+
+    async def losing(link: Link, changes: Changes) -> list[Written]:
+        nonlocal lose
+        if not lose or not len(changes):
+            return await carry_out(link, changes)
+        lose = False
+        half = dataclasses.replace(changes, deletes=changes.deletes[: len(changes.deletes) // 2])
+        losses.append(len(await carry_out(link, half)))
+        raise SwitchUnavailable("no answer")
+
+    monkeypatch.setattr(Link, "carry_out", losing)
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        assert rig.slicer is not None and rig.database is not None
+        lose = True
+        await rig.database.delete_vn(await snapshot(rig, "red"))
+        await rig.wait_until_gone("red")
+        await rig.wait_until_equal(without_vn(demo(), "red"))
+        assert losses[0] > 5
+        assert rig.slicer.directory.vns() == ["blue"]
+
+        async def dropped() -> bool:
+            return rig.slicer is not None and len(rig.slicer.dropped) == 2
+
+        await eventually(dropped, "both slices are dropped")
 
 
 async def test_another_program_in_the_switch_is_replaced(rig: Rig) -> None:
