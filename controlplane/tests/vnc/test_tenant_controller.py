@@ -50,7 +50,7 @@ async def test_tenant_programs_its_slice_until_the_vns_controller_comes(rig: Rig
         device_id=info.device_id, role_name=f"slice/{VN}/voice", role_config=Empty()
     )
     async with asyncio.timeout(30), fy.Switch("s1", info.slicer, options) as tenant:
-        await tenant.insert(FLOW)
+        await tenant.insert([FLOW])
         (entry,) = await rig.flows("s1")
         slice_id = entry.field("slice_id")
         assert isinstance(slice_id, Exact) and slice_id.value > 0
@@ -60,7 +60,7 @@ async def test_tenant_programs_its_slice_until_the_vns_controller_comes(rig: Rig
         rig.start_vnc("vnc1")
         await rig.until_completed(VN, 1)
         with pytest.raises(fy.P4ClientError) as refused:
-            await tenant.modify(FLOW)
+            await tenant.modify([FLOW])
         assert refused.value.code is fy.GRPCStatusCode.PERMISSION_DENIED
 
     wanted = compile_vn(NETWORK.fabric, NETWORK.vns[VN])["s1"]
