@@ -378,6 +378,33 @@ async def test_daemon_that_starts_without_a_database_waits_for_it(
         await rig.close()
 
 
+@pytest.mark.parametrize("connected_before", [True, False])
+async def test_daemon_ends_at_once_while_the_database_is_away(
+    tmp_path: Path, own_zookeeper: ZooKeeperServer, connected_before: bool
+) -> None:
+    rig = Rig(tmp_path, f"{own_zookeeper.address}/dfvisor", NETWORK)
+    try:
+        await rig.open()
+        if connected_before:
+            rig.start_vnc("vnc1")
+            await rig.until_completed(VN, 1)
+            own_zookeeper.stop()
+        else:
+            own_zookeeper.stop()
+            rig.start_vnc("vnc1")
+
+        async def noticed() -> bool:
+            log = rig.log("vnc1").read_text()
+            return "waiting: " in log or "the database is away" in log
+
+        await eventually(noticed, "the daemon has noticed")
+        began = time.monotonic()
+        assert rig.stop("vnc1") == 0
+        assert time.monotonic() - began < 3.0
+    finally:
+        await rig.close()
+
+
 async def test_path_moves_when_the_fabric_changes(tmp_path: Path, zookeeper: str) -> None:
     """From the way round over a third switch to the direct link, which has become cheaper."""
     fabric = Fabric(
