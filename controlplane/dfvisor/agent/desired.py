@@ -65,6 +65,7 @@ class Classified:
     flowspace: Flowspace
     context: tuple[int, int, int | None]
     entries: tuple[TableEntry, ...]
+    hashes: tuple[int, ...]  # of the entries' keys and priorities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,12 +217,7 @@ def vn_plan(
     if local:
         items += _access(site, vn, vn_id, slices)
         classified = _classified(site, vn, vn_id, slices, before.classified if before else {})
-        # equal matches of two flowspaces have equal treatment: the first by name has the entry
-        items += {
-            (found.key, found.priority): found
-            for name in reversed(classified)
-            for found in classified[name].entries
-        }.values()
+        items += _without_twins(classified)
         items += _flood(site, vn, vn_id, numbers)
     return VnPlan(
         vn=vn,
@@ -307,12 +303,28 @@ def _classified(
             port = entrance.port
         context = (vn_id, slices[flowspace.slice].slice_id, port)
         held = before.get(name)
-        if held is not None and held.context == context and held.flowspace == flowspace:
+        if (
+            held is not None
+            and held.context == context
+            and (held.flowspace is flowspace or held.flowspace == flowspace)
+        ):
             made[name] = held
         else:
             entries = tuple(_classifier_entries(vn.name, flowspace, *context))
-            made[name] = Classified(flowspace, context, entries)
+            hashes = tuple(hash((found.key, found.priority)) for found in entries)
+            made[name] = Classified(flowspace, context, entries, hashes)
     return made
+
+
+def _without_twins(classified: dict[str, Classified]) -> list[TableEntry]:
+    """All entries; of two with one key and priority, whose treatment is equal, the first's by name.
+
+    Hashes first: they are at hand, and hardly ever meet.
+    """
+    found = [one for part in classified.values() for one in part.entries]
+    if len({number for part in classified.values() for number in part.hashes}) == len(found):
+        return found
+    return list({(one.key, one.priority): one for one in reversed(found)}.values())
 
 
 def _classifier_entries(

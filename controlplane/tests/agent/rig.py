@@ -123,7 +123,6 @@ class Rig:
     @asynccontextmanager
     async def agent(self) -> AsyncIterator[None]:
         """An agent that runs meanwhile, and must not fail."""
-        local = LocalDatabase(self.data / LOCAL_DATABASE)
         settings = Settings(
             switch=SWITCH,
             p4runtime=self.switch.address,
@@ -135,7 +134,9 @@ class Rig:
             self.slicer = FakeSlicer(*parts)  # type: ignore[arg-type]
             return self.slicer
 
-        running = asyncio.create_task(Agent(settings, local, PIPELINE, make).run())
+        running = asyncio.create_task(
+            Agent(settings, self.data / LOCAL_DATABASE, PIPELINE, make).run()
+        )
         try:
             yield
             assert not running.done()
@@ -143,7 +144,6 @@ class Rig:
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
-            local.close()
 
     def expected(self, network: Network) -> set[Item]:
         """What the switch should hold, by the numbers that the agent has given."""
