@@ -140,6 +140,10 @@ class Session:
                 done: Target | None = None
                 while True:
                     self._changed.clear()
+                    if lost.done():
+                        raise SwitchUnavailable(f"{address}: the slicer has ended the stream")
+                    if not client.is_primary:  # what is there may be another's before long
+                        raise NotPrimary(f"{address}: another controller is primary")
                     target = self._target
                     if target is not None and target is not done and self._may_write():
                         await self._sync(client, schema, held, target, done)
@@ -147,10 +151,6 @@ class Session:
                         self._backoff.reset()
                     if target is self._target:
                         await self._until_changed(lost)
-                    if lost.done():
-                        raise SwitchUnavailable(f"{address}: the slicer has ended the stream")
-                    if not client.is_primary:  # what is there may be another's before long
-                        raise NotPrimary(f"{address}: another controller is primary")
             finally:
                 lost.cancel()
         finally:
