@@ -167,7 +167,7 @@ async def test_entry_that_is_refused_does_not_keep_the_others_out_and_is_tried_a
     assert not bench.directory.completed
     bench.switch.refuse = lambda entry: UpdateStatus()
     await eventually(lambda: bench.directory.completed == [("red", 1)])
-    assert bench.session.progress.error == ""
+    await eventually(lambda: bench.session.progress.error == "")
 
 
 async def test_session_follows_its_agent_to_another_address(bench: Bench) -> None:
