@@ -7,6 +7,8 @@ example names of modules or cases (`flow`, `flow.FlowMissDropped`). The exit sta
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 from ptf_tests.sandbox import run_in_sandbox  # noqa: E402 - the path comes first
 
 CASE_TIMEOUT_S = 60
+SILENCE_LIMIT_S = 2 * CASE_TIMEOUT_S
 SETUP_ELECTION = 1
 
 
@@ -64,7 +67,30 @@ def _run(target: str, rest: list[str]) -> int:
         command += ["--test-case-timeout", str(CASE_TIMEOUT_S), "--socket-recv-size", "65536"]
         for port in PORTS:
             command += ["--interface", f"{port}@{lab.interfaces[port]}"]
-        return subprocess.run([*command, *rest], check=False).returncode
+        return _relay([*command, *rest])
+
+
+def _relay(command: list[str]) -> int:
+    """Run ptf, pass on what it prints, and return its status; it is ended if it falls silent.
+
+    ptf never ends by itself when its main thread fails, for example because nobody reads what it
+    prints any more.
+    """
+    ptf = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        assert ptf.stdout is not None
+        output = ptf.stdout.fileno()
+        while select.select([output], [], [], SILENCE_LIMIT_S)[0]:
+            printed = os.read(output, 65536)
+            if not printed:
+                return ptf.wait(SILENCE_LIMIT_S)
+            sys.stdout.buffer.write(printed)
+            sys.stdout.buffer.flush()
+        print(f"ptf: silent for {SILENCE_LIMIT_S} s: ended")
+        return 1
+    finally:
+        ptf.kill()
+        ptf.wait()
 
 
 if __name__ == "__main__":

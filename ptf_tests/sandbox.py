@@ -48,9 +48,17 @@ def run_in_sandbox(body: Callable[[], int]) -> int:
 def _first_process(libc: ctypes.CDLL, body: Callable[[], int]) -> NoReturn:
     status = 1
     try:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        signal.signal(signal.SIGTERM, _interrupt)
-        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # it tells of every server that ends
+        status = _set_up_and_run(libc, body)
+        sys.stdout.flush()
+    finally:
+        os._exit(status)  # whatever happened: the frames above belong to the parent
+
+
+def _set_up_and_run(libc: ctypes.CDLL, body: Callable[[], int]) -> int:
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGTERM, _interrupt)
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # it tells of every server that ends
+    try:
         for command in (
             "mount --make-rprivate /",
             "mount -t proc proc /proc",
@@ -62,17 +70,13 @@ def _first_process(libc: ctypes.CDLL, body: Callable[[], int]) -> NoReturn:
             knob = Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6")
             if knob.exists():
                 knob.write_text("1")
-        status = body()
+        return body()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        status = INTERRUPTED
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
+        return INTERRUPTED
     except BaseException:  # noqa: BLE001 - the last frame of this process: report, then end it
         traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+        return 1
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -54,7 +54,7 @@ class Conflict(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """No session with the global database; the outcome of a write is then looked up, not guessed."""
+    """No session with the global database: the outcome of a write is looked up, not guessed."""
 
 
 class SwitchError(DFVisorError):

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
@@ -28,6 +29,7 @@ from dfvisor.agent.numbers import Kind, LocalNumbers
 from dfvisor.agent.pipeline import Pipeline
 from dfvisor.agent.planner import FABRIC, Planner, Staged
 from dfvisor.agent.publisher import Reports, Statistics
+from dfvisor.agent.saver import Saver
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.model.types import Mac
 from dfvisor.p4rt.client import ElectionId
@@ -65,17 +67,21 @@ class Settings:
 
 
 class Agent:
-    """One switch's agent. It is the slicer's `SwitchPort`, and the follower's sink."""
+    """One switch's agent. It is the slicer's `SwitchPort`, and the follower's sink.
+
+    `data` is the local database's file. To be run once.
+    """
 
     def __init__(
         self,
         settings: Settings,
-        local: LocalDatabase,
+        data: Path,
         pipeline: Pipeline,
         make_slicer: SlicerFactory,
     ) -> None:
         self._settings = settings
-        self._local = local
+        self._local = local = LocalDatabase(data)
+        self._saver = Saver(data)
         self._pipeline = pipeline
         self._numbers = LocalNumbers(local)
         self._book = Book()
@@ -110,11 +116,14 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follower.run(), name="follower")
                 tasks.create_task(self._keep(), name="keeper")
+                tasks.create_task(self._saver.run(), name="saver")
                 tasks.create_task(self._reports.run(), name="reports")
                 tasks.create_task(self._statistics.run(), name="statistics")
         finally:
             if self._slicer is not None:
                 await self._slicer.stop()
+            self._saver.flush()
+            self._local.close()
 
     def applied(self) -> Applied:
         """What the switch holds, by VN."""
@@ -371,11 +380,11 @@ class Agent:
             self._directory.publish(name, 0, None)
             self._applied.pop(name, None)
             if one.gone:
-                self._local.forget_vn(name)
+                self._saver.forget(name)
                 self._local.put(f"flows/{name}", b"0")
                 log.info("VN %s: removed", name)
             elif one.vn is not None:
-                self._local.save_vn(one.revision, one.vn)
+                self._saver.save(name, one.revision, one.vn)
             return
         if one.kept or refused is not None:
             revision = held.revision if held else 0
@@ -383,7 +392,7 @@ class Agent:
             revision = one.revision
             self._directory.publish(name, revision, one.plan)
             if one.vn is not None and (held is None or held.revision != revision):
-                self._local.save_vn(revision, one.vn)
+                self._saver.save(name, revision, one.vn)
         error = refused or one.error
         flows = held.flows if held else int(self._local.get(f"flows/{name}") or b"0")
         learned = {str(Mac(mac)): port for mac, port in self._planner.learned(name).items()}

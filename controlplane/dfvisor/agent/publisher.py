@@ -23,7 +23,7 @@ from dfvisor.store.stats import AgentInfo, Applied, SwitchStats
 log = logging.getLogger(__name__)
 
 STATS_INTERVAL_S = 1.0
-STATS_SHARE = 0.1  # of the time at most spent on reading counters
+STATS_SHARE = 0.25  # of the time at most spent on reading counters
 UNCHANGED_INTERVAL_S = 5.0  # readings that repeat the last one are published this often
 WRITE_TIMEOUT_S = 5.0
 

@@ -146,11 +146,14 @@ class ZooKeeper:
     async def _open(self, client: Any, timeout_s: float) -> None:
         connected = client.start_async()
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while not connected.is_set():
-            if asyncio.get_running_loop().time() > deadline:
-                await asyncio.to_thread(self._shut, client)
-                raise StoreUnavailable(f"no ZooKeeper server answers at {self._hosts}")
-            await asyncio.sleep(0.01)
+        try:
+            while not connected.is_set():
+                if asyncio.get_running_loop().time() > deadline:
+                    raise StoreUnavailable(f"no ZooKeeper server answers at {self._hosts}")
+                await asyncio.sleep(0.01)
+        except BaseException:  # cancelled, too: its threads would go on trying
+            await asyncio.to_thread(self._shut, client)
+            raise
 
     async def _make_chroot(self, timeout_s: float) -> None:
         client = self._make_client(self._hosts)

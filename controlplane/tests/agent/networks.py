@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
@@ -141,10 +142,11 @@ def vns(draw: st.DrawFn, fabric: Fabric, number: int) -> VirtualNetwork:
     flowspaces: dict[str, Flowspace] = {}
     for place in range(draw(st.integers(0, 3))):
         name = f"f{place}"
+        entrance = draw(st.none() | st.sampled_from(sorted(endpoints)))
         flowspaces[name] = Flowspace(
             name=name,
             priority=10 + place,
-            match=draw(matches),
+            match=replace(draw(matches), endpoint=entrance),
             slice=(slice_name := draw(st.sampled_from(sorted(slices)))),
             treatment=(
                 treatment := draw(

@@ -125,7 +125,6 @@ class Rig:
     @asynccontextmanager
     async def agent(self) -> AsyncIterator[None]:
         """An agent that runs meanwhile, and must not fail."""
-        local = LocalDatabase(self.data / LOCAL_DATABASE)
         settings = Settings(
             switch=SWITCH,
             p4runtime=self.switch.address,
@@ -137,7 +136,7 @@ class Rig:
             self.slicer = FakeSlicer(*parts)  # type: ignore[arg-type]
             return self.slicer
 
-        self.running = Agent(settings, local, PIPELINE, make)
+        self.running = Agent(settings, self.data / LOCAL_DATABASE, PIPELINE, make)
         running = asyncio.create_task(self.running.run())
         try:
             yield
@@ -146,7 +145,6 @@ class Rig:
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
-            local.close()
 
     def expected(
         self, network: Network, learned: Mapping[str, Mapping[int, int]] | None = None
