@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,12 +18,14 @@ from dfvisor.model.records import Network, VirtualNetwork
 from dfvisor.model.validate import validate
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
 from dfvisor.store.stats import AgentInfo
-from dfvisor.vnc.compile import CompileError, Entries, compile_vn
+from dfvisor.vnc.compile import CompileError, Entries, Memo, compile_vn
 from dfvisor.vnc.session import Progress, Session, Target
 
 log = logging.getLogger(__name__)
 
 SHOWN_PROBLEMS = 3
+LOOK_AGAIN_S = 30.0
+"""Watches tell of every change; this long, at most, goes unseen what one should fail to tell."""
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ class Candidate:
         self._compiled: tuple[str, int] | None = None  # change of the VN, fabric revision
         self._entries: Entries = {}  # the last good ones, and the VN's revision that they are of
         self._revision = 0
+        self._memo = Memo()
         self._refused = ""  # why they are not of the newest revision
         self._ownership: Ownership | None = None
         self._claimed = False
@@ -91,7 +95,7 @@ class Candidate:
                     try:
                         await self._step(tasks)
                         backoff.reset()
-                        await self._wake.wait()
+                        await self._until_woken()
                     except StoreError as error:
                         self._fail(str(error))
                         self._stale = True
@@ -99,6 +103,21 @@ class Candidate:
         finally:
             if self._watch is not None:
                 self._watch.cancel()
+
+    async def _until_woken(self) -> None:
+        """Wait for news; now and then look without any."""
+        try:
+            async with asyncio.timeout(LOOK_AGAIN_S * random.uniform(0.5, 1.0)):
+                await self._wake.wait()
+        except TimeoutError:
+            held = self._snapshot
+            self._stale = True
+            if self.leading and await self._read() and held is not None:
+                assert self._snapshot is not None
+                if self._snapshot.revision != held.revision:
+                    log.error(
+                        "VN %s: no watch told of revision %d", self.vn, self._snapshot.revision
+                    )
 
     async def _retry(self, pause_s: float) -> None:
         """Wait for news, or for the pause to end."""
@@ -161,6 +180,7 @@ class Candidate:
             log.info("VN %s: no longer leading", self.vn)
         self._claimed = False
         self._compiled, self._entries, self._revision = None, {}, 0
+        self._memo = Memo()
         for _, task in self._sessions.values():
             task.cancel()
         self._sessions.clear()
@@ -189,7 +209,7 @@ class Candidate:
             return
         self._compiled = compiled
         try:
-            self._entries = _compiled(snapshot.vn, fabric)
+            self._entries = _compiled(snapshot.vn, fabric, self._memo)
         except CompileError as error:
             self._refused = f"stays at revision {self._revision}: {error}"
         else:
@@ -233,10 +253,10 @@ class Candidate:
             session.wake()
 
 
-def _compiled(vn: VirtualNetwork, fabric: FabricSnapshot) -> Entries:
+def _compiled(vn: VirtualNetwork, fabric: FabricSnapshot, memo: Memo) -> Entries:
     """The VN's entries; CompileError for records that validation refuses."""
     problems = validate(Network(fabric=fabric.fabric, tenants=fabric.tenants, vns={vn.name: vn}))
     if problems:
         shown = "; ".join(map(str, problems[:SHOWN_PROBLEMS]))
         raise CompileError(f"{len(problems)} problems in its records: {shown}")
-    return compile_vn(fabric.fabric, vn)
+    return compile_vn(fabric.fabric, vn, memo)

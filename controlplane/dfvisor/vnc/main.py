@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ async def _run(options: argparse.Namespace) -> None:
         options.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DFVisorError(f"{options.data_dir}: {error.strerror}") from error
+    _allow_connections()
     daemon = Daemon(options.zookeeper, options.data_dir, options.name)
     running = asyncio.create_task(daemon.run(), name="daemon")
     loop = asyncio.get_running_loop()
@@ -49,6 +51,12 @@ async def _run(options: argparse.Namespace) -> None:
         await running
     except asyncio.CancelledError:
         logging.getLogger(__name__).info("ended; the switches keep their entries")
+
+
+def _allow_connections() -> None:
+    """Every VN has a connection of its own to each of its switches: as many files as allowed."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _parser() -> argparse.ArgumentParser:

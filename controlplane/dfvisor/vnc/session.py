@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import SwitchError
 from dfvisor.p4rt.client import P4RuntimeClient
-from dfvisor.p4rt.entries import EntryKey, Item, TableEntry, by_key, diff_maps, entry_key
+from dfvisor.p4rt.entries import Item, TableEntry, by_key, diff, entry_key
 from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
@@ -27,6 +29,10 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 5.0
 UPDATES_PER_WRITE = 250  # of at most about 500 bytes each; the slicer takes 256 KiB
 SHOWN_FAILURES = 5
+
+
+Change: TypeAlias = tuple[p4r.Update, Item | None, Item | None]
+"""An update, the entry that it replaces or deletes, and the one that is there afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,8 @@ class Session:
     """Keeps one VN's entries on one switch. `run` it as a task; `aim` it at what is wanted.
 
     `address` gives the slicer's address, None while the agent is away. `may_write` tells whether
-    this daemon leads the VN right now. `turns` bounds how many switches are written to at a time.
+    this daemon leads the VN right now. `turns` bounds how many switches are read, or written much
+    to, at a time.
     """
 
     def __init__(
@@ -134,8 +141,7 @@ class Session:
                     self._changed.clear()
                     target = self._target
                     if target is not None and target is not done and self._may_write():
-                        async with self._turns:
-                            await self._sync(client, schema, held, target, done)
+                        await self._sync(client, schema, held, target, done)
                         done = target
                         self._backoff.reset()
                     if target is self._target:
@@ -147,7 +153,7 @@ class Session:
         finally:
             await client.close()
 
-    async def _open(self, client: P4RuntimeClient) -> tuple[Schema, dict[EntryKey, Item]]:
+    async def _open(self, client: P4RuntimeClient) -> tuple[Schema, set[Item]]:
         """Become primary of the role and read what it has on the switch."""
         await client.connect(CONNECT_TIMEOUT_S)
         await client.become_primary(CONNECT_TIMEOUT_S)
@@ -155,9 +161,9 @@ class Session:
         if schema is None:
             raise SwitchUnavailable(f"{client.address}: the slicer has no P4Info")
         client.schema = schema
-        held: dict[EntryKey, Item] = {}
+        held: set[Item] = set()
         for table in TABLES:
-            held |= by_key(await client.read_entries(table))
+            held.update(await client.read_entries(table))
         return schema, held
 
     async def _until_changed(self, lost: asyncio.Task[None]) -> None:
@@ -171,7 +177,7 @@ class Session:
         self,
         client: P4RuntimeClient,
         schema: Schema,
-        held: dict[EntryKey, Item],
+        held: set[Item],
         target: Target,
         done: Target | None,
     ) -> None:
@@ -179,19 +185,28 @@ class Session:
 
         SwitchError lists what was refused; the rest was carried out all the same.
         """
-        changes = diff_maps(held, by_key(target.entries))
-        work: list[tuple[p4r.Update, Item]] = [
-            *((schema.insert(item), item) for item in changes.inserts),
-            *((schema.modify(item), item) for item in changes.modifies),
-            *((schema.delete(item), item) for item in changes.deletes),
+        surplus = held - target.entries
+        if surplus:  # a slice that has no entries here any more is not here: its agent drops it
+            here = {entry.key[0] for entry in target.entries}
+            gone = {
+                one for one in surplus if isinstance(one, TableEntry) and one.key[0] not in here
+            }
+            held -= gone
+            surplus -= gone
+        changes = diff(surplus, target.entries - held)
+        before = by_key(surplus)
+        work: list[Change] = [
+            *((schema.insert(item), None, item) for item in changes.inserts),
+            *((schema.modify(item), before[entry_key(item)], item) for item in changes.modifies),
+            *((schema.delete(item), item, None) for item in changes.deletes),
         ]
         metadata = {REVISION: str(target.revision)}
         refused: list[str] = []
-        for start in range(0, len(work), UPDATES_PER_WRITE):
-            if not self._may_write():
-                raise SwitchUnavailable(f"virtual network {self.vn}: not leading at the moment")
-            chunk = work[start : start + UPDATES_PER_WRITE]
-            refused += await self._write(client, chunk, held, metadata)
+        async with self._turns if len(work) > UPDATES_PER_WRITE else nullcontext():
+            for start in range(0, len(work), UPDATES_PER_WRITE):
+                self._check_leading()
+                chunk = work[start : start + UPDATES_PER_WRITE]
+                refused += await self._write(client, chunk, held, metadata)
         if refused:
             shown = "; ".join(refused[:SHOWN_FAILURES])
             raise SwitchError(f"{len(refused)} of {len(work)} updates refused: {shown}")
@@ -205,28 +220,32 @@ class Session:
                 len(changes.deletes),
             )
         if done is None or target.revision != done.revision:
-            if not self._may_write():
-                raise SwitchUnavailable(f"virtual network {self.vn}: not leading at the moment")
+            self._check_leading()
             await client.write([], {COMPLETE: str(target.revision)})
         self._report(revision=target.revision, entries=len(held))
+
+    def _check_leading(self) -> None:
+        if not self._may_write():
+            raise SwitchUnavailable(f"virtual network {self.vn}: not leading at the moment")
 
     async def _write(
         self,
         client: P4RuntimeClient,
-        work: Sequence[tuple[p4r.Update, Item]],
-        held: dict[EntryKey, Item],
+        work: Sequence[Change],
+        held: set[Item],
         metadata: Mapping[str, str],
     ) -> list[str]:
         """Write a chunk; the refusals as text."""
         refused: list[str] = []
-        statuses = await client.write_statuses([update for update, _ in work], metadata)
-        for (update, item), status in zip(work, statuses, strict=True):
+        statuses = await client.write_statuses([update for update, _, _ in work], metadata)
+        for (_, old, new), status in zip(work, statuses, strict=True):
             if status.code:
-                refused.append(f"{item}: {status.message or status.code}")
-            elif update.type == p4r.Update.DELETE:
-                held.pop(entry_key(item), None)
-            else:
-                held[entry_key(item)] = item
+                refused.append(f"{new or old}: {status.message or status.code}")
+                continue
+            if old is not None:
+                held.discard(old)
+            if new is not None:
+                held.add(new)
         return refused
 
     def _report(
