@@ -40,6 +40,8 @@ struct metadata_t {
     @field_list(1)
     bit<9> ingress_port;
     bit<2> color;
+    bit<48> hashed_mac; // selectors hash metadata only
+    bit<16> hashed_type;
 }
 
 struct learn_t {
@@ -89,8 +91,8 @@ control StreamsIngress(inout headers_t hdr, inout metadata_t meta,
     @name("routes") table routes {
         key = {
             hdr.ethernet.dst: exact @name("mac");
-            hdr.ethernet.src: selector;
-            hdr.ethernet.type: selector;
+            meta.hashed_mac: selector;
+            meta.hashed_type: selector;
         }
         actions = { send_to; @defaultonly NoAction; }
         implementation = ecmp;
@@ -106,6 +108,8 @@ control StreamsIngress(inout headers_t hdr, inout metadata_t meta,
             if (!hosts.apply().hit) {
                 digest<learn_t>(1, { standard_metadata.ingress_port, hdr.ethernet.src });
             }
+            meta.hashed_mac = hdr.ethernet.src;
+            meta.hashed_type = hdr.ethernet.type;
             routes.apply();
             if (hdr.ethernet.type == PUNTED) {
                 standard_metadata.egress_spec = CPU_PORT;
