@@ -186,3 +186,32 @@ class FloodCopyWithoutTunnelStaysInside(SwitchCase):
         self.delete(replica)
         others = {2: frame, B.port: leaving(frame, RED.best_effort.key, B)}
         self.drops(1, frame, RED.best_effort.id, DropReason.REPLICA_MISSING, others)
+
+
+class FloodOfNobodyDropped(SwitchCase):
+    """A VN whose flood names no group for frames from here, or from the fabric: counted drops."""
+
+    def runTest(self):
+        frame = arp(ONE, FAR)
+        key = RED.best_effort.key
+        packet = arriving(frame, key, sender=A)
+        copies = {2: frame, A.port: leaving(frame, key, A), B.port: leaving(frame, key, B)}
+        self.passes(1, frame, copies)
+        self.groups(0, RED.from_fabric)
+        self.drops(1, frame, RED.best_effort.id, DropReason.NO_FLOOD_MEMBER)
+        self.passes(A.port, packet, {1: frame, 2: frame})
+        self.groups(RED.from_access, 0)
+        self.drops(A.port, packet, RED.best_effort.id, DropReason.NO_FLOOD_MEMBER)
+        self.passes(1, frame, copies)
+
+    def groups(self, from_access, from_fabric):
+        self.modify(
+            self.network.entry(
+                "flood",
+                "flood_to",
+                vn=RED.vn,
+                from_access=from_access,
+                from_fabric=from_fabric,
+                unknown_unicast=0,
+            )
+        )

@@ -13,12 +13,14 @@ import pytest
 
 from ptf_tests import parity
 from ptf_tests.lab import load_schema
-from ptf_tests.network import DropReason
+from ptf_tests.network import DROP_REASON_BITS, DropReason, PuntReason
+from ptf_tests.p4rt import CPU_PORT
 from ptf_tests.vectors.generate import scenario
 from ptf_tests.vectors.scenario import Vectors, differences, load, save
 
 REPLAY_TIMEOUT_S = 300
 FEWEST_SCENARIOS = 20
+PUNTS = "bit<8> PuntReason"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def test_vectors_come_from_the_seed_they_name(vectors: Vectors) -> None:
     schema = load_schema()
     assert count == len(vectors.played) >= FEWEST_SCENARIOS
     assert [played for played, _ in vectors.played] == [
-        scenario(schema, seed, number) for number in range(count)
+        scenario(schema, seed, number, parity.RECORDED_PACKETS) for number in range(count)
     ]
 
 
@@ -64,8 +66,23 @@ def test_vectors_saved_again_are_the_same_bytes(vectors: Vectors, tmp_path: Path
 
 
 def test_vectors_show_every_drop_reason(vectors: Vectors) -> None:
-    seen = {DropReason(cell & 31) for _, outcome in vectors.played for cell in outcome.drops}
+    seen = {
+        DropReason(cell & (1 << DROP_REASON_BITS) - 1)
+        for _, outcome in vectors.played
+        for cell in outcome.drops
+    }
     assert seen == set(DropReason) - {DropReason.NONE}
+
+
+def test_vectors_show_every_punt_reason(vectors: Vectors) -> None:
+    seen = {
+        PuntReason(frame[6])
+        for _, outcome in vectors.played
+        for outputs in outcome.outputs
+        for port, frame in outputs
+        if port == CPU_PORT
+    }
+    assert seen == set(PuntReason) - {PuntReason.NONE}
 
 
 def test_differences_of_equal_outcomes_is_empty(vectors: Vectors) -> None:
@@ -92,11 +109,12 @@ def test_differences_name_scenario_and_packet(vectors: Vectors) -> None:
     assert f"{played.name}: packet {index} " in found[0]
 
 
-def test_drop_reasons_are_those_of_the_program() -> None:
+def test_reasons_are_those_of_the_program() -> None:
     source = (parity.ROOT / "p4src" / "constants.p4").read_text()
-    body = source.split("enum bit<5> DropReason {")[1].split("}")[0]
-    program = {name: int(value) for name, value in re.findall(r"(\w+) = (\d+)", body)}
-    assert program == {reason.name: reason.value for reason in DropReason}
+    for kind, known in ((f"bit<{DROP_REASON_BITS}> DropReason", DropReason), (PUNTS, PuntReason)):
+        body = source.split(f"enum {kind} {{")[1].split("}")[0]
+        program = {name: int(value) for name, value in re.findall(r"(\w+) = (\d+)", body)}
+        assert program == {reason.name: reason.value for reason in known}
 
 
 @pytest.mark.parametrize("reason", [reason for reason in DropReason if reason], ids=str)

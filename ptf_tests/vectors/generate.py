@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from dfvisor.p4rt.entries import EntryKey, Item, MulticastGroup, entry_key
+from dfvisor.p4rt.entries import EntryKey, Item, Meter, MeterConfig, MulticastGroup, entry_key
 from dfvisor.p4rt.p4info import Schema
 
 from ptf_tests.network import Host
-from ptf_tests.tables import Tables, Value, group, ipv4, mac
+from ptf_tests.p4rt import CPU_PORT
+from ptf_tests.tables import Hop, Tables, Value, group, ipv4, ipv6, mac, route
 from ptf_tests.vectors.frames import OUTER_ADDRESSES, FrameMaker
 from ptf_tests.vectors.scenario import Scenario
 
 PORTS = (1, 2, 3, 4, 5, 6, 7, 8)
 NO_SUCH_PORT = 300  # no interface: what goes there is gone
-PACKETS = 30
 HOSTS = tuple(
     Host(f"02:00:00:00:00:{n:02x}", f"10.0.0.{n}", f"fd00::{n:x}") for n in (1, 2, 3, 10, 11, 250)
 )
@@ -34,19 +34,31 @@ VLANS = (0, 5, 100, 4095)
 TYPES = (0x0800, 0x86DD, 0x0806, 0x88B5)
 PATH_CLASSES = (0, 0, 0, 0, 1, 0xFFF)
 NEXT_HOPS = tuple(range(1, 13))
-REPLICATION_IDS = (0, 1, 2, 3)
+REPLICATION_IDS = (0, 1, 2, 3, 4, 5)
+PORT_VIDS = (5, 100)
+METER_IDS = (0, 1, 2)
+MTUS = (9000, 1500, 1500, 140, 100)
+BURST_BYTES = (0, 90, 150, 300, 1000)  # nothing fills them again: colours do not depend on time
+BURST_PACKETS = (0, 1, 2, 5)
+PACKET_OUTS = 0.06
 
 
-def scenario(schema: Schema, seed: int, number: int) -> Scenario:
-    """Scenario `number` of a seed; the same for ever, unless this file changes."""
+def scenario(schema: Schema, seed: int, number: int, count: int) -> Scenario:
+    """Scenario `number` of a seed, with `count` packets.
+
+    The same for ever, unless this file or `frames` changes.
+    """
     rng = Random(f"{seed}/{number}")
     build = _Builder(rng, Tables(schema))
     build.all()
     maker = FrameMaker(rng, HOSTS, GROUPS, build.keys)
     packets = []
-    for _ in range(PACKETS):
+    for _ in range(count):
         port = rng.choice(PORTS)
-        packets.append((port, maker.frame(fabric=port in build.fabric)))
+        if rng.random() < PACKET_OUTS:
+            packets.append((CPU_PORT, maker.packet_out(PORTS, build.fabric)))
+        else:
+            packets.append((port, maker.frame(fabric=port in build.fabric)))
     return Scenario(f"{seed}/{number}", tuple(build.items.values()), tuple(packets))
 
 
@@ -77,10 +89,11 @@ class _Builder:
         self.keys = [rng.choice((0, 1, 0xFFFFFFFF, rng.getrandbits(32))) for _ in self.slices]
         self.add(
             self.tables.default(
-                "tunnel_source",
-                "set_tunnel_source",
+                "switch_config",
+                "set_switch_config",
                 vtep=ipv4("10.255.0.1"),
                 mac=rng.getrandbits(48) & ~(1 << 40),
+                hash_seed=rng.getrandbits(16),
             )
         )
         self.ports()
@@ -88,6 +101,8 @@ class _Builder:
         self.underlay()
         for vn in self.vns:
             self.virtual_network(vn)
+        self.meters()
+        self.neighbours(0, (0.3, 0))
         for _ in range(rng.randint(0, 12)):
             self.classifier()
         for _ in range(rng.randint(2, 20)):
@@ -95,18 +110,65 @@ class _Builder:
 
     def ports(self) -> None:
         for port in PORTS:
-            role = self.rng.choices(("access", "fabric", "none"), (9, 9, 1))[0]
+            role = self.rng.choices(("access", "fabric", "none"), (18, 18, 1))[0]
             if role == "access":
-                self.entry(
-                    "access_port",
-                    "set_access",
-                    port=port,
-                    vn=self.rng.choice(self.vns),
-                    best_effort_slice=self.rng.choice(self.slices),
-                )
+                if self.likely(0.95):
+                    self.access(port, 1)
+                for vid in PORT_VIDS:
+                    if self.likely(0.25):
+                        tagged = self.likely(0.8)
+                        self.access(port, 2, vid if tagged else 0, vlan_tci=0x1000 | vid)
             elif role == "fabric":
                 self.fabric.append(port)
-                self.entry("access_port", "set_fabric", port=port)
+                self.entry("access_port", "set_fabric", priority=1, port=port)
+
+    def access(self, port: int, priority: int, vid: int = 0, **match: Value) -> None:
+        vn = self.rng.choice(self.vns)
+        guarded = self.likely(0.15)
+        self.entry(
+            "access_port",
+            "set_access",
+            priority=priority,
+            port=port,
+            vn=vn,
+            best_effort_slice=self.rng.choice(self.slices),
+            vid=vid,
+            guarded=int(guarded),
+            learning=self.rng.randrange(2),
+            **match,
+        )
+        for host in HOSTS:
+            if guarded and self.likely(0.6):
+                address = ipv4(host.ip) if self.likely(0.7) else 0
+                what: dict[str, Value] = {"eth_type": 0x0800, "ipv4_src": (address, 0xFFFFFFFF)}
+                if self.likely(0.3):
+                    what = {"eth_type": 0x86DD, "ipv6_src": ipv6(host.ipv6)}
+                elif self.likely(0.3):
+                    what = {}
+                self.entry(
+                    "source_guard",
+                    "guard_pass",
+                    priority=self.rng.randint(1, 3),
+                    vn=vn,
+                    port=port,
+                    eth_src=mac(host.mac),
+                    **what,
+                )
+            if self.likely(0.3):
+                self.entry("known_host", "host_known", vn=vn, port=port, eth_src=mac(host.mac))
+
+    def meters(self) -> None:
+        """Some cells that are in use, with bursts and without rates."""
+        rng = self.rng
+        cells = [("flow_meters", meter_id) for meter_id in set(METER_IDS)]
+        cells += [("slice_meters", slice_id) for slice_id in self.slices]
+        cells += [("punt_meters", slice_id) for slice_id in (0, *self.slices)]
+        cells += [("flood_meters", vn) for vn in self.vns]
+        for name, index in cells:
+            if self.likely(0.3):
+                pool = BURST_PACKETS if name in ("punt_meters", "flood_meters") else BURST_BYTES
+                bursts = sorted(rng.choice(pool) for _ in range(2))
+                self.add(Meter(name, index, MeterConfig(0, bursts[0], 0, bursts[1])))
 
     def slice_tables(self) -> None:
         rng = self.rng
@@ -123,11 +185,12 @@ class _Builder:
                     slice_id=slice_id,
                     gre_key=key,
                     qos_level=rng.choice((0, 0, 1, 200)),
-                    miss_policy=rng.choice((0, 1, 1, 1, 1, 2)),
+                    miss_policy=rng.choice((0, 1, 1, 1, 2, 2)),
                     queue=rng.randrange(8),
                     dscp=rng.choice(DSCPS),
                     best_effort_slice=self.slices[best_effort],
                     best_effort_key=self.keys[best_effort],
+                    dscp_yellow=rng.choice((0, 12, 38)),
                 )
 
     def underlay(self) -> None:
@@ -141,34 +204,70 @@ class _Builder:
         for _ in range(rng.randint(1, 6)):
             length = rng.choice((1, 8, 16, 24, 31, 32, 32))
             value = ipv4(rng.choice(OUTER_ADDRESSES)) >> (32 - length) << (32 - length)
-            self.entry(
-                "underlay",
-                "route_to",
-                outer_dst=(value, length),
-                port=self.some_port(),
-                mac=rng.getrandbits(48),
-            )
+            self.add(route(value, length, *self.hops()))
         if self.likely(0.5):
-            self.entry("underlay", "route_to", port=self.some_port(), mac=rng.getrandbits(48))
+            self.add(route(0, 0, *self.hops()))
         for next_hop in NEXT_HOPS:
             kind = rng.choice((*("to_port", "to_neighbour", "to_vtep") * 4, ""))
             vtep = ipv4(rng.choice(OUTER_ADDRESSES))
             if kind == "to_port":
-                self.entry("next_hop", kind, next_hop=next_hop, port=self.some_port())
+                self.entry(
+                    "next_hop",
+                    kind,
+                    next_hop=next_hop,
+                    port=self.some_port(),
+                    vid=rng.choice((0, 0, 5, 100)),
+                )
             elif kind == "to_neighbour":
                 port, link = self.some_port(), rng.getrandbits(48)
-                self.entry("next_hop", kind, next_hop=next_hop, vtep=vtep, port=port, mac=link)
+                self.entry(
+                    "next_hop",
+                    kind,
+                    next_hop=next_hop,
+                    vtep=vtep,
+                    port=port,
+                    mac=link,
+                    mtu=rng.choice(MTUS),
+                )
             elif kind == "to_vtep":
                 self.entry("next_hop", kind, next_hop=next_hop, vtep=vtep)
         for replication_id in REPLICATION_IDS[1:]:
-            if self.likely(0.8):
+            if self.likely(0.6):
                 self.entry(
                     "replica",
                     "replica_to_vtep",
                     replication_id=replication_id,
                     vtep=ipv4(rng.choice(OUTER_ADDRESSES)),
                     mac=rng.getrandbits(48),
+                    mtu=rng.choice(MTUS),
                 )
+            elif self.likely(0.85):
+                self.entry(
+                    "replica",
+                    "replica_to_port",
+                    replication_id=replication_id,
+                    vid=rng.choice((0, *PORT_VIDS)),
+                )
+
+    def hops(self) -> list[Hop]:
+        """The links of a route: often one, seldom none."""
+        rng = self.rng
+        return [
+            Hop(self.some_port(), rng.getrandbits(48), rng.choice(MTUS))
+            for _ in range(rng.choice((0, 1, 1, 1, 1, 2, 2, 3, 4)))
+        ]
+
+    def neighbours(self, vn: int, chances: tuple[float, float]) -> None:
+        """What the switch answers for a VN: (IPv4, IPv6) addresses by chance."""
+        addresses = [host.ip for host in HOSTS] if vn else OUTER_ADDRESSES[:3]
+        for address in addresses:
+            if self.likely(chances[0]):
+                link = self.rng.getrandbits(48)
+                self.entry("arp_responder", "arp_reply", vn=vn, target=ipv4(address), mac=link)
+        for host in HOSTS:
+            if self.likely(chances[1]):
+                link = self.rng.getrandbits(48)
+                self.entry("nd_responder", "nd_reply", vn=vn, target=ipv6(host.ipv6), mac=link)
 
     def some_port(self) -> int:
         return (
@@ -178,9 +277,9 @@ class _Builder:
     def virtual_network(self, vn: int) -> None:
         rng = self.rng
         if self.likely(0.85):
-            groups = (vn * 2, vn * 2 + 1)
+            groups = (0 if self.likely(0.1) else vn * 2, vn * 2 + 1)
             for group_id in groups:
-                if self.likely(0.9):
+                if group_id and self.likely(0.9):
                     self.add(self.random_group(group_id))
             self.entry(
                 "flood",
@@ -190,7 +289,17 @@ class _Builder:
                 from_fabric=groups[1],
                 unknown_unicast=rng.randrange(2),
             )
+        self.neighbours(vn, (0.4, 0.4))
         for host in HOSTS:
+            for address in ({"ipv4_dst": ipv4(host.ip)}, {"ipv6_dst": ipv6(host.ipv6)}):
+                if self.likely(0.6):
+                    self.entry(
+                        "l3_endpoint",
+                        "set_l3_endpoint",
+                        vn=vn,
+                        mac=mac(rng.choice(HOSTS).mac),
+                        **{"ipv4_dst": 0, "ipv6_dst": 0, **address},
+                    )
             if self.likely(0.8):
                 self.entry(
                     "bridge",
@@ -236,7 +345,7 @@ class _Builder:
 
     def classifier(self) -> None:
         rng = self.rng
-        values = {"vn": rng.choice(self.vns), **self.fields()}
+        values = {"vn": rng.choice(self.vns), **({} if self.likely(0.25) else self.fields())}
         if self.likely(0.2):
             values["port"] = rng.choice(PORTS)
         priority, cookie = rng.randint(1, 8), rng.getrandbits(32)
@@ -248,6 +357,7 @@ class _Builder:
                 priority=priority,
                 slice_id=slice_id,
                 cookie=cookie,
+                meter_id=rng.choice(METER_IDS),
                 **values,
             )
         else:
@@ -259,7 +369,8 @@ class _Builder:
         values = {"slice_id": slice_id, "cookie": rng.getrandbits(32), **self.fields()}
         if self.likely(0.2):
             values["path_class"] = rng.choice(PATH_CLASSES)
-        action = rng.choices(("permit", "permit_on_path", "deny", "demote"), (4, 4, 2, 2))[0]
+        actions = ("permit", "permit_on_path", "deny", "demote", "to_controller")
+        action = rng.choices(actions, (6, 6, 2, 2, 1))[0]
         if action == "permit_on_path":
             values["path_class_"] = rng.choice(PATH_CLASSES)
         self.entry("flow", action, priority=rng.randint(1, 8), **values)

@@ -1,9 +1,9 @@
 """Plays a scenario on a running switch, packet by packet.
 
-No waiting by the clock: after each packet, when the switch has counted it, a marker enters a port
-of its own and is flooded to all others in the lowest queue. What came out of a port before its
-marker is the packet's. A packet's copies out of one port are put in order of their bytes: P4Runtime
-leaves the order of a multicast group's replicas open, and with BMv2 it is that of a hash table.
+No waiting by the clock: a marker follows each packet into the same port, on a VLAN of its own, and
+is flooded to all ports and the agent in the lowest queue. What came out of a port before its marker
+is the packet's. A packet's copies out of one port are put in order of their bytes: P4Runtime leaves
+the order of a multicast group's replicas open, and with BMv2 it is that of a hash table.
 """
 
 from __future__ import annotations
@@ -15,23 +15,31 @@ import time
 from types import TracebackType
 from typing import Self
 
-from dfvisor.p4rt.entries import Item, TableEntry, entry_key
+from dfvisor.p4rt.entries import Item, Meter, TableEntry, entry_key
+from dfvisor.p4rt.streamed import PacketIn
 
 from ptf_tests.lab import Lab
-from ptf_tests.network import DropReason, drop_cell
-from ptf_tests.p4rt import SwitchClient
+from ptf_tests.network import DropReason, PuntReason, drop_cell
+from ptf_tests.p4rt import CPU_PORT, SwitchClient
 from ptf_tests.tables import Tables, group
 from ptf_tests.vectors.scenario import Outcome, Output, Scenario
 
-MARKER_PORT = 9
 TEST_PORTS = (1, 2, 3, 4, 5, 6, 7, 8)
-MARKER_VN = 0xFFFE
+MARKER_VID = 4094  # IEEE 802.1Q: no VLAN is 4095, so this is the last one
+MARKER_VN = 4095
 MARKER_SLICE = 4095
 MARKER_GROUP = 32767
+MARKER_PRIORITY = 1000
 MARKER_TYPE = 0x88B6  # IEEE 802 local experimental EtherType 2
 
 COUNTED_TABLES = ("access_port", "classifier", "slice", "flow", "slice_forward", "bridge")
 PACKET_TIMEOUT_S = 10.0
+
+PACKET_OUT = struct.Struct("!H")  # port 9 bits, as_ingress, trace, 5 reserved
+PACKET_IN = struct.Struct("!HHHBIH6s6s3s")
+NO_DEPTH = b"\0" * 3
+NO_TIME, SOME_TIME = b"\0" * 6, b"\0" * 5 + b"\1"
+TRACED = 0xC000  # of the outer Identification: stamped, and asking for a trace
 
 ETH_P_ALL = 3  # linux/if_ether.h
 SOL_PACKET = 263  # linux/socket.h
@@ -74,6 +82,7 @@ class Player:
         self._taps = {port: Tap(name) for port, name in lab.interfaces.items()}
         self._ports = {tap.socket.fileno(): port for port, tap in self._taps.items()}
         self._serial = 0
+        client.trace_to_agent(on=True)
 
     def __enter__(self) -> Self:
         return self
@@ -91,35 +100,46 @@ class Player:
         """Install the scenario's entries alone, send its packets, and say what came of it."""
         self._client.clear()
         self._client.insert(*self._marker_items(), *scenario.items)
+        self._client.forget()
         cells = _cells_of(scenario)
         before = self._client.cells("drops", cells)
         outputs = tuple(self._send(port, frame) for port, frame in scenario.packets)
         after = self._client.cells("drops", cells)
         grown = {cell: after[cell].packets - before[cell].packets for cell in cells}
+        for item in scenario.items:
+            if isinstance(item, Meter):
+                self._client.set_meter(item.meter, item.index, None)
         return Outcome(
             outputs, {cell: count for cell, count in grown.items() if count}, self._direct(scenario)
         )
 
     def _marker_items(self) -> list[Item]:
         entry = self._tables.entry
-        return [
+        ports = [
             entry(
                 "access_port",
                 "set_access",
-                port=MARKER_PORT,
+                priority=MARKER_PRIORITY,
+                port=port,
+                vlan_tci=0x1000 | MARKER_VID,
                 vn=MARKER_VN,
                 best_effort_slice=MARKER_SLICE,
-            ),
-            entry(
-                "flood",
-                "flood_to",
-                vn=MARKER_VN,
-                from_access=MARKER_GROUP,
-                from_fabric=MARKER_GROUP,
-                unknown_unicast=0,
-            ),
-            group(MARKER_GROUP, *((port, 0) for port in TEST_PORTS)),
+                vid=MARKER_VID,
+                guarded=0,
+                learning=0,
+            )
+            for port in TEST_PORTS
         ]
+        flood = entry(
+            "flood",
+            "flood_to",
+            vn=MARKER_VN,
+            from_access=MARKER_GROUP,
+            from_fabric=MARKER_GROUP,
+            unknown_unicast=0,
+        )
+        copies = ((port, 0) for port in (*TEST_PORTS, CPU_PORT))
+        return [*ports, flood, group(MARKER_GROUP, *copies)]
 
     def _direct(self, scenario: Scenario) -> dict[int, tuple[int, int]]:
         places = {entry_key(item): at for at, item in enumerate(scenario.items)}
@@ -130,30 +150,45 @@ class Player:
                 found[at] = (counted.counter.packets, counted.counter.bytes)
         return found
 
-    def _received(self) -> int:
-        """How many packets have entered the pipeline since the entries were installed."""
-        ports = self._client.direct("access_port")
-        unknown = drop_cell(0, DropReason.UNKNOWN_PORT)
-        cell = self._client.cells("drops", [unknown])[unknown]
-        return sum(counted.counter.packets for counted in ports) + cell.packets
-
     def _send(self, port: int, frame: bytes) -> tuple[Output, ...]:
+        outputs: dict[int, list[bytes]] = {out: [] for out in (*TEST_PORTS, CPU_PORT)}
+        if port == CPU_PORT:
+            self._packet_out(frame)
+        else:
+            self._taps[port].send(frame)
+        self._collect(port, outputs)
+        if port == CPU_PORT or int.from_bytes(frame[18:20], "big") & TRACED == TRACED:
+            # A trace is copied when its packet leaves, perhaps behind the first marker.
+            self._collect(port, outputs)
+        return tuple((out, data) for out, frames in outputs.items() for data in sorted(frames))
+
+    def _packet_out(self, data: bytes, **changes: int) -> None:
+        (header,) = PACKET_OUT.unpack(data[:2])
+        fields = {
+            "port": header >> 7,
+            "as_ingress": header >> 6 & 1,
+            "trace": header >> 5 & 1,
+            "reserved": header & 31,
+        }
+        self._client.packet_out(data[2:], **{**fields, **changes})
+
+    def _collect(self, port: int, outputs: dict[int, list[bytes]]) -> None:
+        """Send a marker behind what was sent into `port`; add what comes out before it."""
         deadline = time.monotonic() + PACKET_TIMEOUT_S
-        before = self._received()
-        self._taps[port].send(frame)
-        while self._received() == before:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"port {port}: the switch took no notice of {frame.hex()}")
         self._serial += 1
-        marker = b"\xff" * 6 + b"\x02" * 6 + struct.pack("!HQ", MARKER_TYPE, self._serial) + b"end"
-        self._taps[MARKER_PORT].send(marker)
-        outputs: dict[int, list[bytes]] = {port: [] for port in TEST_PORTS}
-        waiting = {self._taps[port].socket.fileno() for port in TEST_PORTS}
+        body = struct.pack("!HQ", MARKER_TYPE, self._serial) + b"end"
+        marker = b"\xff" * 6 + b"\x02" * 6 + body
+        tagged = marker[:12] + struct.pack("!HH", 0x8100, MARKER_VID) + body
+        if port == CPU_PORT:
+            self._client.packet_out(tagged, port=TEST_PORTS[0], as_ingress=1)
+        else:
+            self._taps[port].send(tagged)
+        waiting = {self._taps[out].socket.fileno() for out in TEST_PORTS}
         while waiting:
             ready, _, _ = select.select(waiting, [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 ports = sorted(self._ports[fileno] for fileno in waiting)
-                raise TimeoutError(f"no marker came out of ports {ports} after {frame.hex()}")
+                raise TimeoutError(f"no marker came out of ports {ports}")
             for fileno in ready:
                 out = self._ports[fileno]
                 got = self._taps[out].receive()
@@ -161,7 +196,35 @@ class Player:
                     waiting.remove(fileno)
                 else:
                     outputs[out].append(got)
-        return tuple((out, data) for out in TEST_PORTS for data in sorted(outputs[out]))
+        while True:
+            punted = self._client.next_packet(deadline - time.monotonic())
+            if punted is None:
+                raise TimeoutError("no marker came to the agent")
+            if punted.payload == marker:
+                return
+            outputs[CPU_PORT].append(_packed(punted))
+
+
+def _packed(packet: PacketIn) -> bytes:
+    """A packet-in as the program deparsed it; of times only whether there are any.
+
+    The queue depth is a matter of luck.
+    """
+    fields = packet.metadata
+    times = SOME_TIME if fields["ingress_time"] else NO_TIME
+    header = PACKET_IN.pack(
+        fields["port"] << 7 | fields["reserved"],
+        fields["vn"],
+        fields["slice_id"],
+        fields["reason"],
+        fields["cookie"],
+        fields["egress_port"],
+        times,
+        SOME_TIME if fields["egress_time"] else NO_TIME,
+        NO_DEPTH,
+    )
+    assert bool(fields["ingress_time"]) == (fields["reason"] == PuntReason.TRACE)
+    return header + packet.payload
 
 
 def _cells_of(scenario: Scenario) -> list[int]:

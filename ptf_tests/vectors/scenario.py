@@ -16,12 +16,19 @@ from dfvisor.p4rt.entries import (
     FieldMatch,
     Item,
     Lpm,
+    Member,
+    Meter,
+    MeterConfig,
     MulticastGroup,
     TableEntry,
     Ternary,
 )
 
-Output = tuple[int, bytes]  # port, frame
+from ptf_tests.network import DROP_REASON_BITS
+
+Output = tuple[int, bytes]
+"""Port and frame. At the CPU port the frame is behind packet_out_t or packet_in_t, as the program
+sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,8 @@ def differences(scenario: Scenario, wanted: Outcome, got: Outcome) -> list[str]:
         pair = (wanted.drops.get(cell, 0), got.drops.get(cell, 0))
         if pair[0] != pair[1]:
             found.append(
-                f"{scenario.name}: drops of slice id {cell >> 5}, reason {cell & 31}: "
+                f"{scenario.name}: drops of slice id {cell >> DROP_REASON_BITS}, "
+                f"reason {cell & (1 << DROP_REASON_BITS) - 1}: "
                 f"expected {pair[0]}, got {pair[1]}"
             )
     for index in sorted(wanted.direct.keys() | got.direct.keys()):
@@ -131,28 +139,65 @@ def _rows(values: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _item_to_json(item: Item) -> dict[str, Any]:
-    if isinstance(item, MulticastGroup):
-        return {"group": item.group_id, "replicas": sorted(list(pair) for pair in item.replicas)}
-    row: dict[str, Any] = {"table": item.table}
-    if item.is_default:
+    match item:
+        case MulticastGroup():
+            return {
+                "group": item.group_id,
+                "replicas": sorted(list(pair) for pair in item.replicas),
+            }
+        case Meter(meter, index, MeterConfig() as rates):
+            return {
+                "meter": meter,
+                "index": index,
+                "rates": [rates.cir, rates.cburst, rates.pir, rates.pburst],
+            }
+        case TableEntry():
+            return _entry_to_json(item)
+    raise TypeError(f"{item} has no place in a scenario")
+
+
+def _entry_to_json(entry: TableEntry) -> dict[str, Any]:
+    row: dict[str, Any] = {"table": entry.table}
+    if entry.is_default:
         row["default"] = True
     else:
-        row["key"] = {name: _match_to_text(match) for name, match in item.key}
-    if item.priority:
-        row["priority"] = item.priority
-    return {**row, "action": item.action, "args": {name: hex(value) for name, value in item.args}}
+        row["key"] = {name: _match_to_text(match) for name, match in entry.key}
+    if entry.priority:
+        row["priority"] = entry.priority
+    if entry.members:
+        members = [
+            {"action": one.action, "args": _args_to_json(one.args), "weight": one.weight}
+            for one in entry.members
+        ]
+        return {**row, "members": members}
+    return {**row, "action": entry.action, "args": _args_to_json(entry.args)}
+
+
+def _args_to_json(args: Sequence[tuple[str, int]]) -> dict[str, str]:
+    return {name: hex(value) for name, value in args}
+
+
+def _args_from_json(row: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+    return tuple((name, int(value, 16)) for name, value in row.items())
 
 
 def _item_from_json(row: Mapping[str, Any]) -> Item:
     if "group" in row:
         return MulticastGroup(row["group"], frozenset((port, rid) for port, rid in row["replicas"]))
+    if "meter" in row:
+        return Meter(row["meter"], row["index"], MeterConfig(*row["rates"]))
+    members = tuple(
+        Member(one["action"], _args_from_json(one["args"]), weight=one["weight"])
+        for one in row.get("members", ())
+    )
     return TableEntry(
         row["table"],
         tuple((name, _match_from_text(text)) for name, text in row.get("key", {}).items()),
         row.get("priority", 0),
-        row["action"],
-        tuple((name, int(value, 16)) for name, value in row["args"].items()),
+        row.get("action", ""),
+        _args_from_json(row.get("args", {})),
         row.get("default", False),
+        members,
     )
 
 

@@ -34,12 +34,13 @@ from emulation.nodes import TOOL_TIMEOUT_S, Host, SwitchNode
 from emulation.openvswitch import OpenVSwitch
 from emulation.plan import plan
 from emulation.supervisor import Command, Journal, Supervisor, wait_until
-from emulation.targets import Target, switch_command
+from emulation.targets import THRIFT_PORT, Target, switch_command
 from emulation.zookeeper import ZooKeeperError, ZooKeeperServer
 
 ZOOKEEPER = "zookeeper"
 CHROOT = "/dfvisor"
 SWITCH_DEADLINE_S = 30.0
+BMV2_CLI = "simple_switch_CLI"
 
 
 def program_of(target: Target) -> tuple[str, ...]:
@@ -293,6 +294,22 @@ class Emulation:
             self.instance.switch_socket(process.removeprefix("switch-")).unlink(missing_ok=True)
         self._supervised().restart(process)
 
+    def limit_port(self, switch: str, port: int, pps: int | None) -> None:
+        """Let a port send at most so many packets a second; None: as many as it can.
+
+        The softswitch is started again for it, so its entries are gone until its agent has written
+        them. BMv2 limits each of the port's priority queues by itself, not their sum.
+        """
+        node = self.switch(switch)
+        if self.target is Target.BMV2:
+            _set_queue_rate(node, port, pps or 0)
+            return
+        where = self.instance.switch_socket(switch)
+        rates = {} if pps is None else {port: pps}
+        argv = switch_command(self.target, self._program, node.plan, where, rates_pps=rates)
+        where.unlink(missing_ok=True)
+        self._supervised().restart(f"switch-{switch}", argv)
+
     def wait_until(
         self, condition: Callable[[], bool], what: str, deadline_s: float, poll_s: float = 0.05
     ) -> float:
@@ -303,6 +320,16 @@ class Emulation:
         if self._supervisor is None:
             raise EmulationError("the emulation has not been started")
         return self._supervisor
+
+
+def _set_queue_rate(node: SwitchNode, port: int, pps: int) -> None:
+    """BMv2's rate of all priority queues of a port; 0 is no limit."""
+    if not shutil.which(BMV2_CLI):
+        raise EmulationError(f"{BMV2_CLI} is not on PATH; BMv2's queue rates are set with it")
+    command = f"echo set_queue_rate {pps} {port} | {BMV2_CLI} --thrift-port {THRIFT_PORT}"
+    done = node.run(["sh", "-c", command])
+    if done.returncode != 0 or "rror" in done.stdout + done.stderr:
+        raise EmulationError(f"{BMV2_CLI} on {node.name}: {(done.stdout + done.stderr).strip()}")
 
 
 def _accepts(path: Path) -> bool:

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emulation.errors import EmulationError
@@ -128,13 +128,15 @@ class Supervisor:
             process.wait()
         del self._running[name]
 
-    def restart(self, name: str) -> None:
-        """Start a process again as it was started before, ending it first if it runs."""
+    def restart(self, name: str, argv: tuple[str, ...] | None = None) -> None:
+        """Start a process again, with its arguments as before or new ones, ending it first if it
+        runs."""
         if name in self._running:
             self.kill(name)
         if name not in self._commands:
             raise EmulationError(f"there is no process {name}; there are {sorted(self._commands)}")
-        self.start(self._commands[name])
+        command = self._commands[name]
+        self.start(replace(command, argv=argv) if argv else command)
 
     def forget(self) -> None:
         """Collect the exit statuses of children that somebody else has ended."""

@@ -4,12 +4,13 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
 from emulation.plan import SwitchPlan, switch_interface
 
+THRIFT_PORT = 9090
 CPU_PORT = 510  # as the P4 program has it
 QUEUES = 8  # BMv2 drops packets of a priority that has no queue, silently
 MULTICAST_NODES = 65536  # BMv2's default of 4,096 is one per (group, replica)
@@ -23,19 +24,26 @@ class Target(StrEnum):
 
 
 def switch_command(
-    target: Target, program: Sequence[str], switch: SwitchPlan, socket: Path
+    target: Target,
+    program: Sequence[str],
+    switch: SwitchPlan,
+    socket: Path,
+    *,
+    rates_pps: Mapping[int, int] | None = None,
 ) -> tuple[str, ...]:
     """How to start `switch` inside its namespace, serving P4Runtime at the unix socket.
 
     `program` is the executable (with leading arguments). The switch starts without a pipeline; its
-    agent pushes it.
+    agent pushes it. `rates_pps` limits what ports send; BMv2 has no such flag and takes none.
     """
     argv = [*program, "--no-p4", "--device-id", str(switch.device_id), "--log-level", "off"]
     for port in switch.ports:
         argv += ["-i", f"{port}@{switch_interface(port)}"]
     if target is Target.BMV2:  # its other servers, which would collide between instances
-        argv += ["--thrift-port", "9090"]  # on all interfaces, but of its own namespace
+        argv += ["--thrift-port", str(THRIFT_PORT)]  # on all interfaces of its own namespace
         argv += ["--notifications-addr", f"ipc://{socket.with_suffix('.notify')}"]
+    for port, pps in (rates_pps or {}).items():
+        argv += ["--port-rate", f"{port}={pps}"]
     argv += ["--", "--grpc-server-addr", f"unix:{socket}", "--priority-queues", str(QUEUES)]
     argv += ["--cpu-port", str(CPU_PORT)]
     argv += ["--max-l1-entries", str(MULTICAST_NODES), "--max-l2-entries", str(MULTICAST_NODES)]

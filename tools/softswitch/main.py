@@ -90,9 +90,12 @@ async def _serve(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
-    service = P4RuntimeService(
-        options.device_id, engine_builder(options.cache_dir), PortHost(options.ports)
-    )
+    ports = PortHost(options.ports, cpu_port=options.cpu_port, rates_pps=options.port_rates_pps)
+    try:
+        ports.watch()
+    except OSError as error:
+        raise StartError(f"cannot follow the interfaces' link states: {error}") from error
+    service = P4RuntimeService(options.device_id, engine_builder(options.cache_dir), ports)
     server = grpc.aio.server(
         options=(
             ("grpc.so_reuseport", 0),  # a second switch at this address must fail, not share it

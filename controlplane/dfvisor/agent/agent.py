@@ -37,7 +37,7 @@ from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SliceDirectory, Slicer, SwitchPort, UpdateStatus
-from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, StreamEvent
+from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, PacketOut, StreamEvent
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
 from dfvisor.store.stats import AgentInfo, Applied, VnApplied
@@ -460,6 +460,10 @@ class Agent:
 
     async def read(self, request: p4r.ReadRequest) -> list[p4r.Entity]:
         return await self._connected().client.read(request.entities)
+
+    def send_packet(self, packet: PacketOut) -> None:
+        """Give the switch a packet; SwitchUnavailable while it is away."""
+        self._connected().client.send_packet(packet)
 
     def _connected(self) -> Link:
         if self._link is None:

@@ -12,6 +12,9 @@ of them. On each of these:
   there is no access port to look at.
 - `slice_forward`: for every endpoint's MAC the next switch on the tree rooted at the endpoint's
   switch (`model.paths`), and on that switch the endpoint's port. All on path class 0.
+
+A foreign peer is reached by best effort alone: it knows nothing of flow switching, and perhaps only
+one key. So packets to an endpoint behind one are demoted, above all flowspaces.
 """
 
 from __future__ import annotations
@@ -22,7 +25,6 @@ from collections.abc import Iterable
 from dfvisor.errors import DFVisorError
 from dfvisor.model.paths import Hop, next_hops
 from dfvisor.model.records import (
-    Endpoint,
     Fabric,
     Flowspace,
     Match,
@@ -31,6 +33,7 @@ from dfvisor.model.records import (
     VirtualNetwork,
 )
 from dfvisor.model.ternary import WIDTHS, expand
+from dfvisor.model.types import PortRef
 from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
 from dfvisor.p4rt.entries import Exact, FieldMatch, Key, TableEntry, Ternary
 from dfvisor.p4rt.ports import NEIGHBOUR
@@ -38,7 +41,12 @@ from dfvisor.slicer.view import SLICE_ID
 
 PATH_CLASS = 0
 
-_ACTIONS = {Treatment.PERMIT: "permit", Treatment.DEMOTE: "demote"}
+_ACTIONS = {
+    Treatment.PERMIT: "permit",
+    Treatment.DEMOTE: "demote",
+    Treatment.TO_CONTROLLER: "to_controller",
+}
+FOREIGN_PRIORITY = 65535  # above that of every flowspace
 
 Entries = dict[str, frozenset[TableEntry]]
 """Entries by switch. A switch with none is there too if the VN is present on it."""
@@ -83,12 +91,15 @@ def compile_vn(fabric: Fabric, vn: VirtualNetwork, memo: Memo | None = None) -> 
     memo = memo or Memo()
     memo.forget(vn)
     for endpoint in vn.endpoints.values():
-        if endpoint.port.switch not in fabric.switches:
+        if fabric.home(endpoint) is None:
+            place = endpoint.peer if endpoint.port is None else endpoint.port.switch
             raise CompileError(
-                f"virtual network {vn.name}: endpoint {endpoint.name} is at switch "
-                f"{endpoint.port.switch}, which the fabric does not have"
+                f"virtual network {vn.name}: endpoint {endpoint.name} is at {place}, "
+                f"which the fabric does not have"
             )
-    homes = frozenset(endpoint.port.switch for endpoint in vn.endpoints.values())
+    homes = frozenset(
+        home for endpoint in vn.endpoints.values() if (home := fabric.home(endpoint)) is not None
+    )
     found: dict[str, set[TableEntry]] = {switch: set() for switch in homes}
     for slice_ in vn.slices.values():
         if slice_.best_effort:
@@ -122,7 +133,9 @@ def _forwards(
     switch: str,
 ) -> Iterable[TableEntry]:
     for endpoint in vn.endpoints.values():
-        next_hop = _next_hop(fabric, endpoint, trees[endpoint.port.switch], switch)
+        if endpoint.port is None:
+            continue
+        next_hop = _next_hop(fabric, endpoint.port, trees[endpoint.port.switch], switch)
         if next_hop is not None:
             key: Key = (
                 (SLICE_ID, Exact(slice_.key)),
@@ -133,10 +146,10 @@ def _forwards(
             yield TableEntry("slice_forward", key, 0, "forward", args)
 
 
-def _next_hop(fabric: Fabric, endpoint: Endpoint, tree: dict[str, Hop], switch: str) -> int | None:
-    """The virtual next hop towards an endpoint; None where no path leads from the switch."""
-    if endpoint.port.switch == switch:
-        return endpoint.port.port
+def _next_hop(fabric: Fabric, port: PortRef, tree: dict[str, Hop], switch: str) -> int | None:
+    """The virtual next hop towards an access port; None where no path leads from the switch."""
+    if port.switch == switch:
+        return port.port
     hop = tree.get(switch)
     return None if hop is None else NEIGHBOUR + fabric.switches[hop.neighbour].device_id
 
@@ -149,7 +162,18 @@ def _flows(vn: VirtualNetwork, slice_: Slice, memo: Memo) -> frozenset[TableEntr
             for entry in memo.flows(vn, slice_.key, flowspace):
                 # of two with the same match and priority, the first flowspace by name has the entry
                 found.setdefault((entry.key, entry.priority), entry)
-    return frozenset(found.values())
+    return frozenset(found.values()) | frozenset(_foreign_flows(vn, slice_))
+
+
+def _foreign_flows(vn: VirtualNetwork, slice_: Slice) -> Iterable[TableEntry]:
+    for endpoint in vn.endpoints.values():
+        if endpoint.peer is not None:
+            key: Key = (
+                (SLICE_ID, Exact(slice_.key)),
+                ("eth_dst", Ternary(endpoint.mac.value, (1 << WIDTHS["eth_dst"]) - 1)),
+            )
+            args = (("cookie", NO_FLOWSPACE),)
+            yield TableEntry("flow", key, FOREIGN_PRIORITY, "demote", args)
 
 
 def _flowspace_flows(

@@ -12,10 +12,11 @@ import sys
 import pytest
 from dfvisor.agent.link import Link, Written
 from dfvisor.agent.making import exact
-from dfvisor.model.records import Network, VirtualNetwork
-from dfvisor.p4rt.entries import Changes, Exact, MulticastGroup, TableEntry
+from dfvisor.model.records import Network, Rate, VirtualNetwork
+from dfvisor.p4rt.entries import Changes, Exact, Meter, MulticastGroup, TableEntry
 from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.streamed import PacketOut
 from dfvisor.store.database import VnSnapshot
 from emulation.zookeeper import ZooKeeperServer
 
@@ -278,7 +279,7 @@ async def test_write_that_the_switch_refuses_is_reported_and_repaired(rig: Rig) 
         await rig.wait_until_equal(demo())
         assert rig.database is not None
         database = rig.database
-        obstacle = TableEntry("access_port", (("port", Exact(300)),), 0, "set_fabric")
+        obstacle = TableEntry("access_port", (("port", Exact(300)),), 1, "set_fabric")
         async with rig.client(boot=1) as client:
             await client.write([PIPELINE.schema.insert(obstacle)])
         revision = await change(rig, changed)
@@ -485,3 +486,108 @@ async def test_command_ends_on_sigterm_and_leaves_the_switch_as_it_is(rig: Rig) 
     assert process.returncode == 0, said.decode()
     assert "Traceback" not in said.decode()
     assert await rig.held() == rig.expected(demo())
+
+
+STRANGER = 0x02000000BEEF
+HELLO = bytes.fromhex("ffffffffffff02000000beef88b5") + bytes(46)
+LLDP = bytes.fromhex("0180c200000e02000000000988cc") + bytes(50)
+
+
+async def give(rig: Rig, payload: bytes, port: int) -> None:
+    """Have the switch receive a packet at a port."""
+    agent = rig.running
+    assert agent is not None
+
+    async def given() -> bool:
+        try:
+            agent.send_packet(PacketOut(payload, {"port": port, "as_ingress": 1}))
+        except SwitchUnavailable:
+            return False
+        return True
+
+    await eventually(given, "the agent is connected")
+
+
+async def test_stranger_of_a_learning_vn_is_learned_and_reported(rig: Rig) -> None:
+    network = with_vn(demo(), dataclasses.replace(demo().vns["red"], learning=True))
+    await rig.put(network)
+    async with rig.agent():
+        await rig.wait_until_applied("red", 1)
+        await rig.wait_until_equal(network)
+        await give(rig, HELLO, 11)
+        learned = {"red": {STRANGER: 11}}
+        await rig.wait_until_equal(network, learned)
+        assert rig.database is not None
+        database = rig.database
+
+        async def reported() -> bool:
+            record = (await database.read_applied()).get(SWITCH)
+            return record is not None and record.vns["red"].learned == {"02:00:00:00:be:ef": 11}
+
+        await eventually(reported, "the host is in the agent's report")
+        await change(rig, dataclasses.replace(network.vns["red"], learning=False))
+        await rig.wait_until_applied("red", 2)
+        await rig.wait_until_equal(demo())
+        assert (await database.read_applied())[SWITCH].vns["red"].learned == {}
+
+
+async def test_packet_in_is_counted_and_kept(rig: Rig) -> None:
+    await rig.put(demo())
+    async with rig.agent():
+        await rig.wait_until_applied("red", 1)
+        assert rig.running is not None
+        inbox = rig.running.inbox
+        await give(rig, LLDP, 1)  # a fabric port
+
+        async def counted() -> bool:
+            return inbox.counts["discovery"] == 1
+
+        await eventually(counted, "the packet-in is counted")
+        assert inbox.packets[0].payload == LLDP
+        assert inbox.packets[0].metadata["port"] == 1
+
+
+async def test_meters_of_rates_changed_and_removed_follow(rig: Rig) -> None:
+    network = demo()
+    red = network.vns["red"]
+    await rig.put(network)
+    async with rig.agent():
+        await rig.wait_until_applied("red", 1)
+        rate = Rate(committed_bps=1_000_000, peak_bps=2_000_000)
+        flowspace = dataclasses.replace(red.flowspaces["gold-tcp"], rate=rate)
+        metered = dataclasses.replace(
+            red, flowspaces={**red.flowspaces, "gold-tcp": flowspace}, flood_pps=500
+        )
+        await change(rig, metered)
+        await rig.wait_until_applied("red", 2)
+        held = await rig.held()
+        assert held == rig.expected(with_vn(network, metered))
+        assert {one.meter for one in held if isinstance(one, Meter)} >= {
+            "flow_meters",
+            "flood_meters",
+            "punt_meters",
+        }
+        await change(rig, red)
+        await rig.wait_until_applied("red", 3)
+        assert await rig.held() == rig.expected(network)
+
+
+async def test_link_that_becomes_dearer_leaves_the_group_and_comes_back(rig: Rig) -> None:
+    network = demo()
+    await rig.put(network)
+    async with rig.agent():
+        await rig.wait_until_equal(network)
+        dearer = tuple(
+            dataclasses.replace(one, cost=one.cost + 1)
+            if {one.a.switch, one.b.switch} == {"s2", "s4"}
+            else one
+            for one in network.fabric.links
+        )
+        changed = dataclasses.replace(
+            network, fabric=dataclasses.replace(network.fabric, links=dearer)
+        )
+        assert rig.database is not None
+        for wanted in (changed, network):
+            base = await rig.database.read_fabric()
+            await rig.database.apply_fabric(base, wanted.fabric, wanted.tenants)
+            await rig.wait_until_equal(wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 
 import pytest
 from dfvisor.agent.desired import neighbours, vn_plan
@@ -17,13 +18,14 @@ from dfvisor.model.records import (
     Flowspace,
     Match,
     Network,
+    Peer,
     Slice,
     Tenant,
     Treatment,
     VirtualNetwork,
 )
 from dfvisor.model.ternary import TernaryMatch, expand
-from dfvisor.model.types import PortRange, PortRef
+from dfvisor.model.types import Mac, PortRange, PortRef
 from dfvisor.model.validate import validate
 from dfvisor.p4rt.cookies import flowspace_cookie
 from dfvisor.p4rt.entries import Exact, TableEntry, Ternary, entry_key
@@ -59,14 +61,21 @@ def cases(draw: st.DrawFn) -> tuple[Fabric, VirtualNetwork]:
         for name, one in vn.slices.items()
     }
     flowspaces: dict[str, Flowspace] = {}
+    at_ports = sorted(one.name for one in vn.endpoints.values() if one.port)
     for place in range(draw(st.integers(0, 6))):
-        endpoint = draw(st.none() | st.sampled_from(sorted(vn.endpoints)))
+        endpoint = draw(st.none() | st.sampled_from(at_ports) if at_ports else st.none())
+        slice_ = draw(st.sampled_from(sorted(slices)))
+        treatments = [
+            one
+            for one in Treatment
+            if one is not Treatment.TO_CONTROLLER or not slices[slice_].best_effort
+        ]
         flowspaces[f"f{place}"] = Flowspace(
             name=f"f{place}",
             priority=draw(st.integers(1, 4)),
             match=dataclasses.replace(draw(MATCHES), endpoint=endpoint),
-            slice=draw(st.sampled_from(sorted(slices))),
-            treatment=draw(st.sampled_from(Treatment)),
+            slice=slice_,
+            treatment=draw(st.sampled_from(treatments)),
             bidirectional=endpoint is None and draw(st.booleans()),
         )
     for _, second in conflicts(flowspaces.values()):
@@ -120,13 +129,13 @@ def test_every_path_ends_at_the_endpoint_and_follows_links(
         if slice_.best_effort:
             assert not forwards(entries, slice_)
             continue
-        for source in vn.endpoints.values():
-            for destination in vn.endpoints.values():
-                passed, port = walk(fabric, entries, slice_, source.port.switch, destination)
-                assert PortRef(passed[-1], port) == destination.port
-                assert not set(passed[1:-1]) & set(slice_.avoid)
-                hops = itertools.pairwise(passed)
-                assert all(frozenset(hop) in cables for hop in hops)
+        here = [one for one in vn.endpoints.values() if one.port is not None]
+        for source, destination in itertools.product(here, here):
+            passed, port = walk(fabric, entries, slice_, source.port.switch, destination)
+            assert PortRef(passed[-1], port) == destination.port
+            assert not set(passed[1:-1]) & set(slice_.avoid)
+            hops = itertools.pairwise(passed)
+            assert all(frozenset(hop) in cables for hop in hops)
 
 
 @given(cases())
@@ -224,7 +233,7 @@ def test_what_the_edge_lets_into_a_slice_gets_its_treatment_on_every_switch(
         for switch in {where for where, _ in forwards(entries, slice_)}:
             found = hit(entries[switch], slice_.key, packet)
             assert found is not None
-            assert found.action == flowspace.treatment.value
+            assert found.action == flowspace.treatment.value.replace("-", "_")
 
 
 @given(cases())
@@ -239,7 +248,9 @@ def test_compiling_does_not_depend_on_the_order_of_records(
         flowspaces=dict(reversed(vn.flowspaces.items())),
     )
     backwards = Fabric(
-        switches=dict(reversed(fabric.switches.items())), links=tuple(reversed(fabric.links))
+        switches=dict(reversed(fabric.switches.items())),
+        links=tuple(reversed(fabric.links)),
+        peers=dict(reversed(fabric.peers.items())),
     )
     assert compile_vn(fabric, vn) == compile_vn(backwards, turned)
 
@@ -279,6 +290,53 @@ def test_vn_without_qos_slices_is_present_where_its_endpoints_are_and_has_no_ent
     )
     homes = {endpoint.port.switch for endpoint in vn.endpoints.values()}
     assert compile_vn(network.fabric, plain) == dict.fromkeys(homes, frozenset())
+
+
+def test_packets_to_an_endpoint_behind_a_peer_are_demoted_above_all_flowspaces() -> None:
+    network = demo()
+    peer = Peer(
+        name="ovs",
+        vtep=IPv4Address("198.51.100.9"),
+        port=PortRef("s4", 8),
+        mac=Mac(0x020000000F09),
+    )
+    fabric = dataclasses.replace(network.fabric, peers={"ovs": peer})
+    vn = network.vns["red"]
+    behind = Endpoint(name="behind", mac=Mac(0x02000000AAAA), ips=(), peer="ovs")
+    vn = dataclasses.replace(vn, endpoints={**vn.endpoints, "behind": behind})
+    entries = compile_vn(fabric, vn)
+    for slice_ in vn.slices.values():
+        if slice_.best_effort:
+            continue
+        for found in entries.values():
+            mine = [one for one in found if one.field("slice_id") == Exact(slice_.key)]
+            if not mine:
+                continue
+            top = max((one for one in mine if one.table == "flow"), key=lambda one: one.priority)
+            assert (top.action, top.field("eth_dst")) == (
+                "demote",
+                Ternary(0x02000000AAAA, 0xFFFF_FFFF_FFFF),
+            )
+            assert top.priority > 65000
+            assert Exact(0x02000000AAAA) not in [one.field("eth_dst") for one in mine]
+
+
+def test_flowspace_to_the_controller_becomes_that_action() -> None:
+    network = demo()
+    vn = network.vns["red"]
+    gold = next(one for one in vn.slices.values() if not one.best_effort)
+    flowspace = Flowspace(
+        name="look",
+        priority=9,
+        match=Match(ip_proto=6),
+        slice=gold.name,
+        treatment=Treatment.TO_CONTROLLER,
+    )
+    entries = compile_vn(network.fabric, dataclasses.replace(vn, flowspaces={"look": flowspace}))
+    flows = {entry for found in entries.values() for entry in found if entry.table == "flow"}
+    assert [(flow.action, flow.arg("cookie")) for flow in flows] == [
+        ("to_controller", flowspace_cookie("red", "look"))
+    ]
 
 
 def test_endpoint_flowspace_is_narrowed_to_the_endpoints_mac() -> None:

@@ -22,7 +22,7 @@ from dfvisor.model.records import Network
 from rich.console import Console
 
 from emulation import daemons
-from emulation.demo import accounts, channels, failures, live, metering, reach, slices
+from emulation.demo import accounts, channels, failures, live, metering, priority, reach, slices
 from emulation.demo.board import Board
 from emulation.demo.flows import BEST_EFFORT_PORT, choose
 from emulation.demo.probes import Probes
@@ -161,6 +161,7 @@ def show(run: Run, board: Board) -> None:
             if run.added
             else []
         ),
+        ("strict priority", lambda: priority.measure(run, board)),
         ("failures: VN controllers, then ZooKeeper", lambda: failures.measure(run, board)),
     ]
     with steps(board.console) as step:

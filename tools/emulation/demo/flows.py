@@ -76,7 +76,7 @@ def choose(network: Network, hosts: dict[str, HostPlan]) -> list[Flow]:
                     port=port,
                     source=FIRST_SOURCE + SOURCES_PER_FLOW * len(flows),
                     path=way,
-                    ways=_ways(network.fabric, *ends) if slice_.best_effort else frozenset({way}),
+                    ways=ways(network.fabric, *ends) if slice_.best_effort else frozenset({way}),
                     udp=both[0] == port,
                     tcp=both[1] == port,
                 )
@@ -96,7 +96,7 @@ def as_other(flow: Flow, other: Flow, source: int) -> Flow:
     )
 
 
-def _ways(fabric: Fabric, source: str, destination: str) -> frozenset[tuple[str, ...]]:
+def ways(fabric: Fabric, source: str, destination: str) -> frozenset[tuple[str, ...]]:
     """All shortest paths between two switches."""
     hops = ecmp_next_hops(fabric, destination)
     found: set[tuple[str, ...]] = set()

@@ -12,7 +12,7 @@ also makes every address on-link for them.
     {"op": "stream", "ip": .., "port": .., "source": .., "interval_s": 0.01}          -> {}
     {"op": "stop"}                    -> {"sent": 100, "lost": 0, "gap_ms": 12.0}
     {"op": "load", "loads": [["10.0.0.2", 5201, 40000, 1000, 2000]], "seconds": 2}
-                                -> {"sent": [4000]} (to, port, from port, bytes, packets/s of each)
+            -> {"sent": [4000], "seconds": 2.0} (of each: to, port, from port, bytes, packets/s)
     {"op": "swallowed"}               -> {"swallowed": {"5201": 4000}} (load received since asked)
 
     python -I -S probe.py NAME INTERFACE
@@ -33,7 +33,8 @@ from typing import Any
 FLOW_TIMEOUT_S = 1.0
 ANSWER_BYTES = 256
 LOAD = b"-"  # begins a packet that wants no answer
-LOAD_TICK_S = 0.001  # bursts are what is due in this time: switches' queues are short
+LOAD_TICK_S = 0.001
+LOAD_BURST = 20  # at most so many at once, however late we are: switches' queues are short
 BUFFER_BYTES = 1 << 22
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h
 
@@ -126,16 +127,21 @@ class Probe:
         self, loads: list[tuple[str, int, int, int, float]], seconds: float
     ) -> dict[str, Any]:
         sent = [0] * len(loads)
+        due = [0.0] * len(loads)
         with contextlib.ExitStack() as stack:
             sockets = [stack.enter_context(self._socket(source)) for _, _, source, _, _ in loads]
-            begin = time.perf_counter()
-            while (passed := time.perf_counter() - begin) < seconds:
+            begin = last = time.perf_counter()
+            while last - begin < seconds:
+                now = time.perf_counter()
                 for number, (ip, port, _, size, pps) in enumerate(loads):
-                    while sent[number] < passed * pps:
+                    due[number] = min(due[number] + (now - last) * pps, LOAD_BURST)
+                    while due[number] >= 1:
                         sockets[number].sendto(LOAD.ljust(size, LOAD), (ip, port))
                         sent[number] += 1
+                        due[number] -= 1
+                last = now
                 time.sleep(LOAD_TICK_S)
-        return {"sent": sent}
+        return {"sent": sent, "seconds": last - begin}
 
     def op_swallowed(self) -> dict[str, Any]:
         with self._lock:

@@ -17,6 +17,8 @@ from emulation.errors import EmulationError
 from emulation.nodes import Host
 from emulation.plan import HOST_INTERFACE
 
+ENOUGH = 0.9
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
@@ -36,6 +38,19 @@ class Load:
     source: int
     size_bytes: int
     pps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """How many packets of each load were sent, and in what time."""
+
+    packets: list[int]
+    seconds: float
+
+    def offered(self, loads: Sequence[Load]) -> bool:
+        """Whether this machine had the time to send what was asked for."""
+        pairs = zip(self.packets, loads, strict=True)
+        return all(sent >= ENOUGH * load.pps * self.seconds for sent, load in pairs)
 
 
 class Probes:
@@ -97,10 +112,11 @@ class Probes:
         answer = self._command(host, op="stop")
         return Stream(sent=answer["sent"], lost=answer["lost"], gap_ms=answer["gap_ms"])
 
-    def load(self, host: str, loads: Sequence[Load], seconds: float) -> list[int]:
-        """Send all of them at once for so long; how many packets of each were sent."""
+    def load(self, host: str, loads: Sequence[Load], seconds: float) -> Sent:
+        """Send all of them at once for so long."""
         words = [(load.ip, load.port, load.source, load.size_bytes, load.pps) for load in loads]
-        return list(self._command(host, op="load", loads=words, seconds=seconds)["sent"])
+        answer = self._command(host, op="load", loads=words, seconds=seconds)
+        return Sent(packets=list(answer["sent"]), seconds=answer["seconds"])
 
     def swallowed(self, host: str) -> dict[int, int]:
         """Packets of loads that reached the host, by port, since this was last asked."""

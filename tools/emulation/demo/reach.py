@@ -36,11 +36,13 @@ def measure(run: Run, board: Board) -> None:
             ip = str(b.plan.ipv4)
             came = any(asker == a.name for asker, _ in heard[b.name])
             answered = answers[a.name].get(ip)
+            seen = f"heard {came}, answer from {answered}"
             if a.plan.vn == b.plan.vn and run.joined(a.plan.port.switch, b.plan.port.switch):
                 ping = pings[a.name, b.name]
                 fine = came and answered == b.name and ping.received > 0
                 row.append(f"{min(ping.rtt_ms.values()):.1f} ms" if fine else "NOT REACHED")
                 reached += fine
+                seen += f", {ping.received} of {ping.sent} pings answered"
             else:
                 same = _own(hosts, a, ip)
                 fine = not came and answered == same
@@ -48,7 +50,7 @@ def measure(run: Run, board: Board) -> None:
                 isolated += fine
                 overlapping += fine and same is not None
             if not fine:
-                wrong.append(f"{a.name}->{b.name} ({ip}): heard {came}, answer from {answered}")
+                wrong.append(f"{a.name}->{b.name} ({ip}): {seen}")
         rows.append(row)
     board.table(
         "Who reaches whom (fastest of 3 pings; - is not reached, and must not be)",

@@ -124,6 +124,10 @@ class Arbitration:
             standing = Standing.BACKUP
         return View(role, standing, state.highest, state.config)
 
+    def primaries(self) -> tuple[Hashable, ...]:
+        """The primary of each role that has one."""
+        return tuple(r.primary for r in self._roles.values() if r.primary is not None)
+
     def knows_role(self, role: str) -> bool:
         """Whether a client has ever arbitrated for the role (the default role always exists)."""
         return role in self._roles

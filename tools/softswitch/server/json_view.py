@@ -7,13 +7,13 @@ JSON and P4Info describe the same program. The engine parses the JSON for itself
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from softswitch.server.errors import RequestError, invalid
 from softswitch.server.match import Key
-from softswitch.server.schema import Action, Field, MatchKind, Schema, Table
+from softswitch.server.schema import Action, Counter, Field, MatchKind, Meter, Schema, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,22 @@ def _read(config: Mapping[str, Any], schema: Schema) -> Mapping[int, Initial]:
     tables = {
         table["name"]: table for pipeline in config["pipelines"] for table in pipeline["tables"]
     }
-    arrays = {array["name"]: array for array in config.get("counter_arrays", ())}
-    for counter in schema.counters.values():
-        array = arrays.get(counter.name)
-        if array is None or array.get("is_direct"):
-            raise invalid(f"counter {counter.name} is in the P4Info but not in the BMv2 JSON")
-        if array["size"] != counter.size:
-            raise invalid(
-                f"counter {counter.name}: size {counter.size} in the P4Info, "
-                f"{array['size']} in the BMv2 JSON"
-            )
+    _check_arrays("counter", schema.counters, config.get("counter_arrays", ()))
+    _check_arrays("meter", schema.meters, config.get("meter_arrays", ()))
+    profiles = {
+        profile["name"]
+        for pipeline in config["pipelines"]
+        for profile in pipeline.get("action_profiles", ())
+    }
+    for profile in schema.profiles.values():
+        if profile.name not in profiles:
+            raise invalid(f"action profile {profile.name} is not in the BMv2 JSON")
+    digests = {found["name"]: found for found in config.get("learn_lists", ())}
+    for digest in schema.digests.values():
+        if digest.name not in digests:
+            raise invalid(f"digest {digest.name} is in the P4Info but not in the BMv2 JSON")
+        if len(digests[digest.name]["elements"]) != len(digest.widths):
+            raise invalid(f"digest {digest.name}: P4Info and BMv2 JSON differ in its fields")
     initial = {}
     for table in schema.tables.values():
         found = tables.get(table.name)
@@ -81,6 +87,21 @@ def _read(config: Mapping[str, Any], schema: Schema) -> Mapping[int, Initial]:
         _check_same(table, found)
         initial[table.id] = _initial(table, found, actions)
     return initial
+
+
+def _check_arrays(
+    kind: str, listed: Mapping[int, Counter | Meter], found: Iterable[Mapping[str, Any]]
+) -> None:
+    arrays = {array["name"]: array for array in found}
+    for item in listed.values():
+        array = arrays.get(item.name)
+        if array is None or array.get("is_direct"):
+            raise invalid(f"{kind} {item.name} is in the P4Info but not in the BMv2 JSON")
+        if array["size"] != item.size:
+            raise invalid(
+                f"{kind} {item.name}: size {item.size} in the P4Info, "
+                f"{array['size']} in the BMv2 JSON"
+            )
 
 
 def _check_same(table: Table, found: Mapping[str, Any]) -> None:

@@ -160,6 +160,14 @@ def parse_action(
     if scope is (Scope.TABLE_ONLY if default else Scope.DEFAULT_ONLY):
         use = "as default action" if default else "in an entry"
         raise denied(f"table {table.name}: action {action.name} is {scope.name}: not {use}")
+    return action, parse_call(action, message)
+
+
+def parse_call(action: Action, message: p4r.Action) -> tuple[int, ...]:
+    """The arguments of an action in declaration order.
+
+    Raises INVALID_ARGUMENT for missing, unknown, twice given or too large parameters.
+    """
     args: list[int | None] = [None] * len(action.params)
     for given in message.params:
         place = action.index.get(given.param_id)
@@ -174,12 +182,17 @@ def parse_action(
     if len(complete) != len(args):
         missing = [p.name for p, a in zip(action.params, args, strict=True) if a is None]
         raise invalid(f"action {action.name}: missing parameter {', '.join(missing)}")
-    return action, complete
+    return complete
 
 
 def put_action(action: Action, args: tuple[int, ...], entry: p4r.TableEntry) -> None:
     """Set the canonical action of an entry."""
-    message = entry.action.action
+    put_call(action, args, entry.action.action)
+
+
+def put_call(action: Action, args: tuple[int, ...], message: p4r.Action) -> None:
+    """Set a canonical action message, whatever it held."""
+    message.Clear()
     message.action_id = action.id
     for param, arg in zip(action.params, args, strict=True):
         message.params.add(param_id=param.id, value=encode(arg))

@@ -5,6 +5,8 @@ A group is kept as it was written (`port` or the deprecated `egress_port`), so i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from softswitch.server.dataplane import DataPlane
 from softswitch.server.errors import exists, invalid, not_found, unimplemented
 from softswitch.server.pb import p4r
@@ -52,17 +54,27 @@ def _parse(
     entry: p4r.MulticastGroupEntry,
 ) -> tuple[list[tuple[int, int]], p4r.MulticastGroupEntry]:
     group = entry.multicast_group_id
-    stored = p4r.MulticastGroupEntry(multicast_group_id=group, metadata=entry.metadata)
+    replicas, copies = parse_replicas(f"multicast group {group}", entry.replicas)
+    stored = p4r.MulticastGroupEntry(
+        multicast_group_id=group, metadata=entry.metadata, replicas=copies
+    )
+    return replicas, stored
+
+
+def parse_replicas(
+    where: str, given: Iterable[p4r.Replica]
+) -> tuple[list[tuple[int, int]], list[p4r.Replica]]:
+    """Pairs of egress port and instance, and the canonical messages. Raises RequestError."""
     replicas: list[tuple[int, int]] = []
+    copies: list[p4r.Replica] = []
     seen: set[tuple[int, int]] = set()
-    for replica in entry.replicas:
-        where = f"multicast group {group}"
+    for replica in given:
         kind = replica.WhichOneof("port_kind")
         if kind is None:
             raise invalid(f"{where}: a replica has no port")
         if replica.backup_replicas:
             raise unimplemented(f"{where}: backup replicas are not implemented")
-        copy = stored.replicas.add(instance=replica.instance)
+        copy = p4r.Replica(instance=replica.instance)
         if kind == "port":
             port = decode(replica.port, PORT_BITS, f"{where}: port")
             copy.port = encode(port)
@@ -78,4 +90,5 @@ def _parse(
             raise invalid(f"{where}: two replicas with port {port} and instance {pair[1]}")
         seen.add(pair)
         replicas.append(pair)
-    return replicas, stored
+        copies.append(copy)
+    return replicas, copies

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ class Options:
 
     device_id: int
     ports: tuple[Port, ...]
+    cpu_port: int | None
+    port_rates_pps: Mapping[int, int]
     config: Path | None
     compile_only: bool
     address: str
@@ -54,6 +56,13 @@ def _port(text: str) -> Port:
     if not 0 <= int(number) < DROP_PORT:
         raise argparse.ArgumentTypeError(f"{text!r}: port number, expected 0..{DROP_PORT - 1}")
     return Port(int(number), interface)
+
+
+def _rate(text: str) -> tuple[int, int]:
+    port, equals, pps = text.partition("=")
+    if not equals or not port.isdecimal() or not pps.isdecimal() or int(pps) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected <port number>=<packets per second>")
+    return int(port), int(pps)
 
 
 def _count(text: str) -> int:
@@ -105,7 +114,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--log-console", action="store_true", help="log to stdout instead of stderr")
     add("--cache-dir", type=Path, metavar="DIR", help=f"compiled pipelines [{default_cache_dir()}]")
     add("--priority-queues", type=_count, metavar="N", help=f"accepted; there are {QUEUES}")
-    add("--cpu-port", type=_count, metavar="N", help="accepted; packet-in/out is not implemented")
+    add("--cpu-port", type=_count, metavar="N", help="port of packet-in and packet-out")
+    add(
+        "--port-rate",
+        type=_rate,
+        action="append",
+        default=[],
+        metavar="PORT=PPS",
+        help="let a port send at most so many packets per second; can be repeated",
+    )
     add("--drop-port", type=_count, default=DROP_PORT, metavar="N", help=f"only {DROP_PORT}")
     add("--thrift-port", type=_count, metavar="N", help="ignored: there is no Thrift server")
     for name in ("--max-mc-groups", "--max-l1-entries", "--max-l2-entries"):
@@ -131,20 +148,26 @@ def parse_options(arguments: Sequence[str]) -> Options:
         values = [getattr(port, what) for port in args.interface]
         for value in {value for value in values if values.count(value) > 1}:
             parser.error(f"-i: port {what} {value} is given twice")
+    numbers = [port.number for port in args.interface]
+    if args.cpu_port is not None and args.cpu_port >= DROP_PORT:
+        parser.error(f"--cpu-port {args.cpu_port}: expected 1..{DROP_PORT - 1}")
+    if args.cpu_port in numbers:
+        parser.error(f"--cpu-port {args.cpu_port}: is also the port of an interface")
+    for number, _pps in args.port_rate:
+        if number not in numbers:
+            parser.error(f"--port-rate: there is no port {number}")
     notes = []
     if args.config is not None and args.no_p4:
         notes.append(f"{args.config} is ignored because of --no-p4")
     if args.thrift_port is not None:
         notes.append("--thrift-port is ignored: there is no Thrift server")
     if args.priority_queues not in (None, QUEUES):
-        notes.append(
-            f"--priority-queues {args.priority_queues}: there are always {QUEUES}, without shaping"
-        )
-    if args.cpu_port is not None:
-        notes.append("--cpu-port has no effect yet: packet-in and packet-out are not implemented")
+        notes.append(f"--priority-queues {args.priority_queues}: there are always {QUEUES}")
     return Options(
         device_id=args.device_id,
         ports=tuple(args.interface),
+        cpu_port=args.cpu_port,
+        port_rates_pps=dict(args.port_rate),
         config=None if args.no_p4 else args.config,
         compile_only=args.compile_only,
         address=args.grpc_server_addr,

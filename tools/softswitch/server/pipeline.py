@@ -6,8 +6,9 @@ All calls come from the event loop's thread, under the service's state lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import ClassVar, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import ClassVar
 
 from softswitch.errors import (
     CompileError,
@@ -17,7 +18,19 @@ from softswitch.errors import (
     UnsupportedError,
 )
 from softswitch.server import counters
+from softswitch.server.answers import (
+    messages,
+    put_clone_session,
+    put_digest,
+    put_direct_counter,
+    put_group,
+    put_member,
+    put_profile_group,
+    put_table_entry,
+)
+from softswitch.server.clones import CloneState
 from softswitch.server.dataplane import Builder, DataPlane
+from softswitch.server.digests import DigestState
 from softswitch.server.errors import (
     RequestError,
     exhausted,
@@ -28,24 +41,17 @@ from softswitch.server.errors import (
     unimplemented,
 )
 from softswitch.server.json_view import initial_content
+from softswitch.server.links import Links
+from softswitch.server.meters import MeterState
 from softswitch.server.multicast import MulticastState
 from softswitch.server.pb import p4r
+from softswitch.server.profiles import ProfileState
 from softswitch.server.schema import Counter, Schema, from_p4info
 from softswitch.server.tables import Row, TableState
 
-_Item = TypeVar("_Item")
-_Writer: TypeAlias = "Callable[[Pipeline, p4r.Update.Type.ValueType, p4r.Entity], None]"
-
-ENTITIES_PER_MESSAGE = 512
-"""Entities in one ReadResponse: some tens of kilobytes, well below clients' 4 MiB limit."""
-
 WILDCARD_EMPTY = {
-    "action_profile_member": ("action_profile_id", "action_profiles"),
-    "action_profile_group": ("action_profile_id", "action_profiles"),
-    "meter_entry": ("meter_id", "meters"),
     "register_entry": ("register_id", "registers"),
     "value_set_entry": ("value_set_id", "value_sets"),
-    "digest_entry": ("digest_id", "digests"),
     "extern_entry": ("extern_type_id", "externs"),
 }
 """Entities not served: their id field, and the P4Info list they live in. Reading all of them is
@@ -55,7 +61,7 @@ answered with nothing when the pipeline has none, so a client may ask for everyt
 class Pipeline:
     """A realized ForwardingPipelineConfig."""
 
-    def __init__(self, config: p4r.ForwardingPipelineConfig, build: Builder) -> None:
+    def __init__(self, config: p4r.ForwardingPipelineConfig, build: Builder, links: Links) -> None:
         """Check and build; blocking (seconds when the C compiler runs): call it off the event loop.
 
         Raises RequestError: INVALID_ARGUMENT for a config that cannot be realized, INTERNAL when
@@ -65,11 +71,20 @@ class Pipeline:
         self.schema: Schema = from_p4info(config.p4info)
         initial = initial_content(config.p4_device_config, self.schema)
         self.engine: DataPlane = realize(config.p4_device_config, build)
+        engine = self.engine
+        self.profiles = {
+            profile.id: ProfileState(profile, engine, links)
+            for profile in self.schema.profiles.values()
+        }
         self._tables = {
-            table.id: TableState(table, initial[table.id], self.engine)
+            table.id: TableState(table, initial[table.id], engine, self.profiles.get(table.profile))
             for table in self.schema.tables.values()
         }
-        self._multicast = MulticastState(self.engine)
+        self._meters = {m.id: MeterState(m, engine) for m in self.schema.meters.values()}
+        self.digests = {d.id: DigestState(d) for d in self.schema.digests.values()}
+        self._multicast = MulticastState(engine)
+        self._clones = CloneState(engine)
+        self._by_name = {table.table.name: table for table in self._tables.values()}
 
     def close(self) -> None:
         """Stop and free the engine."""
@@ -120,9 +135,25 @@ class Pipeline:
         which = entry.WhichOneof("type")
         if which is None:
             raise invalid("packet_replication_engine_entry without a type")
-        if which != "multicast_group_entry":
-            raise unimplemented(f"{which}: clone sessions are not implemented")
-        self._multicast.write(kind, entry.multicast_group_entry)
+        if which == "multicast_group_entry":
+            self._multicast.write(kind, entry.multicast_group_entry)
+        else:
+            self._clones.write(kind, entry.clone_session_entry)
+
+    def _write_meter(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
+        _only_modify(kind, "meter_entry")
+        self._meter(entity.meter_entry.meter_id).write(entity.meter_entry)
+
+    def _write_member(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
+        member = entity.action_profile_member
+        self._profile(member.action_profile_id).write_member(kind, member)
+
+    def _write_group(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
+        group = entity.action_profile_group
+        self._profile(group.action_profile_id).write_group(kind, group)
+
+    def _write_digest(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
+        self._digest(entity.digest_entry.digest_id).write(kind, entity.digest_entry)
 
     _WRITERS: ClassVar[
         Mapping[str, Callable[[Pipeline, p4r.Update.Type.ValueType, p4r.Entity], None]]
@@ -131,6 +162,10 @@ class Pipeline:
         "counter_entry": _write_counter,
         "direct_counter_entry": _write_direct_counter,
         "packet_replication_engine_entry": _write_replication,
+        "meter_entry": _write_meter,
+        "action_profile_member": _write_member,
+        "action_profile_group": _write_group,
+        "digest_entry": _write_digest,
     }
 
     # -- reading ------------------------------------------------------------------------------
@@ -144,20 +179,20 @@ class Pipeline:
         name = entity.WhichOneof("entity")
         if name is None:
             raise invalid("read of an entity without a type")
+        reader = self._READERS.get(name)
         try:
-            if name == "table_entry":
-                return _messages(self._table_rows(entity.table_entry), _put_table_entry)
-            if name == "direct_counter_entry":
-                rows = self._direct_counter_rows(entity.direct_counter_entry)
-                return _messages(rows, _put_direct_counter)
-            if name == "counter_entry":
-                return self._read_counters(entity.counter_entry)
-            if name == "packet_replication_engine_entry":
-                return self._read_replication(entity.packet_replication_engine_entry)
+            if reader is not None:
+                return reader(self, entity)
         except EngineError as error:
             raise _from_engine(error) from error
         self._refuse_unless_none_exist(name, entity)
         return iter(())
+
+    def _read_table(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
+        return messages(self._table_rows(entity.table_entry), put_table_entry)
+
+    def _read_direct_counter(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
+        return messages(self._direct_counter_rows(entity.direct_counter_entry), put_direct_counter)
 
     def _table_rows(self, query: p4r.TableEntry) -> list[Row]:
         if query.table_id:
@@ -175,7 +210,8 @@ class Pipeline:
         counted = [table for table in self._tables.values() if table.table.direct_counter]
         return [row for table in counted for row in table.counter_rows(entry)]
 
-    def _read_counters(self, query: p4r.CounterEntry) -> Iterator[p4r.ReadResponse]:
+    def _read_counters(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
+        query = entity.counter_entry
         index = query.index.index if query.HasField("index") else None
         if query.counter_id:
             chosen: Sequence[Counter] = (self._counter(query.counter_id),)
@@ -185,9 +221,9 @@ class Pipeline:
             raise invalid("reading all counters (counter id 0) takes no index")
         if index is not None:
             counters.check_index(chosen[0], index)
-        return self._counter_messages(chosen, index)
+        return self._countermessages(chosen, index)
 
-    def _counter_messages(
+    def _countermessages(
         self, chosen: Sequence[Counter], index: int | None
     ) -> Iterator[p4r.ReadResponse]:
         for counter in chosen:
@@ -201,21 +237,76 @@ class Pipeline:
                     entry.data.byte_count = bytes_
                 yield response
 
-    def _read_replication(
-        self, query: p4r.PacketReplicationEngineEntry
-    ) -> Iterator[p4r.ReadResponse]:
+    def _read_replication(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
+        query = entity.packet_replication_engine_entry
         which = query.WhichOneof("type")
         if which is None:
             raise invalid("packet_replication_engine_entry without a type")
         if which == "clone_session_entry":
-            if query.clone_session_entry.session_id:
-                raise unimplemented("clone_session_entry: clone sessions are not implemented")
-            return iter(())
+            session = query.clone_session_entry.session_id
+            sessions = self._clones.read(session)
+            if session and not sessions:
+                raise not_found(f"clone session {session} does not exist")
+            return messages(sessions, put_clone_session)
         group = query.multicast_group_entry.multicast_group_id
         found = self._multicast.read(group)
         if group and not found:
             raise not_found(f"multicast group {group} does not exist")
-        return _messages(found, _put_group)
+        return messages(found, put_group)
+
+    def _read_meters(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
+        query = entity.meter_entry
+        if query.HasField("counter_data"):
+            raise unimplemented("meter_entry: counter_data is not implemented")
+        index = query.index.index if query.HasField("index") else None
+        if query.meter_id:
+            chosen = [self._meter(query.meter_id)]
+        elif index is None:
+            chosen = list(self._meters.values())
+        else:
+            raise invalid("reading all meters (meter id 0) takes no index")
+        if index is not None:
+            chosen[0].check_index(index)
+        return chain.from_iterable(meter.read(index) for meter in chosen)
+
+    def _read_members(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
+        query = entity.action_profile_member
+        rows = [
+            member
+            for profile in self._profiles(query.action_profile_id, query.member_id)
+            for member in profile.read_members(query.member_id)
+        ]
+        return messages(rows, put_member)
+
+    def _read_groups(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
+        query = entity.action_profile_group
+        rows = [
+            group
+            for profile in self._profiles(query.action_profile_id, query.group_id)
+            for group in profile.read_groups(query.group_id)
+        ]
+        return messages(rows, put_profile_group)
+
+    def _read_digests(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
+        asked = entity.digest_entry.digest_id
+        digests = [self._digest(asked)] if asked else list(self.digests.values())
+        rows = [entry for digest in digests if (entry := digest.read()) is not None]
+        if asked and not rows:
+            raise not_found(f"digest {digests[0].digest.name} is not configured")
+        return messages(rows, put_digest)
+
+    _READERS: ClassVar[
+        Mapping[str, Callable[[Pipeline, p4r.Entity], Iterator[p4r.ReadResponse]]]
+    ] = {
+        "table_entry": _read_table,
+        "direct_counter_entry": _read_direct_counter,
+        "counter_entry": _read_counters,
+        "packet_replication_engine_entry": _read_replication,
+        "meter_entry": _read_meters,
+        "action_profile_member": _read_members,
+        "action_profile_group": _read_groups,
+        "digest_entry": _read_digests,
+    }
 
     def _refuse_unless_none_exist(self, name: str, entity: p4r.Entity) -> None:
         if name == "direct_meter_entry":
@@ -226,7 +317,43 @@ class Pipeline:
         if given or self.schema.others[listed]:
             raise unimplemented(f"{name}: reading this entity is not implemented")
 
+    # -- what happens on its own --------------------------------------------------------------
+
+    def port_changed(self, port: int) -> None:
+        """A port has gone down or come up: groups that watch it change."""
+        for profile in self.profiles.values():
+            profile.port_changed(port)
+
+    def idle_entry(self, table: str, handle: int) -> p4r.TableEntry | None:
+        """What to tell of an entry that timed out; None if it is gone."""
+        return self._by_name[table].idle_entry(handle)
+
     # -- helpers ------------------------------------------------------------------------------
+
+    def _meter(self, meter_id: int) -> MeterState:
+        meter = self._meters.get(meter_id)
+        if meter is None:
+            raise invalid(f"meter id {meter_id:#x} is not an indirect meter of the P4Info")
+        return meter
+
+    def _profile(self, profile_id: int) -> ProfileState:
+        profile = self.profiles.get(profile_id)
+        if profile is None:
+            raise invalid(f"action profile id {profile_id:#x} is not in the P4Info")
+        return profile
+
+    def _profiles(self, profile_id: int, object_id: int) -> list[ProfileState]:
+        if profile_id:
+            return [self._profile(profile_id)]
+        if object_id:
+            raise invalid("reading all action profiles (id 0) takes no other id")
+        return list(self.profiles.values())
+
+    def _digest(self, digest_id: int) -> DigestState:
+        digest = self.digests.get(digest_id)
+        if digest is None:
+            raise invalid(f"digest id {digest_id:#x} is not in the P4Info")
+        return digest
 
     def _table(self, table_id: int) -> TableState:
         table = self._tables.get(table_id)
@@ -266,56 +393,3 @@ def _from_engine(error: EngineError) -> RequestError:
 def _only_modify(kind: p4r.Update.Type.ValueType, entity: str) -> None:
     if kind != p4r.Update.MODIFY:
         raise invalid(f"{entity}: {p4r.Update.Type.Name(kind)} is not allowed, only MODIFY")
-
-
-def _put_table_entry(response: p4r.ReadResponse, row: Row) -> None:
-    entry = response.entities.add().table_entry
-    entry.MergeFromString(row.encoded)
-    if row.counter is not None:
-        packets, bytes_ = row.counter
-        entry.counter_data.SetInParent()
-        entry.counter_data.packet_count = packets
-        entry.counter_data.byte_count = bytes_
-
-
-def _put_direct_counter(response: p4r.ReadResponse, row: Row) -> None:
-    entry = response.entities.add().direct_counter_entry
-    entry.table_entry.MergeFromString(row.encoded)
-    if row.counter is not None:
-        packets, bytes_ = row.counter
-        entry.data.SetInParent()
-        entry.data.packet_count = packets
-        entry.data.byte_count = bytes_
-
-
-def _put_group(response: p4r.ReadResponse, encoded: bytes) -> None:
-    entry = response.entities.add().packet_replication_engine_entry.multicast_group_entry
-    entry.MergeFromString(encoded)
-
-
-def _messages(
-    rows: Iterable[_Item], put: Callable[[p4r.ReadResponse, _Item], None]
-) -> Iterator[p4r.ReadResponse]:
-    response = p4r.ReadResponse()
-    for row in rows:
-        put(response, row)
-        if len(response.entities) >= ENTITIES_PER_MESSAGE:
-            yield response
-            response = p4r.ReadResponse()
-    if response.entities:
-        yield response
-
-
-def packed(messages: Iterable[p4r.ReadResponse]) -> Iterator[p4r.ReadResponse]:
-    """The same entities in the same order, in fewer messages: many cells in each."""
-    pending: p4r.ReadResponse | None = None
-    for message in messages:
-        if pending is None:
-            pending = message
-        elif len(pending.entities) + len(message.entities) <= ENTITIES_PER_MESSAGE:
-            pending.entities.extend(message.entities)
-        else:
-            yield pending
-            pending = message
-    if pending is not None:
-        yield pending

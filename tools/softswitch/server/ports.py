@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from softswitch.errors import EngineError
 from softswitch.server.dataplane import DataPlane
 from softswitch.server.errors import internal
+from softswitch.server.links import Links, LinkWatcher
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +46,25 @@ def check_ports(ports: tuple[Port, ...]) -> list[str]:
 class PortHost:
     """Gives the ports to one engine at a time. Not for concurrent use: the caller holds a lock."""
 
-    def __init__(self, ports: tuple[Port, ...]) -> None:
+    def __init__(
+        self,
+        ports: tuple[Port, ...],
+        *,
+        cpu_port: int | None = None,
+        rates_pps: Mapping[int, int] | None = None,
+    ) -> None:
+        """`rates_pps` limits what leaves by a port, in packets per second."""
         self._ports = ports
+        self._rates_pps = rates_pps or {}
+        self.cpu_port = cpu_port
+        self.links = Links(port.number for port in ports)
+        self._watcher = LinkWatcher(self.links, {port.interface: port.number for port in ports})
         self._engine: DataPlane | None = None
+
+    def watch(self) -> None:
+        """Follow the links' states on the running event loop. Raises OSError."""
+        if self._ports:
+            self._watcher.start()
 
     async def hand_over(self, engine: DataPlane) -> None:
         """Stop the forwarding engine, if any, and let this one forward. The old one is not closed.
@@ -61,18 +79,22 @@ class PortHost:
     def _switch(self, old: DataPlane | None, new: DataPlane) -> None:
         if old is not None:
             old.stop()
+        new.set_cpu_port(self.cpu_port)
         for port in self._ports:
             try:
                 new.add_port(port.number, port.interface)
             except (EngineError, OSError) as error:
                 log.error("port %d (%s) is left out: %s", port.number, port.interface, error)
+        for number, pps in self._rates_pps.items():
+            new.set_port_rate(number, pps)
         try:
             new.start()
         except EngineError as error:
             raise internal(f"the pipeline is in place but forwards nothing: {error}") from error
 
     async def stop(self) -> None:
-        """Stop forwarding."""
+        """Stop forwarding, and following links."""
+        self._watcher.close()
         engine, self._engine = self._engine, None
         if engine is not None:
             await asyncio.to_thread(engine.stop)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeAlias
 
 from softswitch.server.errors import invalid
-from softswitch.server.pb import p4i
+from softswitch.server.pb import p4i, p4t
 
 
 class MatchKind(Enum):
@@ -83,7 +84,8 @@ class Table:
     direct_counter: bool
     direct_meter: bool
     idle_timeout: bool
-    indirect: bool
+    profile: int
+    """Id of the action profile that holds its actions; 0 if its entries hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +97,83 @@ class Counter:
     size: int
 
 
+class MeterKind(Enum):
+    """How a meter marks (P4Runtime 1.4, section "Meter & DirectMeter")."""
+
+    TWO_RATES = p4i.MeterSpec.TWO_RATE_THREE_COLOR  # RFC 2698
+    ONE_RATE_THREE_COLORS = p4i.MeterSpec.SINGLE_RATE_THREE_COLOR  # RFC 2697
+    ONE_RATE_TWO_COLORS = p4i.MeterSpec.SINGLE_RATE_TWO_COLOR
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """An indirect meter array of `size` cells."""
+
+    id: int
+    name: str
+    size: int
+    kind: MeterKind
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """An action profile; with `selector`, entries may refer to groups of its members.
+
+    `size` is the number of members at most, `max_group_size` the size of a group at most (0: not
+    limited by the program). A group's size is its number of members if `counts_members`, otherwise
+    the sum of their weights; `max_weight` limits each weight (0: it does not).
+    """
+
+    id: int
+    name: str
+    selector: bool
+    size: int
+    max_group_size: int
+    counts_members: bool
+    max_weight: int
+    actions: Mapping[int, Action]
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A digest and the widths in bits of what it reports; `struct` names how they are sent:
+    "struct", "tuple" or "bitstring"."""
+
+    id: int
+    name: str
+    struct: str
+    widths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PacketField:
+    """A field of a controller header; width in bits. Padding need not be given."""
+
+    id: int
+    name: str
+    width: int
+    padding: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """What a pipeline offers to P4Runtime clients. `others` counts the objects of classes that
-    this server does not serve, by the name of their P4Info list (such as `meters`)."""
+    this server does not serve, by the name of their P4Info list (such as `registers`)."""
 
     tables: Mapping[int, Table]
     counters: Mapping[int, Counter]
+    meters: Mapping[int, Meter]
+    profiles: Mapping[int, Profile]
+    digests: Mapping[int, Digest]
+    packet_headers: Mapping[str, tuple[PacketField, ...]]
+    """Fields of `packet_in` and `packet_out`, in order on the wire."""
     others: Mapping[str, int]
 
+
+_Object: TypeAlias = (
+    "p4i.Table | p4i.Action | p4i.Counter | p4i.DirectCounter | p4i.Meter | p4i.ActionProfile"
+    " | p4i.Digest"
+)
 
 _KINDS = {
     p4i.MatchField.EXACT: MatchKind.EXACT,
@@ -114,14 +184,10 @@ _KINDS = {
 }
 
 _OTHER_LISTS = (
-    "action_profiles",
-    "meters",
     "direct_meters",
     "value_sets",
     "registers",
-    "digests",
     "externs",
-    "controller_packet_metadata",
 )
 
 
@@ -138,20 +204,36 @@ def from_p4info(info: p4i.P4Info) -> Schema:
     counters = {
         c.preamble.id: Counter(c.preamble.id, c.preamble.name, c.size) for c in info.counters
     }
+    profiles = {p.preamble.id: _profile(p, tables) for p in info.action_profiles}
+    for table in tables.values():
+        if table.profile and table.profile not in profiles:
+            raise invalid(
+                f"P4Info: table {table.name}: implementation {table.profile:#x} is not declared"
+            )
     return Schema(
         tables=tables,
         counters=counters,
+        meters={m.preamble.id: _meter(m) for m in info.meters},
+        profiles=profiles,
+        digests={d.preamble.id: _digest(d, info.type_info) for d in info.digests},
+        packet_headers={
+            header.preamble.name: _packet_fields(header)
+            for header in info.controller_packet_metadata
+        },
         others={name: len(getattr(info, name)) for name in _OTHER_LISTS},
     )
 
 
 def _check_unique_ids(info: p4i.P4Info) -> None:
     seen: dict[int, str] = {}
-    groups: Iterable[Iterable[p4i.Table | p4i.Action | p4i.Counter | p4i.DirectCounter]] = (
+    groups: Iterable[Iterable[_Object]] = (
         info.tables,
         info.actions,
         info.counters,
         info.direct_counters,
+        info.meters,
+        info.action_profiles,
+        info.digests,
     )
     for group in groups:
         for item in group:
@@ -221,5 +303,78 @@ def _table(
         direct_counter=bool(resources & direct_counters),
         direct_meter=bool(resources & direct_meters),
         idle_timeout=table.idle_timeout_behavior != p4i.Table.NO_TIMEOUT,
-        indirect=table.implementation_id != 0,
+        profile=table.implementation_id,
     )
+
+
+def _meter(meter: p4i.Meter) -> Meter:
+    try:
+        kind = MeterKind(meter.spec.type)
+    except ValueError as error:
+        raise invalid(
+            f"P4Info: meter {meter.preamble.name}: unknown type {meter.spec.type}"
+        ) from error
+    return Meter(meter.preamble.id, meter.preamble.name, meter.size, kind)
+
+
+def _profile(profile: p4i.ActionProfile, tables: Mapping[int, Table]) -> Profile:
+    name = profile.preamble.name
+    users = [table for table in tables.values() if table.profile == profile.preamble.id]
+    choices = [set(table.actions) for table in users]
+    if any(choice != choices[0] for choice in choices):
+        raise invalid(f"P4Info: action profile {name}: its tables have different actions")
+    semantics = profile.WhichOneof("selector_size_semantics")
+    if semantics not in (None, "sum_of_weights", "sum_of_members"):
+        raise invalid(f"P4Info: action profile {name}: {semantics} is not supported")
+    return Profile(
+        id=profile.preamble.id,
+        name=name,
+        selector=profile.with_selector,
+        size=profile.size,
+        max_group_size=profile.max_group_size,
+        counts_members=semantics == "sum_of_members",
+        max_weight=profile.sum_of_members.max_member_weight,
+        actions={id_: action for id_, (action, _scope) in users[0].actions.items()}
+        if users
+        else {},
+    )
+
+
+def _digest(digest: p4i.Digest, types: p4t.P4TypeInfo) -> Digest:
+    name = digest.preamble.name
+    spec = digest.type_spec
+    kind = spec.WhichOneof("type_spec")
+    if kind == "struct":
+        members = [member.type_spec for member in types.structs[spec.struct.name].members]
+    elif kind == "tuple":
+        members = list(spec.tuple.members)
+    else:
+        members = [spec]
+    widths = []
+    for member in members:
+        bits = member.bitstring
+        width = bits.bit.bitwidth or bits.int.bitwidth
+        if not member.HasField("bitstring") or width <= 0:
+            raise invalid(f"P4Info: digest {name}: only fields of fixed width are supported")
+        widths.append(width)
+    return Digest(
+        digest.preamble.id,
+        name,
+        kind if kind in ("struct", "tuple") else "bitstring",
+        tuple(widths),
+    )
+
+
+def _packet_fields(header: p4i.ControllerPacketMetadata) -> tuple[PacketField, ...]:
+    fields = []
+    for field in header.metadata:
+        if field.bitwidth <= 0:
+            raise invalid(
+                f"P4Info: {header.preamble.name}: field {field.name}: width {field.bitwidth} "
+                "(translated string types are not supported)"
+            )
+        padding = any(a.startswith("@padding") for a in field.annotations)
+        fields.append(PacketField(field.id, field.name, field.bitwidth, padding))
+    if sum(field.width for field in fields) % 8:
+        raise invalid(f"P4Info: {header.preamble.name}: not a whole number of bytes")
+    return tuple(fields)

@@ -18,9 +18,11 @@ import grpc
 from grpc import StatusCode
 
 from softswitch.errors import EngineError
-from softswitch.server.arbitration import Arbitration
+from softswitch.server.answers import packed
+from softswitch.server.arbitration import Arbitration, Standing
 from softswitch.server.dataplane import Builder, DataPlane
 from softswitch.server.errors import (
+    SPACE,
     RequestError,
     denied,
     internal,
@@ -29,8 +31,10 @@ from softswitch.server.errors import (
     precondition,
     unimplemented,
 )
+from softswitch.server.events import EventPump
+from softswitch.server.packet_io import pack
 from softswitch.server.pb import empty_pb2, p4r, p4r_grpc
-from softswitch.server.pipeline import Pipeline, packed, realize
+from softswitch.server.pipeline import Pipeline, realize
 from softswitch.server.ports import PortHost
 from softswitch.server.status import DETAILS_KEY, batch_status
 from softswitch.server.streams import Stream
@@ -61,6 +65,8 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         self._state = asyncio.Lock()
         self._pushing = asyncio.Lock()
         self._unfinished: set[asyncio.Task[object]] = set()
+        self._events = EventPump(self._primaries)
+        ports.links.listen(self._port_changed)
 
     # -- process ------------------------------------------------------------------------------
 
@@ -73,6 +79,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
 
     async def close(self) -> None:
         """Stop forwarding and free the engines."""
+        self._events.detach()
         await self._ports.stop()
         for pipeline in (self._committed, self._saved):
             if pipeline is not None:
@@ -128,18 +135,52 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         if kind == "arbitration":
             await self._arbitrate(stream, message.arbitration)
             return
-        error = p4r.StreamError(canonical_code=StatusCode.UNIMPLEMENTED.value[0])
-        if kind == "packet":
-            error.message = "PacketOut is not implemented"
-            error.packet_out.packet_out.CopyFrom(message.packet)
-        elif kind == "digest_ack":
-            error.message = "DigestListAck: digests are not implemented"
-            error.digest_list_ack.digest_list_ack.CopyFrom(message.digest_ack)
-        else:
-            error.canonical_code = StatusCode.INVALID_ARGUMENT.value[0]
-            error.message = f"stream message {kind or 'without content'} is not understood"
-            error.other.SetInParent()
-        stream.error(error)
+        try:
+            if kind == "packet":
+                self._packet_out(stream, message.packet)
+            elif kind == "digest_ack":
+                self._digest_ack(stream, message.digest_ack)
+            else:
+                raise invalid(f"stream message {kind or 'without content'} is not understood")
+        except RequestError as error:
+            stream.error(_stream_error(error, message))
+
+    def _packet_out(self, stream: Stream, packet: p4r.PacketOut) -> None:
+        self._check_primary(stream, "PacketOut")
+        if self._ports.cpu_port is None:
+            raise precondition("PacketOut: there is no CPU port: start the switch with --cpu-port")
+        if self._committed is None:
+            raise precondition("PacketOut: no forwarding pipeline config has been committed")
+        fields = self._committed.schema.packet_headers.get("packet_out", ())
+        raw = pack(fields, packet)
+        try:
+            self._committed.engine.inject(self._ports.cpu_port, raw)
+        except EngineError as error:
+            raise invalid(f"PacketOut: {error}") from error
+
+    def _digest_ack(self, stream: Stream, ack: p4r.DigestListAck) -> None:
+        self._check_primary(stream, "DigestListAck")
+        digest = None if self._committed is None else self._committed.digests.get(ack.digest_id)
+        if digest is None:
+            raise invalid(f"DigestListAck: digest id {ack.digest_id:#x} is not in the P4Info")
+        digest.acknowledge(ack.list_id)
+
+    def _check_primary(self, stream: Stream, what: str) -> None:
+        view = self._arbitration.view(stream)
+        if view is None or view.standing is not Standing.PRIMARY:
+            raise denied(f"{what}: this client is not primary")
+
+    def _primaries(self) -> list[Stream]:
+        return [c for c in self._arbitration.primaries() if isinstance(c, Stream)]
+
+    def _port_changed(self, port: int) -> None:
+        for pipeline in (self._committed, self._saved):
+            if pipeline is None:
+                continue
+            try:
+                pipeline.port_changed(port)
+            except EngineError as error:
+                log.error("port %d: groups that watch it are not changed: %s", port, error)
 
     async def _arbitrate(self, stream: Stream, update: p4r.MasterArbitrationUpdate) -> None:
         if update.device_id != self._device_id:
@@ -159,6 +200,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         election_id = _uint128(update.election_id) if update.HasField("election_id") else None
         change = self._arbitration.update(stream, update.role.name, election_id, config)
         if change.primary is stream:
+            self._events.new_primary()
             log.info("role %r: primary has election id %s", update.role.name, election_id)
         self._notify(change.now)
         if change.primary is not None:
@@ -312,7 +354,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
 
     async def _verify(self, request: _Set) -> None:
         _need_config(request)
-        pipeline = await asyncio.to_thread(Pipeline, request.config, self._build)
+        pipeline = await asyncio.to_thread(Pipeline, request.config, self._build, self._ports.links)
         if request.action == _Set.VERIFY:
             pipeline.close()
             return
@@ -342,6 +384,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
 
     async def _activate(self, pipeline: Pipeline) -> None:
         old, self._committed = self._committed, pipeline
+        self._events.attach(pipeline)
         await self._ports.hand_over(pipeline.engine)
         if old is not None:
             old.close()
@@ -382,6 +425,17 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
 
     def _unknown_device(self, device_id: int) -> RequestError:
         return not_found(f"device id {device_id} is not known, this is device {self._device_id}")
+
+
+def _stream_error(error: RequestError, message: p4r.StreamMessageRequest) -> p4r.StreamError:
+    answer = p4r.StreamError(canonical_code=error.number, message=error.message, space=SPACE)
+    if message.HasField("packet"):
+        answer.packet_out.packet_out.CopyFrom(message.packet)
+    elif message.HasField("digest_ack"):
+        answer.digest_list_ack.digest_list_ack.CopyFrom(message.digest_ack)
+    else:
+        answer.other.SetInParent()
+    return answer
 
 
 async def _send(stream: Stream, context: _Context) -> None:

@@ -1,7 +1,7 @@
 """One open StreamChannel: the messages waiting to be sent to its client.
 
 Bounded: arbitration notifications carry state, so when a client does not read, the newest replaces
-the last one waiting; stream errors are dropped, as P4Runtime allows.
+the last one waiting; packets, digests, idle timeouts and errors are dropped, as P4Runtime allows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from softswitch.server.arbitration import View
 from softswitch.server.pb import any_pb2, p4r
 
 MAX_WAITING = 64
+MAX_EVENTS_WAITING = 1024
+"""Messages of the data plane for a client that reads slowly; the rest is lost and counted."""
 
 
 class Stream:
@@ -22,6 +24,7 @@ class Stream:
         self._device_id = device_id
         self._waiting: deque[p4r.StreamMessageResponse] = deque()
         self._ready = asyncio.Event()
+        self.events_lost = 0
 
     def notify(self, view: View) -> None:
         """Queue an arbitration notification."""
@@ -36,6 +39,13 @@ class Stream:
         """Queue a stream error, unless too much waits already."""
         if len(self._waiting) < MAX_WAITING:
             self._put(p4r.StreamMessageResponse(error=message))
+
+    def event(self, message: p4r.StreamMessageResponse) -> None:
+        """Queue what the data plane reported, unless too much waits already."""
+        if len(self._waiting) >= MAX_EVENTS_WAITING:
+            self.events_lost += 1
+        else:
+            self._put(message)
 
     def _put(self, message: p4r.StreamMessageResponse) -> None:
         self._waiting.append(message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from softswitch.errors import EngineError
 from softswitch.server.dataplane import DataPlane
 from softswitch.server.errors import denied, exhausted, exists, invalid, not_found, unimplemented
 from softswitch.server.json_view import Call, Initial
@@ -22,6 +23,7 @@ from softswitch.server.match import (
     put_key,
 )
 from softswitch.server.pb import p4r
+from softswitch.server.profiles import Bound, ProfileState, Target
 from softswitch.server.schema import Table
 
 EntryId = tuple[Key, int]
@@ -30,14 +32,17 @@ EntryId = tuple[Key, int]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry, replaced as a whole when modified. `handle` is the engine's; None for const."""
+    """One entry, replaced as a whole when modified. `handle` is the engine's; None for const.
+    `bound` is what an entry of an indirect table has in use."""
 
     handle: int | None
     encoded: bytes
-    call: Call
+    action: Call | Target
     priority: int
-    metadata: bytes
-    controller_metadata: int
+    metadata: bytes = b""
+    controller_metadata: int = 0
+    idle_timeout_ns: int = 0
+    bound: Bound | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +56,22 @@ class Row:
 class TableState:
     """One table's entries and default entry, and the operations on them."""
 
-    def __init__(self, table: Table, initial: Initial, engine: DataPlane) -> None:
+    def __init__(
+        self, table: Table, initial: Initial, engine: DataPlane, profile: ProfileState | None
+    ) -> None:
+        """`profile` holds the actions of an indirect table, None for the others."""
         self.table = table
         self._engine = engine
+        self._profile = profile
         self._initial_default = initial.default
         self._default: Entry | None = None  # None: as in the program
         self._entries: dict[EntryId, Entry] = {}
+        self._by_handle: dict[int, EntryId] = {}  # of entries that can idle
         for const in initial.entries:
-            encoded = self._encode(const.key, const.priority, const.call, b"", 0, const=True)
+            bare = p4r.TableEntry(is_const=True)
+            encoded = self._encode((const.key, const.priority), const.call, bare)
             self._entries[const.key, const.priority] = Entry(
-                None, encoded, const.call, const.priority, b"", 0
+                None, encoded, const.call, const.priority
             )
 
     def __len__(self) -> int:
@@ -81,19 +92,16 @@ class TableState:
         at = self._entry_id(entry)
         if not entry.HasField("action"):
             raise invalid(f"table {table.name}: an inserted entry needs an action")
-        call = Call(*parse_action(table, entry.action, default=False))
+        action = self._parse_action(entry)
         if at in self._entries:
             raise exists(f"table {table.name}: this entry exists already")
         if table.size > 0 and len(self._entries) >= table.size:
             raise exhausted(f"table {table.name}: full ({table.size} entries)")
-        key, priority = at
-        handle = self._engine.insert(
-            table.name, key_parts(table, key), priority, call.action.name, call.args
-        )
+        handle, bound = self._insert(at, action, _milliseconds(entry.idle_timeout_ns))
         if entry.HasField("counter_data"):
             data = entry.counter_data
             self._engine.set_direct_counter(table.name, handle, data.packet_count, data.byte_count)
-        self._store(at, handle, call, entry)
+        self._store(at, handle, action, bound, entry)
 
     def modify(self, entry: p4r.TableEntry) -> None:
         """MODIFY of an entry, or of the default entry. An unset action stays as it is (the
@@ -107,18 +115,17 @@ class TableState:
         changes_action = entry.HasField("action")
         if table.is_const and changes_action:
             raise denied(f"table {table.name}: its entries are const")
-        call = Call(*parse_action(table, entry.action, default=False)) if changes_action else None
+        action = self._parse_action(entry) if changes_action else None
         old = self._entries.get(at)
         if old is None:
             raise self._missing()
         handle = self._handle(old)
-        if call is not None and call != old.call:
-            self._engine.modify(table.name, handle, call.action.name, call.args)
+        bound = self._change(old, handle, action, entry.idle_timeout_ns)
         if entry.HasField("counter_data"):
             data = entry.counter_data
             self._engine.set_direct_counter(table.name, handle, data.packet_count, data.byte_count)
         if not table.is_const:
-            self._store(at, handle, call or old.call, entry)
+            self._store(at, handle, action or old.action, bound, entry)
 
     def delete(self, entry: p4r.TableEntry) -> None:
         """DELETE; only key and priority count."""
@@ -131,8 +138,12 @@ class TableState:
         old = self._entries.get(at)
         if old is None:
             raise self._missing()
-        self._engine.delete(table.name, self._handle(old))
+        handle = self._handle(old)
+        self._engine.delete(table.name, handle)
         del self._entries[at]
+        self._by_handle.pop(handle, None)
+        if old.bound is not None and self._profile is not None:
+            self._profile.release(old.bound)
 
     def set_counter(self, entry: p4r.TableEntry, data: p4r.CounterData | None) -> None:
         """Set the direct counter of an existing entry; None leaves it as it is."""
@@ -157,11 +168,17 @@ class TableState:
         if query.is_default_action:
             return self._default_rows(query)
         entries: Iterable[Entry] = self._select(query)
+        if query.HasField("time_since_last_hit"):
+            if not self.table.idle_timeout:
+                raise invalid(f"table {self.table.name}: does not support idle timeouts")
+            raise unimplemented(f"table {self.table.name}: time_since_last_hit is not implemented")
         if query.HasField("action"):
             if query.action.WhichOneof("type") != "action":
                 raise invalid(f"table {self.table.name}: reads filter by direct action only")
             wanted = query.action.action.action_id
-            entries = (e for e in entries if e.call.action.id == wanted)
+            entries = (
+                e for e in entries if isinstance(e.action, Call) and e.action.action.id == wanted
+            )
         if query.metadata:
             entries = (e for e in entries if e.metadata == query.metadata)
         if query.controller_metadata:
@@ -204,7 +221,18 @@ class TableState:
             return [Row(self._default.encoded)]
         if self._initial_default is None:
             return []
-        return [Row(self._encode_default(self._initial_default, b"", 0))]
+        return [Row(self._encode_default(self._initial_default, p4r.TableEntry()))]
+
+    def idle_entry(self, handle: int) -> p4r.TableEntry | None:
+        """What a notification says of an entry that was not hit for its idle timeout: key, cookie
+        and timeout; None if it is gone or its timeout is off."""
+        at = self._by_handle.get(handle)
+        entry = None if at is None else self._entries[at]
+        if entry is None or not entry.idle_timeout_ns:
+            return None
+        message = p4r.TableEntry.FromString(entry.encoded)
+        message.ClearField("action")
+        return message
 
     # -- helpers ------------------------------------------------------------------------------
 
@@ -215,18 +243,21 @@ class TableState:
 
     def _check_common(self, entry: p4r.TableEntry) -> None:
         name = self.table.name
-        if self.table.indirect:
-            raise unimplemented(f"table {name}: action profiles are not implemented")
         if entry.is_const:
             raise invalid(f"table {name}: is_const must not be set in a write")
         if entry.HasField("meter_config") or entry.HasField("meter_counter_data"):
             if not self.table.direct_meter:
                 raise invalid(f"table {name}: has no direct meter")
             raise unimplemented(f"table {name}: direct meters are not implemented")
+        if entry.HasField("time_since_last_hit"):
+            raise invalid(f"table {name}: time_since_last_hit must not be set in a write")
+        if entry.idle_timeout_ns < 0:
+            raise invalid(f"table {name}: idle_timeout_ns {entry.idle_timeout_ns} is negative")
         if entry.idle_timeout_ns:
-            if not self.table.idle_timeout:
-                raise invalid(f"table {name}: does not support idle timeouts")
-            raise unimplemented(f"table {name}: idle timeouts are not implemented")
+            if not self.table.idle_timeout or entry.is_default_action:
+                raise invalid(f"table {name}: does not support idle timeouts here")
+            if self._profile is not None:
+                raise unimplemented(f"table {name}: idle timeouts of indirect entries")
         if entry.HasField("counter_data"):
             self._need_counter()
             _check_counter(name, entry.counter_data)
@@ -235,6 +266,8 @@ class TableState:
         table = self.table
         if entry.match or entry.priority:
             raise invalid(f"table {table.name}: the default entry has no key and no priority")
+        if self._profile is not None:
+            raise invalid(f"table {table.name}: an indirect table has no default entry to set")
         if table.const_default:
             raise denied(f"table {table.name}: its default action is const")
         if entry.HasField("counter_data"):
@@ -245,42 +278,105 @@ class TableState:
             return
         call = Call(*parse_action(table, entry.action, default=True))
         self._engine.set_default(table.name, call.action.name, call.args)
-        encoded = self._encode_default(call, entry.metadata, entry.controller_metadata)
+        encoded = self._encode_default(call, entry)
         self._default = Entry(None, encoded, call, 0, entry.metadata, entry.controller_metadata)
 
-    def _store(self, at: EntryId, handle: int, call: Call, entry: p4r.TableEntry) -> None:
-        key, priority = at
-        metadata, cookie = entry.metadata, entry.controller_metadata
-        encoded = self._encode(key, priority, call, metadata, cookie)
-        self._entries[at] = Entry(handle, encoded, call, priority, metadata, cookie)
+    def _parse_action(self, entry: p4r.TableEntry) -> Call | Target:
+        if self._profile is not None:
+            return self._profile.parse_target(f"table {self.table.name}", entry.action)
+        return Call(*parse_action(self.table, entry.action, default=False))
 
-    def _encode(
+    def _insert(
+        self, at: EntryId, action: Call | Target, idle_timeout_ms: int
+    ) -> tuple[int, Bound | None]:
+        name = self.table.name
+        key, priority = key_parts(self.table, at[0]), at[1]
+        if isinstance(action, Call):
+            call = action.action.name
+            return self._engine.insert(
+                name, key, priority, call, action.args, idle_timeout_ms=idle_timeout_ms
+            ), None
+        assert self._profile is not None
+        bound = self._profile.bind(action)
+        try:
+            handle = self._engine.insert_indirect(
+                name, key, priority, member=bound.member, group=bound.group
+            )
+        except EngineError:
+            self._profile.release(bound)
+            raise
+        return handle, bound
+
+    def _change(
+        self, old: Entry, handle: int, action: Call | Target | None, idle_timeout_ns: int
+    ) -> Bound | None:
+        """Let the engine's entry do `action` (None: what it did); returns what it has in use."""
+        name = self.table.name
+        if isinstance(action, Target):
+            assert self._profile is not None
+            assert old.bound is not None
+            bound = self._profile.bind(action)
+            try:
+                self._engine.modify_indirect(name, handle, member=bound.member, group=bound.group)
+            except EngineError:
+                self._profile.release(bound)
+                raise
+            self._profile.release(old.bound)
+            return bound
+        call = action or old.action
+        if isinstance(call, Call) and (
+            call != old.action or idle_timeout_ns != old.idle_timeout_ns
+        ):
+            timeout_ms = _milliseconds(idle_timeout_ns) if self.table.idle_timeout else None
+            self._engine.modify(
+                name, handle, call.action.name, call.args, idle_timeout_ms=timeout_ms
+            )
+        return old.bound
+
+    def _store(
         self,
-        key: Key,
-        priority: int,
-        call: Call,
-        metadata: bytes,
-        cookie: int,
-        *,
-        const: bool = False,
-    ) -> bytes:
+        at: EntryId,
+        handle: int,
+        action: Call | Target,
+        bound: Bound | None,
+        entry: p4r.TableEntry,
+    ) -> None:
+        if self.table.idle_timeout:
+            self._by_handle[handle] = at
+        self._entries[at] = Entry(
+            handle,
+            self._encode(at, action, entry),
+            action,
+            at[1],
+            entry.metadata,
+            entry.controller_metadata,
+            entry.idle_timeout_ns,
+            bound,
+        )
+
+    def _encode(self, at: EntryId, action: Call | Target, entry: p4r.TableEntry) -> bytes:
+        key, priority = at
         message = p4r.TableEntry(
             table_id=self.table.id,
             priority=priority,
-            metadata=metadata,
-            controller_metadata=cookie,
-            is_const=const,
+            metadata=entry.metadata,
+            controller_metadata=entry.controller_metadata,
+            idle_timeout_ns=entry.idle_timeout_ns,
+            is_const=entry.is_const,
         )
         put_key(self.table, key, message)
-        put_action(call.action, call.args, message)
+        if isinstance(action, Call):
+            put_action(action.action, action.args, message)
+        else:
+            message.action.MergeFromString(action.encoded)
         return message.SerializeToString()
 
-    def _encode_default(self, call: Call, metadata: bytes, cookie: int) -> bytes:
+    def _encode_default(self, call: Call, entry: p4r.TableEntry) -> bytes:
         message = p4r.TableEntry(
             table_id=self.table.id,
             is_default_action=True,
-            metadata=metadata,
-            controller_metadata=cookie,
+            metadata=entry.metadata,
+            controller_metadata=entry.controller_metadata,
             is_const=self.table.const_default,
         )
         put_action(call.action, call.args, message)
@@ -310,3 +406,8 @@ class TableState:
 def _check_counter(table: str, data: p4r.CounterData) -> None:
     if data.packet_count < 0 or data.byte_count < 0:
         raise invalid(f"table {table}: counter values must not be negative")
+
+
+def _milliseconds(timeout_ns: int) -> int:
+    """The engine's idle timeout, at least as long; 0 stays 0 (none)."""
+    return -(-timeout_ns // 1_000_000)

@@ -9,11 +9,20 @@ from pathlib import Path
 import grpc
 import pytest
 from softswitch.server.dataplane import Builder, DataPlane, engine_builder
+from softswitch.server.links import Links
 from softswitch.server.pb import p4r_grpc
 from softswitch.server.ports import PortHost
 from softswitch.server.service import P4RuntimeService
 from softswitch.tests.fake_engine import FakeEngine
-from softswitch.tests.p4client import DEVICE, Client, Switch, connected, contract_config
+from softswitch.tests.p4client import (
+    CPU_PORT,
+    DEVICE,
+    Client,
+    Switch,
+    connected,
+    contract_config,
+    streams_config,
+)
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +55,15 @@ async def switch(data_plane: str, engine_cache: Path, tmp_path: Path) -> AsyncIt
         return made[-1]
 
     builder: Builder = build
-    service = P4RuntimeService(DEVICE, builder, PortHost(()))
+    ports = PortHost((), cpu_port=CPU_PORT)
+    ports.links = Links(range(1, 7))  # without interfaces: tests say which are up
+    service = P4RuntimeService(DEVICE, builder, ports)
     server = grpc.aio.server()
     p4r_grpc.add_P4RuntimeServicer_to_server(service, server)
     address = f"unix:{tmp_path}/p4rt.sock"
     server.add_insecure_port(address)
     await server.start()
-    yield Switch(service, address, made, may_build, building)
+    yield Switch(service, address, ports.links, made, may_build, building)
     may_build.set()
     await server.stop(None)
     await service.close()
@@ -70,4 +81,13 @@ async def primary(client: Client) -> Client:
     """A client that is primary with election id 1 and has pushed the test program."""
     await client.become_primary()
     await client.push(contract_config(cookie=42))
+    return client
+
+
+@pytest.fixture
+async def streaming(client: Client) -> Client:
+    """As `primary`, with the second test program; `client.primary` is its stream."""
+    client.use(streams_config())
+    client.primary = await client.become_primary()
+    await client.push(streams_config())
     return client

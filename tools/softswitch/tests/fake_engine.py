@@ -7,9 +7,11 @@ tests on both.
 from __future__ import annotations
 
 import json
+import os
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from softswitch.engine import KeyPart
 from softswitch.errors import (
@@ -19,6 +21,9 @@ from softswitch.errors import (
     TableFullError,
     UnknownNameError,
 )
+from softswitch.server.dataplane import Digest, IdleTimeout, MeterConfig, PacketIn
+
+Event: TypeAlias = "PacketIn | Digest | IdleTimeout"
 
 
 @dataclass(slots=True)
@@ -29,6 +34,15 @@ class FakeEntry:
     args: tuple[int, ...]
     packets: int = 0
     bytes: int = 0
+    idle_timeout_ms: int = 0
+    member: int | None = None
+    group: int | None = None
+
+
+@dataclass(slots=True)
+class FakeProfile:
+    members: dict[int, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    groups: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -67,7 +81,21 @@ class FakeEngine:
             for array in config["counter_arrays"]
             if not array["is_direct"]
         }
+        self.meters: dict[str, list[MeterConfig | None]] = {
+            array["name"]: [None] * array["size"] for array in config.get("meter_arrays", ())
+        }
+        self.profiles: dict[str, FakeProfile] = {
+            profile["name"]: FakeProfile()
+            for pipeline in config["pipelines"]
+            for profile in pipeline.get("action_profiles", ())
+        }
         self.groups: dict[int, tuple[tuple[int, int], ...]] = {}
+        self.clone_sessions: dict[int, tuple[tuple[tuple[int, int], ...], int]] = {}
+        self.cpu_port: int | None = None
+        self.rates: dict[int, int | None] = {}
+        self.injected: list[tuple[int, bytes]] = []
+        self._events: deque[Event] = deque()
+        self._event_fd = os.eventfd(0, os.EFD_NONBLOCK)
         self.ports: dict[int, str] = {}
         self.running = False
         self.closed = False
@@ -92,9 +120,20 @@ class FakeEngine:
         return found
 
     def insert(
-        self, table: str, key: Sequence[KeyPart], priority: int, action: str, args: Sequence[int]
+        self,
+        table: str,
+        key: Sequence[KeyPart],
+        priority: int,
+        action: str,
+        args: Sequence[int],
+        idle_timeout_ms: int = 0,
     ) -> int:
-        found = self._call(table, action, args)
+        handle = self._insert(self._call(table, action, args), table, key, priority)
+        entry = self._entry(table, handle)
+        entry.action, entry.args, entry.idle_timeout_ms = action, tuple(args), idle_timeout_ms
+        return handle
+
+    def _insert(self, found: FakeTable, table: str, key: Sequence[KeyPart], priority: int) -> int:
         if len(found.entries) >= found.size:
             raise TableFullError(f"table {table} is full")
         parts = tuple(key)
@@ -102,13 +141,105 @@ class FakeEngine:
             raise DuplicateEntryError(f"table {table} has this entry")
         handle = self._next_handle
         self._next_handle += 1
-        found.entries[handle] = FakeEntry(parts, priority, action, tuple(args))
+        found.entries[handle] = FakeEntry(parts, priority, "", ())
         return handle
 
-    def modify(self, table: str, handle: int, action: str, args: Sequence[int]) -> None:
+    def modify(
+        self,
+        table: str,
+        handle: int,
+        action: str,
+        args: Sequence[int],
+        idle_timeout_ms: int | None = None,
+    ) -> None:
         self._call(table, action, args)
         entry = self._entry(table, handle)
         entry.action, entry.args = action, tuple(args)
+        if idle_timeout_ms is not None:
+            entry.idle_timeout_ms = idle_timeout_ms
+
+    def insert_indirect(
+        self,
+        table: str,
+        key: Sequence[KeyPart],
+        priority: int,
+        *,
+        member: int | None = None,
+        group: int | None = None,
+    ) -> int:
+        handle = self._insert(self.tables[table], table, key, priority)
+        self.modify_indirect(table, handle, member=member, group=group)
+        return handle
+
+    def modify_indirect(
+        self, table: str, handle: int, *, member: int | None = None, group: int | None = None
+    ) -> None:
+        assert (member is None) != (group is None)
+        entry = self._entry(table, handle)
+        entry.member, entry.group = member, group
+
+    def member_add(self, profile: str, action: str, args: Sequence[int]) -> int:
+        self._next_handle += 1
+        self.profiles[profile].members[self._next_handle] = (action, tuple(args))
+        return self._next_handle
+
+    def member_modify(self, profile: str, member: int, action: str, args: Sequence[int]) -> None:
+        assert member in self.profiles[profile].members
+        self.profiles[profile].members[member] = (action, tuple(args))
+
+    def member_delete(self, profile: str, member: int) -> None:
+        found = self.profiles[profile]
+        assert not any(member in group for group in found.groups.values())
+        del found.members[member]
+
+    def group_add(self, profile: str) -> int:
+        self._next_handle += 1
+        self.profiles[profile].groups[self._next_handle] = ()
+        return self._next_handle
+
+    def group_set(self, profile: str, group: int, members: Sequence[int]) -> None:
+        found = self.profiles[profile]
+        assert group in found.groups
+        assert all(member in found.members for member in members)
+        found.groups[group] = tuple(members)
+
+    def group_delete(self, profile: str, group: int) -> None:
+        del self.profiles[profile].groups[group]
+
+    def meter_set(self, meter: str, index: int, config: MeterConfig | None) -> None:
+        self.meters[meter][index] = config
+
+    def clone_session_set(
+        self, session: int, replicas: Sequence[tuple[int, int]], packet_length_bytes: int = 0
+    ) -> None:
+        self.clone_sessions[session] = (tuple(replicas), packet_length_bytes)
+
+    def clone_session_delete(self, session: int) -> None:
+        del self.clone_sessions[session]
+
+    def set_cpu_port(self, port: int | None) -> None:
+        self.cpu_port = port
+
+    def set_port_rate(self, port: int, pps: int | None) -> None:
+        assert port in self.ports
+        self.rates[port] = pps
+
+    def inject(self, port: int, packet: bytes) -> None:
+        self.injected.append((port, packet))
+
+    def event_fd(self) -> int:
+        return self._event_fd
+
+    def take_events(self, limit: int = 1024) -> list[Event]:
+        taken = [self._events.popleft() for _ in range(min(limit, len(self._events)))]
+        if not self._events:
+            os.eventfd_read(self._event_fd)
+        return taken
+
+    def report(self, *events: Event) -> None:
+        """As if the data plane had reported these."""
+        self._events.extend(events)
+        os.eventfd_write(self._event_fd, 1)
 
     def delete(self, table: str, handle: int) -> None:
         self._entry(table, handle)
@@ -155,4 +286,6 @@ class FakeEngine:
 
     def close(self) -> None:
         self.stop()
+        if not self.closed:
+            os.close(self._event_fd)
         self.closed = True

@@ -12,22 +12,33 @@ from typing import Any
 import grpc
 from google.protobuf import text_format
 from softswitch.server.dataplane import DataPlane
+from softswitch.server.links import Links
 from softswitch.server.pb import p4i, p4r, p4r_grpc, rpc_status
 from softswitch.server.service import P4RuntimeService
 from softswitch.tests.fake_engine import FakeEngine
 
 DATA = Path(__file__).parent / "data"
 DEVICE = 7
+CPU_PORT = 510
 MAC = b"\x02\x00\x00\x00\x00"
 """First five bytes of the MAC addresses in use."""
 
 
+def streams_config() -> p4r.ForwardingPipelineConfig:
+    """The second test program: meters, selectors, digests, packets to and from the CPU port."""
+    return _config("streams")
+
+
+def _config(program: str) -> p4r.ForwardingPipelineConfig:
+    info = text_format.Parse((DATA / f"{program}.p4info.txtpb").read_text(), p4i.P4Info())
+    return p4r.ForwardingPipelineConfig(
+        p4info=info, p4_device_config=(DATA / f"{program}.json").read_bytes()
+    )
+
+
 def contract_config(cookie: int | None = None) -> p4r.ForwardingPipelineConfig:
     """The test program as a pipeline push carries it."""
-    info = text_format.Parse((DATA / "contract.p4info.txtpb").read_text(), p4i.P4Info())
-    config = p4r.ForwardingPipelineConfig(
-        p4info=info, p4_device_config=(DATA / "contract.json").read_bytes()
-    )
+    config = _config("contract")
     if cookie is not None:
         config.cookie.cookie = cookie
     return config
@@ -57,11 +68,26 @@ class Names:
     tables: dict[str, p4i.Table] = field(init=False)
     actions: dict[str, p4i.Action] = field(init=False)
     counters: dict[str, int] = field(init=False)
+    meters: dict[str, int] = field(init=False)
+    profiles: dict[str, int] = field(init=False)
+    digests: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.tables = {t.preamble.alias: t for t in self.info.tables}
         self.actions = {a.preamble.alias: a for a in self.info.actions}
         self.counters = {c.preamble.alias: c.preamble.id for c in self.info.counters}
+        self.meters = {m.preamble.alias: m.preamble.id for m in self.info.meters}
+        self.profiles = {p.preamble.alias: p.preamble.id for p in self.info.action_profiles}
+        self.digests = {d.preamble.alias: d.preamble.id for d in self.info.digests}
+
+    def action(self, name: str, params: dict[str, bytes]) -> p4r.Action:
+        """An Action by names."""
+        made = self.actions[name]
+        action = p4r.Action(action_id=made.preamble.id)
+        ids = {p.name: p.id for p in made.params}
+        for param, data in params.items():
+            action.params.add(param_id=ids[param], value=data)
+        return action
 
     def entry(
         self,
@@ -78,11 +104,7 @@ class Names:
             value.field_id = ids[name]
             entry.match.append(value)
         if action is not None:
-            made = self.actions[action[0]]
-            entry.action.action.action_id = made.preamble.id
-            params = {p.name: p.id for p in made.params}
-            for name, data in action[1].items():
-                entry.action.action.params.add(param_id=params[name], value=data)
+            entry.action.action.CopyFrom(self.action(*action))
         return entry
 
 
@@ -161,6 +183,11 @@ class Client:
         self.stub: Any = p4r_grpc.P4RuntimeStub(channel)
         self.names = Names(contract_config().p4info)
         self._streams: list[StreamClient] = []
+        self.primary: StreamClient | None = None
+
+    def use(self, config: p4r.ForwardingPipelineConfig) -> None:
+        """Take ids from another program."""
+        self.names = Names(config.p4info)
 
     def stream(self) -> StreamClient:
         stream = StreamClient(self.stub.StreamChannel(timeout=20))
@@ -298,6 +325,7 @@ class Switch:
 
     service: P4RuntimeService
     address: str
+    links: Links
     built: list[DataPlane] = field(default_factory=list)
     may_build: threading.Event = field(default_factory=threading.Event)
     building: threading.Event = field(default_factory=threading.Event)

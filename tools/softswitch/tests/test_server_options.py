@@ -22,7 +22,14 @@ def test_options_of_the_projects_command_line() -> None:
     assert options.address == "127.0.0.1:9600"
     assert (options.log_level, options.log_console) == ("off", True)
     assert options.config is None
-    assert [note.split()[0] for note in options.notes] == ["--thrift-port", "--cpu-port"]
+    assert [note.split()[0] for note in options.notes] == ["--thrift-port"]
+    assert (options.cpu_port, options.port_rates_pps) == (510, {})
+
+
+def test_options_limit_the_rates_of_ports() -> None:
+    line = "--no-p4 -i 1@a -i 2@b --port-rate 2=1000 -- --port-rate 1=5"
+    options = parse_options(line.split())
+    assert options.port_rates_pps == {1: 5, 2: 1000}
 
 
 def test_options_with_another_number_of_queues_note_the_difference() -> None:
@@ -56,6 +63,12 @@ def test_options_with_a_config_file() -> None:
         ("--no-p4 -i 1@a -i 1@b", "port number 1 is given twice"),
         ("--no-p4 -i 1@a -i 2@a", "port interface a is given twice"),
         ("--no-p4 --device-id -1", "--device-id"),
+        ("--no-p4 --cpu-port 0", "above 0"),
+        ("--no-p4 --cpu-port 511", "1..510"),
+        ("--no-p4 -i 5@a --cpu-port 5", "also the port of an interface"),
+        ("--no-p4 -i 5@a --port-rate 6=1", "no port 6"),
+        ("--no-p4 -i 5@a --port-rate 5=0", "<port number>=<packets per second>"),
+        ("--no-p4 -i 5@a --port-rate 5", "<port number>=<packets per second>"),
         ("--no-p4 --device-id x", "64 bits"),
         ("--no-p4 --priority-queues 0", "above 0"),
         ("--no-p4 --drop-port 510", "only 511"),

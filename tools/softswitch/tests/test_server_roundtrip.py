@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from softswitch.server.dataplane import DataPlane, engine_builder
 from softswitch.server.errors import RequestError
+from softswitch.server.links import Links
 from softswitch.server.pb import p4r
 from softswitch.server.pipeline import Pipeline
 from softswitch.server.values import encode
@@ -106,7 +107,7 @@ def test_any_history_of_writes_leaves_what_a_plain_dict_would_hold(
     def build(bmv2_json: bytes) -> DataPlane:
         return FakeEngine(bmv2_json) if data_plane == "fake" else real(bmv2_json)
 
-    pipeline = Pipeline(CONFIG, build)
+    pipeline = Pipeline(CONFIG, build, Links(()))
     try:
         model: dict[bytes, p4r.TableEntry] = {}
         for kind, entry in history:

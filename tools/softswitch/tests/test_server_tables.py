@@ -496,24 +496,18 @@ async def test_update_without_entity_is_invalid(primary: Client) -> None:
     "message",
     [
         p4r.ExternEntry(extern_type_id=0x81),
-        p4r.ActionProfileMember(action_profile_id=1),
-        p4r.ActionProfileGroup(action_profile_id=1),
-        p4r.MeterEntry(meter_id=1),
         p4r.DirectMeterEntry(table_entry=p4r.TableEntry(table_id=1)),
         p4r.ValueSetEntry(value_set_id=1),
         p4r.RegisterEntry(register_id=1),
-        p4r.DigestEntry(digest_id=1),
-        p4r.CloneSessionEntry(session_id=1),
     ],
     ids=lambda message: type(message).__name__,
 )
 async def test_entity_not_served_is_unimplemented_by_name_but_none_exist(
     primary: Client, message: Any
 ) -> None:
-    name = {"CloneSessionEntry": "clone"}.get(type(message).__name__, "")
     code, text = await primary.refused("INSERT", message)
     assert code is UNIMPLEMENTED
-    assert (name or "_") in text
+    assert "_entry" in text
     assert await primary.read_refused(message) is UNIMPLEMENTED
     assert await primary.read(type(message)()) == []
 
