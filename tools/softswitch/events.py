@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import struct
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import TypeAlias
+
+from softswitch.instance import Instance
 
 _PACKET, _DIGEST, _IDLE = 1, 2, 3  # runtime/event.h
 
@@ -55,3 +61,38 @@ def parse_events(data: bytes, learn_lists: Sequence[str], tables: Mapping[int, s
         else:
             raise AssertionError(f"event of kind {kind}")
     return events
+
+
+class EventQueue:
+    """Takes events out of an engine; its descriptor is readable while any are left."""
+
+    def __init__(
+        self, instance: Instance, learn_lists: Sequence[str], tables: Mapping[int, str]
+    ) -> None:
+        self._instance = instance
+        self._learn_lists = learn_lists
+        self._tables = tables
+        self._lock = Lock()
+        self._waiting: deque[Event] = deque()
+
+    def fd(self) -> int:
+        """The descriptor."""
+        return self._instance.raw("sw_event_fd")
+
+    def take(self, limit: int) -> list[Event]:
+        """Up to `limit` events, oldest first."""
+        with self._lock:
+            if len(self._waiting) < limit:
+                self._fetch()
+            taken = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+            if self._waiting:
+                os.eventfd_write(self.fd(), 1)
+        return taken
+
+    def _fetch(self) -> None:
+        data, size = ctypes.c_void_p(), ctypes.c_size_t()
+        self._instance.raw("sw_take_events", ctypes.byref(data), ctypes.byref(size))
+        if data.value:
+            raw = ctypes.string_at(data.value, size.value)
+            self._instance.free(data.value)
+            self._waiting += parse_events(raw, self._learn_lists, self._tables)

@@ -16,7 +16,7 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,8 +192,7 @@ def _read_pcap(path: Path) -> list[bytes]:
 def _commands(program: dict[str, Any], rows: Sequence[Entry]) -> list[str]:
     """simple_switch_CLI commands; there, the smaller priority wins."""
     tables = {t["name"]: t for p in program["pipelines"] for t in p["tables"]}
-    # nothing may be lost to a full queue
-    lines, node = ["set_queue_depth 4096"], 0
+    lines, node = list[str](), 0
     for table, key, priority, action, args in rows:
         words = []
         for (value, mask), part in zip(key, tables[table]["key"], strict=True):
@@ -242,9 +241,9 @@ def _await_server() -> None:
             time.sleep(0.05)
 
 
-def _await_output(directory: Path) -> None:
+def _await_output(directory: Path, count: int) -> None:
     """Until nothing more comes: three seconds beyond the schedule without a change."""
-    time.sleep(START_S + PACKETS * GAP_US / 1e6)
+    time.sleep(START_S + count * GAP_US / 1e6)
     size, since = -1, time.monotonic()
     while time.monotonic() - since < 3:
         now = sum(path.stat().st_size for path in directory.glob("*_out.pcap"))
@@ -253,48 +252,68 @@ def _await_output(directory: Path) -> None:
         time.sleep(0.2)
 
 
-def record() -> None:
-    """Compile, run BMv2, write both files."""
-    source = DATA / "features.p4"
+def run(
+    source: Path,
+    sent: Sequence[tuple[int, bytes]],
+    ports: Sequence[int],
+    commands: Callable[[dict[str, Any]], list[str]],
+    reads: Sequence[str],
+) -> tuple[dict[str, Any], dict[int, list[str]], str]:
+    """Compile a program, let BMv2 forward: the program, frames out by port, what `reads` printed."""
     for tool in ("p4c-bm2-ss", "simple_switch", "simple_switch_CLI"):
         if shutil.which(tool) is None:
             raise SystemExit(f"{tool} is not on PATH")
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
-        compiled = directory / "features.json"
+        compiled = directory / "program.json"
         command = ["p4c-bm2-ss", "--arch", "v1model", "-o", str(compiled), source.name]
         subprocess.run(command, cwd=DATA, check=True, timeout=120)
-        program = json.loads(compiled.read_bytes())
+        program: dict[str, Any] = json.loads(compiled.read_bytes())
         program["program"] = source.name
-        sent, rows = packets(), entries()
-        for port in PORTS:
+        for port in ports:
             times = ((i * GAP_US + 1, frame) for i, (p, frame) in enumerate(sent) if p == port)
             _write_pcap(directory / f"p{port}_in.pcap", list(times))
         ip("link", "set", "lo", "up")
         command = ["simple_switch", "--use-files", str(START_S), "-L", "off"]
         command += ["--thrift-port", str(THRIFT_PORT)]
         command += ["--notifications-addr", f"ipc://{directory}/notifications.ipc"]
-        for port in PORTS:
+        for port in ports:
             command += ["-i", f"{port}@p{port}"]
         switch = subprocess.Popen(
             [*command, str(compiled)], cwd=directory, stdout=subprocess.DEVNULL
         )
         try:
             _await_server()
-            _cli(_commands(program, rows))
-            _await_output(directory)
-            by_mark = [f"counter_read FeatureIngress.by_mark {i}" for i in range(16)]
-            acl = [i for i, row in enumerate(r for r in rows if r[0] == "FeatureIngress.acl")]
-            hits = [f"counter_read FeatureIngress.acl_counter {i}" for i in acl]
-            text = _cli([*by_mark, *hits])
+            # nothing may be lost to a full queue
+            _cli(["set_queue_depth 4096", *commands(program)])
+            _await_output(directory, len(sent))
+            text = _cli(reads)
         finally:
             switch.terminate()
             switch.wait(10)
-        cells = [[int(n), int(b)] for b, n in re.findall(r"\((\d+) bytes, (\d+) packets\)", text)]
         out = {
             port: sorted(f.hex() for f in _read_pcap(directory / f"p{port}_out.pcap"))
-            for port in PORTS
+            for port in ports
         }
+    return program, out, text
+
+
+def save(vectors: dict[str, Any], program: dict[str, Any], name: str) -> None:
+    """Write data/NAME.json and data/NAME.bmv2.json."""
+    (DATA / f"{name}.json").write_text(json.dumps(program, indent=1) + "\n")
+    (DATA / f"{name}.bmv2.json").write_text(_lines(vectors))
+
+
+def record() -> None:
+    """The files of features.p4."""
+    sent, rows = packets(), entries()
+    by_mark = [f"counter_read FeatureIngress.by_mark {i}" for i in range(16)]
+    acl = [i for i, row in enumerate(r for r in rows if r[0] == "FeatureIngress.acl")]
+    hits = [f"counter_read FeatureIngress.acl_counter {i}" for i in acl]
+    program, out, text = run(
+        DATA / "features.p4", sent, PORTS, lambda p: _commands(p, rows), [*by_mark, *hits]
+    )
+    cells = [[int(n), int(b)] for b, n in re.findall(r"\((\d+) bytes, (\d+) packets\)", text)]
     vectors = {
         "entries": rows,
         "groups": GROUPS,
@@ -303,8 +322,7 @@ def record() -> None:
         "by_mark": cells[:16],
         "acl_counter": cells[16:],
     }
-    PROGRAM.write_text(json.dumps(program, indent=1) + "\n")
-    VECTORS.write_text(_lines(vectors))
+    save(vectors, program, "features")
 
 
 def _lines(vectors: dict[str, Any]) -> str:
