@@ -64,6 +64,8 @@ parser StreamsParser(packet_in packet, out headers_t hdr, inout metadata_t meta,
     }
     state ethernet {
         packet.extract(hdr.ethernet);
+        meta.hashed_mac = hdr.ethernet.src;
+        meta.hashed_type = hdr.ethernet.type;
         transition accept;
     }
 }
@@ -108,8 +110,6 @@ control StreamsIngress(inout headers_t hdr, inout metadata_t meta,
             if (!hosts.apply().hit) {
                 digest<learn_t>(1, { standard_metadata.ingress_port, hdr.ethernet.src });
             }
-            meta.hashed_mac = hdr.ethernet.src;
-            meta.hashed_type = hdr.ethernet.type;
             routes.apply();
             if (hdr.ethernet.type == PUNTED) {
                 standard_metadata.egress_spec = CPU_PORT;
