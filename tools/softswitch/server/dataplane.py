@@ -7,36 +7,10 @@ test suite runs on both.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from softswitch.engine import Engine, KeyPart
-
-
-@dataclass(frozen=True, slots=True)
-class MeterConfig:
-    cir: int
-    cburst: int
-    pir: int
-    pburst: int
-
-
-@dataclass(frozen=True, slots=True)
-class PacketIn:
-    packet: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    name: str
-    values: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class IdleTimeout:
-    table: str
-    handle: int
+from softswitch.engine import Engine, Event, KeyPart, MeterConfig
 
 
 class DataPlane(Protocol):
@@ -98,7 +72,7 @@ class DataPlane(Protocol):
     def set_port_rate(self, port: int, pps: int | None) -> None: ...
     def inject(self, port: int, packet: bytes) -> None: ...
     def event_fd(self) -> int: ...
-    def take_events(self, limit: int = 1024) -> Sequence[PacketIn | Digest | IdleTimeout]: ...
+    def take_events(self, limit: int = 1024) -> Sequence[Event]: ...
     def add_port(self, port: int, ifname: str) -> None: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
