@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import random
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ INSTALL = "apt-get install zookeeper default-jre-headless"
 
 _PR_SET_PDEATHSIG = 1
 _START_ATTEMPTS = 3
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _JVM = (
     "-Xmx256m",
     "-XX:+UseSerialGC",
@@ -67,16 +69,13 @@ class ZooKeeperServer:
         if not JAR.exists():
             raise ZooKeeperError(f"{JAR} is missing: {INSTALL}")
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        for attempt in range(_START_ATTEMPTS):
-            # a restarted server keeps its port, so that clients find it again
-            self.port = self.port or _free_port()
+        for _ in range(_START_ATTEMPTS):
+            self.port = self._fixed_port or _free_port()
             self._spawn()
             if self._wait_ready(timeout_s):
+                self._fixed_port = self.port  # clients look for a restarted server where it was
                 return self
             self.stop()
-            if self._fixed_port or attempt == _START_ATTEMPTS - 1:
-                break
-            self.port = 0  # somebody may have taken it meanwhile
         tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
         raise ZooKeeperError(
             f"ZooKeeper did not start on port {self._fixed_port or 'any'}:\n{tail}"
@@ -159,6 +158,13 @@ class ZooKeeperServer:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens at, and that the kernel gives to no outgoing connection either:
+    one of those could take it while the server is down.
+    """
+    low, high = _EPHEMERAL.read_text().split()
+    ports = [port for port in range(10_000, 65_536) if not int(low) <= port <= int(high)]
+    for port in random.sample(ports, len(ports)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ZooKeeperError("no port is free")
