@@ -7,36 +7,21 @@ test suite runs on both.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from softswitch.engine import Engine, KeyPart
+from softswitch.engine import Engine, KeyPart, MeterConfig
+from softswitch.events import Digest, IdleTimeout, PacketIn
 
-
-@dataclass(frozen=True, slots=True)
-class MeterConfig:
-    cir: int
-    cburst: int
-    pir: int
-    pburst: int
-
-
-@dataclass(frozen=True, slots=True)
-class PacketIn:
-    packet: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    name: str
-    values: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class IdleTimeout:
-    table: str
-    handle: int
+__all__ = [
+    "Builder",
+    "DataPlane",
+    "Digest",
+    "IdleTimeout",
+    "MeterConfig",
+    "PacketIn",
+    "engine_builder",
+]
 
 
 class DataPlane(Protocol):
@@ -50,6 +35,7 @@ class DataPlane(Protocol):
         priority: int,
         action: str,
         args: Sequence[int],
+        *,
         idle_timeout_ms: int = 0,
     ) -> int: ...
     def modify(
@@ -58,6 +44,7 @@ class DataPlane(Protocol):
         handle: int,
         action: str,
         args: Sequence[int],
+        *,
         idle_timeout_ms: int | None = None,
     ) -> None: ...
     def insert_indirect(
@@ -80,6 +67,7 @@ class DataPlane(Protocol):
     def counter_read(self, counter: str, first: int, count: int) -> list[tuple[int, int]]: ...
     def counter_write(self, counter: str, index: int, packets: int, bytes_: int) -> None: ...
     def multicast_set(self, group: int, replicas: Sequence[tuple[int, int]]) -> None: ...
+    def since_last_hit_us(self, table: str, handle: int) -> int: ...
     def meter_set(self, meter: str, index: int, config: MeterConfig | None) -> None: ...
     def member_add(self, profile: str, action: str, args: Sequence[int]) -> int: ...
     def member_modify(
