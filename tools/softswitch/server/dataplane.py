@@ -10,18 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from softswitch.engine import Engine, KeyPart, MeterConfig
-from softswitch.events import Digest, IdleTimeout, PacketIn
-
-__all__ = [
-    "Builder",
-    "DataPlane",
-    "Digest",
-    "IdleTimeout",
-    "MeterConfig",
-    "PacketIn",
-    "engine_builder",
-]
+from softswitch.engine import Engine, Event, KeyPart, MeterConfig
 
 
 class DataPlane(Protocol):
@@ -86,7 +75,7 @@ class DataPlane(Protocol):
     def set_port_rate(self, port: int, pps: int | None) -> None: ...
     def inject(self, port: int, packet: bytes) -> None: ...
     def event_fd(self) -> int: ...
-    def take_events(self, limit: int = 1024) -> Sequence[PacketIn | Digest | IdleTimeout]: ...
+    def take_events(self, limit: int = 1024) -> Sequence[Event]: ...
     def add_port(self, port: int, ifname: str) -> None: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from softswitch.server.dataplane import Digest, IdleTimeout, PacketIn
+from softswitch.engine import Digest, IdleTimeout, PacketIn
 from softswitch.server.digests import DigestState
 from softswitch.server.packet_io import unpack
 from softswitch.server.pb import p4r

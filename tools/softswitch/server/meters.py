@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from softswitch.server.dataplane import DataPlane, MeterConfig
+from softswitch.engine import MeterConfig
+from softswitch.server.dataplane import DataPlane
 from softswitch.server.errors import invalid, out_of_range, unimplemented
 from softswitch.server.pb import p4r
 from softswitch.server.schema import Meter, MeterKind

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from softswitch.engine import KeyPart
+from softswitch.engine import Digest, IdleTimeout, KeyPart, MeterConfig, PacketIn
 from softswitch.errors import (
     ConfigError,
     DuplicateEntryError,
@@ -21,7 +21,6 @@ from softswitch.errors import (
     TableFullError,
     UnknownNameError,
 )
-from softswitch.server.dataplane import Digest, IdleTimeout, MeterConfig, PacketIn
 
 Event: TypeAlias = "PacketIn | Digest | IdleTimeout"
 

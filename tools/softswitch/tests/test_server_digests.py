@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
-from softswitch.server.dataplane import Digest as Reported
+from softswitch.engine import Digest as Reported
 from softswitch.server.digests import LIST_MAX, DigestState
 from softswitch.server.pb import p4r
 from softswitch.server.schema import Digest

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
-from softswitch.server.dataplane import MeterConfig
+from softswitch.engine import MeterConfig
 from softswitch.server.pb import p4i, p4r
 from softswitch.tests.p4client import Client, Switch, streams_config
 

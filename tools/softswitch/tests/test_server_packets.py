@@ -10,8 +10,8 @@ import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from softswitch.server.dataplane import IdleTimeout
-from softswitch.server.dataplane import PacketIn as Punted
+from softswitch.engine import IdleTimeout
+from softswitch.engine import PacketIn as Punted
 from softswitch.server.packet_io import pack, unpack
 from softswitch.server.pb import p4r
 from softswitch.server.schema import PacketField
