@@ -180,7 +180,7 @@ class SwitchCase(BaseTest):  # type: ignore[misc] # ptf has no types
         """The next packet for the agent."""
         got = self.client.next_packet(RECEIVE_TIMEOUT_S)
         if got is None:
-            self.fail("no packet-in")
+            raise self.failureException("no packet-in")
         return got
 
     def vanishes(self, port: int, frame: bytes, counted_by: TableEntry) -> None:

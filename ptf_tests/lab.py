@@ -87,6 +87,8 @@ def running_switch(target: str, index: int = 0, ports: Sequence[int] = PORTS) ->
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            for name in interfaces.values():
+                subprocess.run(["ip", "link", "delete", name], check=True)
 
 
 def load_schema() -> Schema:

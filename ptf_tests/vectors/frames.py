@@ -44,6 +44,11 @@ SWITCH = "10.255.0.1"
 GRE_CHECKSUM_AT = 38
 
 
+def kernel_drops(frame: bytes) -> bool:
+    """Whether the kernel takes the frame for cut in its VLAN tag, and drops it on receipt."""
+    return int.from_bytes(frame[12:14], "big") in VLAN_TYPES and len(frame) < SHORTEST_TAGGED
+
+
 class FrameMaker:
     """Makes frames between the hosts, and tunnels with mostly the given keys."""
 
@@ -65,7 +70,7 @@ class FrameMaker:
             frame = self._changed(frame)
         elif fate < 0.3:
             frame = frame[: rng.randint(SHORTEST, len(frame))]
-        if int.from_bytes(frame[12:14], "big") in VLAN_TYPES and len(frame) < SHORTEST_TAGGED:
+        if kernel_drops(frame):
             frame = frame.ljust(SHORTEST_TAGGED, b"\0")
         return frame
 

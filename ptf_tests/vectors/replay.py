@@ -19,7 +19,7 @@ from dfvisor.p4rt.entries import Item, Meter, TableEntry, entry_key
 from dfvisor.p4rt.streamed import PacketIn
 
 from ptf_tests.lab import Lab
-from ptf_tests.network import DropReason, PuntReason, drop_cell
+from ptf_tests.network import DropReason, drop_cell
 from ptf_tests.p4rt import CPU_PORT, SwitchClient
 from ptf_tests.tables import Tables, group
 from ptf_tests.vectors.scenario import Outcome, Output, Scenario
@@ -206,12 +206,8 @@ class Player:
 
 
 def _packed(packet: PacketIn) -> bytes:
-    """A packet-in as the program deparsed it; of times only whether there are any.
-
-    The queue depth is a matter of luck.
-    """
+    """A packet-in as the program deparsed it, without times."""
     fields = packet.metadata
-    times = SOME_TIME if fields["ingress_time"] else NO_TIME
     header = PACKET_IN.pack(
         fields["port"] << 7 | fields["reserved"],
         fields["vn"],
@@ -219,12 +215,18 @@ def _packed(packet: PacketIn) -> bytes:
         fields["reason"],
         fields["cookie"],
         fields["egress_port"],
-        times,
-        SOME_TIME if fields["egress_time"] else NO_TIME,
-        NO_DEPTH,
+        fields["ingress_time"].to_bytes(6, "big"),
+        fields["egress_time"].to_bytes(6, "big"),
+        fields["queue_depth"].to_bytes(3, "big"),
     )
-    assert bool(fields["ingress_time"]) == (fields["reason"] == PuntReason.TRACE)
-    return header + packet.payload
+    return without_times(header + packet.payload)
+
+
+def without_times(data: bytes) -> bytes:
+    """A packet behind packet_in_t: of times only whether there are any, and no queue depth."""
+    *fields, ingress_time, egress_time, _ = PACKET_IN.unpack(data[: PACKET_IN.size])
+    times = [SOME_TIME if time != NO_TIME else NO_TIME for time in (ingress_time, egress_time)]
+    return PACKET_IN.pack(*fields, *times, NO_DEPTH) + data[PACKET_IN.size :]
 
 
 def _cells_of(scenario: Scenario) -> list[int]:

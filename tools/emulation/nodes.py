@@ -17,6 +17,7 @@ from emulation.namespaces import InterfaceCounters, interface_counters
 from emulation.plan import HOST_INTERFACE, HostPlan, SwitchPlan, switch_interface
 
 CAPTURE_BYTES = 192  # of each frame: all headers, outer and inner
+WHOLE_BYTES = 2048
 TOOL_TIMEOUT_S = 20.0
 _REPLY = re.compile(r"icmp_seq=(\d+) .*time=([0-9.]+) ms")
 
@@ -104,17 +105,26 @@ class SwitchNode(Node):
         """The kernel's counters of the switch's own end of the cable at a port."""
         return interface_counters(self.namespace, switch_interface(port))
 
-    def capture(self, port: int, file: Path, *, only: str = "") -> Capture:
-        """Start capturing what passes a port, both directions; `only` is a pcap filter."""
-        return Capture(self, switch_interface(port), file, only)
+    def capture(self, port: int, file: Path, *, only: str = "", whole: bool = False) -> Capture:
+        """Start capturing what passes a port, both directions; `only` is a pcap filter. Frames are
+        cut behind their headers unless wanted `whole`."""
+        size = WHOLE_BYTES if whole else CAPTURE_BYTES
+        return Capture(self, switch_interface(port), file, only, size)
 
 
 class Capture:
     """A running tcpdump. Leaves the file when stopped."""
 
-    def __init__(self, node: Node, interface: str, file: Path, only: str = "") -> None:
+    def __init__(
+        self,
+        node: Node,
+        interface: str,
+        file: Path,
+        only: str = "",
+        size_bytes: int = CAPTURE_BYTES,
+    ) -> None:
         self.file = file
-        argv = ["tcpdump", "-Z", "root", "-n", "-U", "-s", str(CAPTURE_BYTES), "-i", interface]
+        argv = ["tcpdump", "-Z", "root", "-n", "-U", "-s", str(size_bytes), "-i", interface]
         self._process = node.start([*argv, "--immediate-mode", "-w", str(file), *only.split()])
         assert self._process.stderr
         said = []

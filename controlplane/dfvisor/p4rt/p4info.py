@@ -5,9 +5,6 @@ Names are P4Info aliases (`classifier`, `drops`). Every error names table, field
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import Enum
 from typing import NoReturn, Self
 
 from dfvisor.p4rt.entries import (
@@ -28,130 +25,23 @@ from dfvisor.p4rt.entries import (
 from dfvisor.p4rt.errors import SchemaError
 from dfvisor.p4rt.pb import DecodeError, p4i, p4r, text_format
 from dfvisor.p4rt.replication import decode_replication, encode_replication
+from dfvisor.p4rt.shapes import (
+    Counter,
+    DigestShape,
+    Field,
+    MatchKind,
+    MeterArray,
+    Param,
+    Slot,
+    Slots,
+    Table,
+    action_of,
+    digest_of,
+    table_of,
+)
 from dfvisor.p4rt.values import PORT_BITS, decode_value, encode_value
 
-
-class MatchKind(Enum):
-    """The match kinds in use."""
-
-    EXACT = p4i.MatchField.EXACT
-    TERNARY = p4i.MatchField.TERNARY
-    LPM = p4i.MatchField.LPM
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A match field; `width` in bits."""
-
-    id: int
-    name: str
-    width: int
-    kind: MatchKind
-
-
-@dataclass(frozen=True, slots=True)
-class Param:
-    """A parameter of an action, or a field of a header or digest; `width` in bits, `where` for
-    messages.
-    """
-
-    id: int
-    name: str
-    width: int
-    where: str
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """An action and its parameters in order."""
-
-    id: int
-    name: str
-    params: tuple[Param, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table: its key fields in order and its actions by name (default-only ones among them).
-
-    `selects`: an action selector chooses among the actions of an entry's set.
-    """
-
-    id: int
-    name: str
-    fields: tuple[Field, ...]
-    actions: Mapping[str, Action]
-    default_only: frozenset[str]
-    size: int
-    has_counter: bool
-    selects: bool = False
-
-    @property
-    def needs_priority(self) -> bool:
-        """Entries carry a priority > 0 exactly if a field is ternary (P4Runtime 9.1.1)."""
-        return any(field.kind is MatchKind.TERNARY for field in self.fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """An indirect counter array."""
-
-    id: int
-    name: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class MeterArray:
-    """An indirect meter array."""
-
-    id: int
-    name: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class DigestShape:
-    """A digest and the fields of its messages, in order."""
-
-    id: int
-    name: str
-    fields: tuple[Param, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """A field in its table: what encoding and decoding need at hand."""
-
-    id: int
-    name: str
-    width: int
-    kind: MatchKind
-    place: int
-    where: str
-    oneof: str  # the name of its kind in FieldMatch
-
-
-class _Slots:
-    """The slots of a table."""
-
-    def __init__(self, table: Table) -> None:
-        slots = [
-            _Slot(
-                field.id,
-                field.name,
-                field.width,
-                field.kind,
-                place,
-                f"{table.name}.{field.name}",
-                field.kind.name.lower(),
-            )
-            for place, field in enumerate(table.fields)
-        ]
-        self.by_name = {slot.name: slot for slot in slots}
-        self.by_id = {slot.id: slot for slot in slots}
-        self.exact_names = [slot.name for slot in slots if slot.kind is MatchKind.EXACT]
-        self.exact = len(self.exact_names)
+__all__ = ["Field", "MatchKind", "Schema"]
 
 
 class Schema:
@@ -159,10 +49,10 @@ class Schema:
 
     def __init__(self, proto: p4i.P4Info) -> None:
         self.proto = proto
-        actions = {action.preamble.id: _action(action) for action in proto.actions}
+        actions = {action.preamble.id: action_of(action) for action in proto.actions}
         self.tables: dict[str, Table] = {}
         for message in proto.tables:
-            table = _table(message, actions, proto)
+            table = table_of(message, actions, proto)
             self.tables[table.name] = table
         self.counters: dict[str, Counter] = {
             counter.preamble.alias: Counter(
@@ -174,7 +64,7 @@ class Schema:
             meter.preamble.alias: MeterArray(meter.preamble.id, meter.preamble.alias, meter.size)
             for meter in proto.meters
         }
-        self.digests = {digest.preamble.alias: _digest(digest, proto) for digest in proto.digests}
+        self.digests = {digest.preamble.alias: digest_of(digest, proto) for digest in proto.digests}
         self.headers: dict[str, tuple[Param, ...]] = {
             header.preamble.name: tuple(
                 Param(one.id, one.name, one.bitwidth, f"{header.preamble.name}.{one.name}")
@@ -184,7 +74,7 @@ class Schema:
         }
         self._meters_by_id = {meter.id: meter for meter in self.meters.values()}
         self._digests_by_id = {digest.id: digest for digest in self.digests.values()}
-        self._slots = {table.name: _Slots(table) for table in self.tables.values()}
+        self._slots = {table.name: Slots(table) for table in self.tables.values()}
         self._tables_by_id = {table.id: table for table in self.tables.values()}
         self._actions_by_id = actions
 
@@ -490,7 +380,7 @@ class Schema:
         )
 
 
-def _decode_match(slot: _Slot, match: p4r.FieldMatch) -> FieldMatch:
+def _decode_match(slot: Slot, match: p4r.FieldMatch) -> FieldMatch:
     kind = match.WhichOneof("field_match_type")
     if kind != slot.oneof:
         raise SchemaError(f"{slot.where}: match is {kind}, expected {slot.oneof}")
@@ -507,57 +397,3 @@ def _decode_match(slot: _Slot, match: p4r.FieldMatch) -> FieldMatch:
 
 def _refuse(entry: TableEntry, reason: str) -> NoReturn:
     raise SchemaError(f"{entry}: {reason}")
-
-
-def _action(message: p4i.Action) -> Action:
-    return Action(
-        message.preamble.id,
-        message.preamble.alias,
-        tuple(
-            Param(param.id, param.name, param.bitwidth, f"{message.preamble.alias}.{param.name}")
-            for param in message.params
-        ),
-    )
-
-
-def _digest(message: p4i.Digest, proto: p4i.P4Info) -> DigestShape:
-    name = message.preamble.alias
-    struct = proto.type_info.structs[message.type_spec.struct.name]
-    fields: list[Param] = []
-    for place, member in enumerate(struct.members, 1):
-        if member.type_spec.WhichOneof("type_spec") != "bitstring":
-            raise SchemaError(f"digest {name}: field {member.name} is no bit string")
-        width = member.type_spec.bitstring.bit.bitwidth
-        fields.append(Param(place, member.name, width, f"{name}.{member.name}"))
-    return DigestShape(message.preamble.id, name, tuple(fields))
-
-
-def _table(message: p4i.Table, actions: Mapping[int, Action], proto: p4i.P4Info) -> Table:
-    name = message.preamble.alias
-    fields = []
-    for field in message.match_fields:
-        try:
-            kind = MatchKind(field.match_type)
-        except ValueError as error:
-            raise SchemaError(
-                f"table {name}: field {field.name}: match kind {field.match_type} is not supported"
-            ) from error
-        fields.append(Field(field.id, field.name, field.bitwidth, kind))
-    refs: Iterable[p4i.ActionRef] = message.action_refs
-    selectors = {one.preamble.id for one in proto.action_profiles if one.with_selector}
-    return Table(
-        id=message.preamble.id,
-        name=name,
-        fields=tuple(fields),
-        actions={actions[ref.id].name: actions[ref.id] for ref in refs},
-        default_only=frozenset(
-            actions[ref.id].name
-            for ref in message.action_refs
-            if ref.scope == p4i.ActionRef.DEFAULT_ONLY
-        ),
-        size=message.size,
-        has_counter=any(
-            counter.direct_table_id == message.preamble.id for counter in proto.direct_counters
-        ),
-        selects=message.implementation_id in selectors,
-    )

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from dfvisor.p4rt.entries import TableEntry
 from dfvisor.p4rt.errors import SchemaError
-from dfvisor.p4rt.p4info import DigestShape, Param, Schema
+from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4d, p4r
+from dfvisor.p4rt.shapes import DigestShape, Param
 from dfvisor.p4rt.values import decode_value, encode_value
 
 PACKET_IN = "packet_in"

@@ -19,9 +19,10 @@ from dfvisor.p4rt.entries import (
     Ternary,
 )
 from dfvisor.p4rt.errors import SchemaError
-from dfvisor.p4rt.p4info import Action, Field, MatchKind, Schema
+from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.replication import decode_replication, encode_replication
+from dfvisor.p4rt.shapes import Action, Field, MatchKind
 from dfvisor.p4rt.values import decode_value, encode_value
 from hypothesis import given
 from hypothesis import strategies as st

@@ -11,8 +11,11 @@ also makes every address on-link for them.
                                                       -> {"rtt_ms": [0.4, ..]} (null: lost)
     {"op": "stream", "ip": .., "port": .., "source": .., "interval_s": 0.01}          -> {}
     {"op": "stop"}                    -> {"sent": 100, "lost": 0, "gap_ms": 12.0}
-    {"op": "load", "loads": [["10.0.0.2", 5201, 40000, 1000, 2000]], "seconds": 2}
-            -> {"sent": [4000], "seconds": 2.0} (of each: to, port, from port, bytes, packets/s)
+    {"op": "load", "loads": [["10.0.0.2", 5201, 40000, 1000, 2000]], "seconds": 2,
+     "burst": 20}                               -> {"sent": [4000], "seconds": 2.0}
+                 (of each: to, port, from port, bytes, packets/s; at most `burst` of them at once)
+    {"op": "burst", "ip": .., "port": .., "source": .., "size": 100, "count": 1000}
+                                -> {"seconds": 0.004} (as load, but all back to back)
     {"op": "swallowed"}               -> {"swallowed": {"5201": 4000}} (load received since asked)
 
     python -I -S probe.py NAME INTERFACE
@@ -34,7 +37,6 @@ FLOW_TIMEOUT_S = 1.0
 ANSWER_BYTES = 256
 LOAD = b"-"  # begins a packet that wants no answer
 LOAD_TICK_S = 0.001
-LOAD_BURST = 20  # at most so many at once, however late we are: switches' queues are short
 BUFFER_BYTES = 1 << 22
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h
 
@@ -124,7 +126,7 @@ class Probe:
         return dict(self._report)
 
     def op_load(
-        self, loads: list[tuple[str, int, int, int, float]], seconds: float
+        self, loads: list[tuple[str, int, int, int, float]], seconds: float, burst: int
     ) -> dict[str, Any]:
         sent = [0] * len(loads)
         due = [0.0] * len(loads)
@@ -134,7 +136,7 @@ class Probe:
             while last - begin < seconds:
                 now = time.perf_counter()
                 for number, (ip, port, _, size, pps) in enumerate(loads):
-                    due[number] = min(due[number] + (now - last) * pps, LOAD_BURST)
+                    due[number] = min(due[number] + (now - last) * pps, burst)
                     while due[number] >= 1:
                         sockets[number].sendto(LOAD.ljust(size, LOAD), (ip, port))
                         sent[number] += 1
@@ -142,6 +144,14 @@ class Probe:
                 last = now
                 time.sleep(LOAD_TICK_S)
         return {"sent": sent, "seconds": last - begin}
+
+    def op_burst(self, ip: str, port: int, source: int, size: int, count: int) -> dict[str, Any]:
+        packet = LOAD.ljust(size, LOAD)
+        with self._socket(source) as endpoint:
+            begin = time.perf_counter()
+            for _ in range(count):
+                endpoint.sendto(packet, (ip, port))
+            return {"seconds": time.perf_counter() - begin}
 
     def op_swallowed(self) -> dict[str, Any]:
         with self._lock:

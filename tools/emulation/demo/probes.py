@@ -18,6 +18,7 @@ from emulation.nodes import Host
 from emulation.plan import HOST_INTERFACE
 
 ENOUGH = 0.9
+BURST = 20  # however late we are: switches' queues are short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,11 +113,18 @@ class Probes:
         answer = self._command(host, op="stop")
         return Stream(sent=answer["sent"], lost=answer["lost"], gap_ms=answer["gap_ms"])
 
-    def load(self, host: str, loads: Sequence[Load], seconds: float) -> Sent:
-        """Send all of them at once for so long."""
+    def load(self, host: str, loads: Sequence[Load], seconds: float, burst: int = BURST) -> Sent:
+        """Send all of them at once for so long; of each at most `burst` packets in a row."""
         words = [(load.ip, load.port, load.source, load.size_bytes, load.pps) for load in loads]
-        answer = self._command(host, op="load", loads=words, seconds=seconds)
+        answer = self._command(host, op="load", loads=words, seconds=seconds, burst=burst)
         return Sent(packets=list(answer["sent"]), seconds=answer["seconds"])
+
+    def burst(self, host: str, ip: str, port: int, source: int, size: int, count: int) -> float:
+        """Send packets back to back that nobody answers; the seconds it took."""
+        answer = self._command(
+            host, op="burst", ip=ip, port=port, source=source, size=size, count=count
+        )
+        return float(answer["seconds"])
 
     def swallowed(self, host: str) -> dict[int, int]:
         """Packets of loads that reached the host, by port, since this was last asked."""

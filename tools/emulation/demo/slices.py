@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
@@ -143,7 +144,7 @@ def _judge_delays(board: Board, flows: list[Flow], delays: dict[str, Delays], ow
 def measure_throughput(run: Run, board: Board) -> None:
     """iperf3 in every slice: TCP one after the other, then paced UDP in all at once."""
     run.listen(probes=False)  # the servers take their ports
-    servers = _start_servers(run)
+    servers = start_servers(run, run.flows)
     try:
         tcp = {f.name: _iperf(run, f) for f in run.flows if f.tcp}
         with ThreadPoolExecutor(max(1, len(run.flows))) as pool:
@@ -191,10 +192,10 @@ def measure_throughput(run: Run, board: Board) -> None:
     )
 
 
-def _start_servers(run: Run) -> list[subprocess.Popen[str]]:
+def start_servers(run: Run, flows: Sequence[Flow]) -> list[subprocess.Popen[str]]:
     """An iperf3 server for every (host, port) that is a flow's destination; ready on return."""
     servers = []
-    for name, port in sorted({(f.destination_host, f.port) for f in run.flows}):
+    for name, port in sorted({(f.destination_host, f.port) for f in flows}):
         host = run.net.host(name)
         server = host.start(["iperf3", "-s", "-p", str(port), "--forceflush"])
         servers.append(server)

@@ -23,6 +23,9 @@ def put_table_entry(response: p4r.ReadResponse, row: Row) -> None:
         entry.counter_data.SetInParent()
         entry.counter_data.packet_count = packets
         entry.counter_data.byte_count = bytes_
+    if row.idle_ns is not None:
+        entry.time_since_last_hit.SetInParent()
+        entry.time_since_last_hit.elapsed_ns = row.idle_ns
 
 
 def put_direct_counter(response: p4r.ReadResponse, row: Row) -> None:

@@ -47,10 +47,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One entry as a read returns it: the serialized TableEntry, and the counter if asked for."""
+    """One entry as a read returns it: the serialized TableEntry, and if asked for the counter and
+    the time since its last hit."""
 
     encoded: bytes
     counter: tuple[int, int] | None = None
+    idle_ns: int | None = None
 
 
 class TableState:
@@ -166,12 +168,13 @@ class TableState:
         """The entries that a read of TableEntry selects; an exact key selects at most one."""
         counted = query.HasField("counter_data") and self.table.direct_counter
         if query.is_default_action:
+            if query.HasField("time_since_last_hit"):
+                raise invalid(f"table {self.table.name}: the default entry does not age")
             return self._default_rows(query)
         entries: Iterable[Entry] = self._select(query)
-        if query.HasField("time_since_last_hit"):
-            if not self.table.idle_timeout:
-                raise invalid(f"table {self.table.name}: does not support idle timeouts")
-            raise unimplemented(f"table {self.table.name}: time_since_last_hit is not implemented")
+        timed = query.HasField("time_since_last_hit")
+        if timed and not self.table.idle_timeout:
+            raise invalid(f"table {self.table.name}: does not support idle timeouts")
         if query.HasField("action"):
             if query.action.WhichOneof("type") != "action":
                 raise invalid(f"table {self.table.name}: reads filter by direct action only")
@@ -184,9 +187,18 @@ class TableState:
         if query.controller_metadata:
             cookie = query.controller_metadata
             entries = (e for e in entries if e.controller_metadata == cookie)
-        if not counted:
+        if not counted and not timed:
             return [Row(e.encoded) for e in entries]
-        return [Row(e.encoded, self._counter(e)) for e in entries]
+        return [
+            Row(
+                e.encoded,
+                self._counter(e) if counted else None,
+                self._engine.since_last_hit_us(self.table.name, self._handle(e)) * 1000
+                if timed
+                else None,
+            )
+            for e in entries
+        ]
 
     def counter_rows(self, query: p4r.TableEntry) -> list[Row]:
         """Key and direct counter of the entries selected; NOT_FOUND for a key without entry."""
@@ -392,7 +404,9 @@ class TableState:
 
     def _handle(self, entry: Entry) -> int:
         if entry.handle is None:
-            raise unimplemented(f"table {self.table.name}: const entries have no counters here")
+            raise unimplemented(
+                f"table {self.table.name}: const entries have no counters and no times here"
+            )
         return entry.handle
 
     def _need_counter(self) -> None:

@@ -34,6 +34,7 @@ class FakeEntry:
     packets: int = 0
     bytes: int = 0
     idle_timeout_ms: int = 0
+    idle_us: int = 0
     member: int | None = None
     group: int | None = None
 
@@ -125,6 +126,7 @@ class FakeEngine:
         priority: int,
         action: str,
         args: Sequence[int],
+        *,
         idle_timeout_ms: int = 0,
     ) -> int:
         handle = self._insert(self._call(table, action, args), table, key, priority)
@@ -149,6 +151,7 @@ class FakeEngine:
         handle: int,
         action: str,
         args: Sequence[int],
+        *,
         idle_timeout_ms: int | None = None,
     ) -> None:
         self._call(table, action, args)
@@ -176,6 +179,9 @@ class FakeEngine:
         assert (member is None) != (group is None)
         entry = self._entry(table, handle)
         entry.member, entry.group = member, group
+
+    def since_last_hit_us(self, table: str, handle: int) -> int:
+        return self._entry(table, handle).idle_us
 
     def member_add(self, profile: str, action: str, args: Sequence[int]) -> int:
         self._next_handle += 1

@@ -179,6 +179,17 @@ async def test_digest_reaches_the_primary_and_an_acknowledgement_lets_it_come_ag
     assert values(await next_digest(streaming))[0] in [(3, 0x21), (3, 0x22)]
 
 
+async def test_digest_sent_to_one_primary_is_sent_to_the_next(
+    streaming: Client, switch: Switch
+) -> None:
+    await streaming.write(("INSERT", learn(streaming, ack_timeout_ns=3600 * 10**9)))
+    report(switch, 3, 0x21)
+    assert values(await next_digest(streaming)) == [(3, 0x21)]
+    streaming.primary = await streaming.become_primary(2)
+    report(switch, 3, 0x21)
+    assert values(await next_digest(streaming)) == [(3, 0x21)]
+
+
 async def test_digest_list_that_waits_is_sent_by_the_clock(
     streaming: Client, switch: Switch
 ) -> None:

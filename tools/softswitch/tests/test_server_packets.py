@@ -314,17 +314,37 @@ async def test_idle_timeout_is_notified_with_key_and_cookies(
 
 
 @on_the_engine
-async def test_idle_timeout_of_an_entry_that_is_not_hit_comes_and_comes_again(
-    streaming: Client,
+async def test_idle_timeout_comes_once_until_the_entry_is_hit_again(
+    streaming: Client, switch: Switch
 ) -> None:
     begin = time.monotonic()
-    entry = host(streaming, 1, 100 * MS)
+    entry = host(streaming, 0x21, 100 * MS)
     await streaming.write(("INSERT", entry))
     entry.ClearField("action")
+    engine: Any = switch.built[-1]
     for _ in range(2):
         message = await next_of(streaming.primary, "idle_timeout_notification")
         assert list(message.table_entry) == [entry]
-    assert time.monotonic() - begin > 0.15
+        await asyncio.sleep(0.3)  # several times the timeout: another notification would come next
+        engine.process(1, FRAME)
+    assert time.monotonic() - begin > 0.5
+
+
+async def test_idle_time_is_read_when_asked_for(
+    streaming: Client, switch: Switch, data_plane: str
+) -> None:
+    entry = host(streaming, 0x21, 0)
+    await streaming.write(("INSERT", entry))
+    if data_plane == "fake":
+        (held,) = switch.fake.tables["StreamsIngress.hosts"].entries.values()
+        held.idle_us = 20_000
+    else:
+        await asyncio.sleep(0.02)
+    query: dict[str, Any] = {"time_since_last_hit": p4r.TableEntry.IdleTimeout()}
+    (read,) = await streaming.entries(table_id=entry.table_id, **query)
+    assert 20 * MS <= read.time_since_last_hit.elapsed_ns < 10_000 * MS
+    (read,) = await streaming.entries(table_id=entry.table_id)
+    assert not read.HasField("time_since_last_hit")
 
 
 @pytest.mark.parametrize(
@@ -344,10 +364,11 @@ async def test_idle_timeout_write_is_refused(
     assert (await streaming.refused("INSERT", entry))[0] is code
 
 
-async def test_idle_time_cannot_be_read_yet(streaming: Client) -> None:
-    query = p4r.TableEntry(
-        table_id=host(streaming, 1, 0).table_id, time_since_last_hit=p4r.TableEntry.IdleTimeout()
-    )
-    assert await streaming.read_refused(query) is grpc.StatusCode.UNIMPLEMENTED
-    query.table_id = streaming.names.tables["routes"].preamble.id
-    assert await streaming.read_refused(query) is INVALID
+async def test_idle_time_of_a_table_without_timeouts_is_invalid(streaming: Client) -> None:
+    since = p4r.TableEntry.IdleTimeout()
+    routes, hosts = (streaming.names.tables[name].preamble.id for name in ("routes", "hosts"))
+    for query in (
+        p4r.TableEntry(table_id=routes, time_since_last_hit=since),
+        p4r.TableEntry(table_id=hosts, is_default_action=True, time_since_last_hit=since),
+    ):
+        assert await streaming.read_refused(query) is INVALID
