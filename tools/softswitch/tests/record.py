@@ -259,7 +259,7 @@ def run(
     commands: Callable[[dict[str, Any]], list[str]],
     reads: Sequence[str],
 ) -> tuple[dict[str, Any], dict[int, list[str]], str]:
-    """Compile a program, let BMv2 forward: the program, frames out by port, what `reads` printed."""
+    """Compile a program, let BMv2 forward: program, frames out by port, what `reads` printed."""
     for tool in ("p4c-bm2-ss", "simple_switch", "simple_switch_CLI"):
         if shutil.which(tool) is None:
             raise SystemExit(f"{tool} is not on PATH")
