@@ -96,25 +96,24 @@ def test_higher_queues_go_first_and_each_keeps_its_order(engine_cache: Path) -> 
     in_namespace(body)
 
 
-@pytest.mark.parametrize("pps", [100, 1000])
+@pytest.mark.parametrize("pps", [150, 1000])
 def test_port_sends_at_its_rate(engine_cache: Path, pps: int) -> None:
     def body() -> None:
         with running(engine_cache) as (engine, wires):
             engine.set_port_rate(2, pps)
-            times = []
-            number, end = 0, time.monotonic() + 1.5
-            while time.monotonic() < end:
-                # more than the rate, so that something always waits
-                for _ in range(DEPTH):
-                    wires[0].send(frame(0, number))
-                    number += 1
-                while wires[1].receive(0.01) is not None:
-                    times.append(time.monotonic())
-                    if len(times) % (DEPTH // 2) == 0:
-                        break
-            rate = (len(times) - 1) / (times[-1] - times[0])
-            assert 0.75 * pps < rate < 1.1 * pps
-            assert engine.drop_stats().queue_full > 0
+            count, took = (DEPTH * 8 if pps == 1000 else DEPTH), []
+            # a busy machine may be late, but never early
+            for _ in range(3):
+                began = time.monotonic()
+                for number in range(count):
+                    wires[0].send(frame(number % 8, number))
+                for _ in range(count):
+                    assert wires[1].receive() is not None
+                took.append(time.monotonic() - began)
+                assert took[-1] >= 0.99 * (count - 1) / pps
+                time.sleep(0.1)
+            assert min(took) < 1.25 * count / pps + 0.1
+            assert engine.drop_stats().queue_full == 0
 
     in_namespace(body)
 
