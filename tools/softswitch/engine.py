@@ -155,6 +155,8 @@ class Engine:
     def set_default(self, table: str, action: str, args: Sequence[int]) -> None:
         """Replace the action that runs on a miss."""
         found = self._table(table)
+        if found.ir.profile is not None:
+            raise EntryError(f"table '{table}': entries name members or groups of its profile")
         if found.ir.default_const:
             raise EntryError(f"table '{table}': the default entry is constant")
         action_id = found.action(action)

@@ -16,7 +16,7 @@ struct sw_shaper {
 };
 
 /* How far a port catches up that is late by its timer. */
-#define MOST_LATE_US 20000
+#define MOST_LATE_US 50000
 
 struct sw_shaper *sw_shaper_new(uint64_t pps) {
     struct sw_shaper *s = calloc(1, sizeof *s);

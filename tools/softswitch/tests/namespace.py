@@ -50,6 +50,12 @@ def veth(near: str, far: str, mtu: int = 1500) -> None:
     ip("link", "add", near, "mtu", str(mtu), "type", "veth", "peer", "name", far, "mtu", str(mtu))
     for name in (near, far):
         ip("link", "set", name, "addrgenmode", "none", "up")
+    # until the kernel has noticed the carrier, it drops what is sent
+    deadline = time.monotonic() + 5
+    while not all("state UP" in ip("link", "show", name) for name in (near, far)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{near} and {far} do not come up")
+        time.sleep(0.005)
 
 
 @dataclass(slots=True)

@@ -35,7 +35,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, **options, "LD_PRELOAD": library}
 
 
-@pytest.mark.parametrize("subject", ["tables", "parser", "packets", "arithmetic", "bmv2", "io"])
+SUBJECTS = ["tables", "parser", "packets", "arithmetic", "bmv2", "io", "extras", "profiles"]
+SUBJECTS += ["meters", "events", "rates"]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
 def test_engine_under_sanitizers_passes_its_tests(subject: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "softswitch.tests.sanitized"]
     command += ["-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}"]
