@@ -94,6 +94,7 @@ class Agent:
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._applied: dict[str, VnApplied] = {}
         self._fabric_applied = 0
+        self._looked = False
         held = self._load()
         self._follower = Follower(settings.zookeeper, self, held, self._new_session)
         database = lambda: self._follower.database  # noqa: E731
@@ -118,8 +119,10 @@ class Agent:
             self._saver.flush()
             self._local.close()
 
-    def applied(self) -> Applied:
-        """What the switch holds, by VN."""
+    def applied(self) -> Applied | None:
+        """What the switch holds, by VN; None as long as it has not been looked at."""
+        if not self._looked:
+            return None
         return Applied(vns=dict(self._applied), fabric=self._fabric_applied, at=time.time())
 
     # -- what is wanted: the follower's sink
@@ -194,6 +197,7 @@ class Agent:
         while True:
             try:
                 link = await self._open()
+                said = ""
                 try:
                     await self._serve(link, backoff)
                 finally:
@@ -231,6 +235,8 @@ class Agent:
         self._book.read_back(await link.read_items())
         self._fabric_dirty = True
         self._dirty |= self._planner.names()
+        if link.fresh and self._slicer is None:
+            self._forget_flows()
         await self._apply(link)
         if self._slicer is None:
             await self._forget_strangers(link)
@@ -322,6 +328,7 @@ class Agent:
             self._fabric_applied = self._planner.fabric_revision
         for one in staged:
             self._publish(one)
+        self._looked = True
         self._reports.changed()
 
     def _record(self, written: Sequence[Written]) -> dict[str, str]:
@@ -371,6 +378,15 @@ class Agent:
                 log.info("VN %s: revision %d applied", name, revision)
 
     # -- removals
+
+    def _forget_flows(self) -> None:
+        """The flow entries are gone, and no mirror has them: their controllers must bring them."""
+        for name in self._planner.names():
+            self._local.put(f"flows/{name}", b"0")
+        self._applied = {
+            name: VnApplied(revision=held.revision, error=held.error, at=held.at)
+            for name, held in self._applied.items()
+        }
 
     async def _forget_strangers(self, link: Link) -> None:
         """Before the slicer starts: flow entries of slices that went while nobody looked."""

@@ -371,6 +371,17 @@ async def test_slicer_reads_and_writes_through_the_agent(rig: Rig) -> None:
             return (await database.read_applied())[SWITCH].vns["red"].flows == 1
 
         await eventually(completed, "completed flows are published")
+    async with rig.agent():  # the switch still has them
+        await rig.wait_until_applied("red", 1)
+        await eventually(completed, "flows are still complete")
+    rig.switch.kill()
+    rig.switch.start()
+
+    async def forgotten() -> bool:
+        return (await database.read_applied())[SWITCH].vns["red"].flows == 0
+
+    async with rig.agent():  # nobody has them any more
+        await eventually(forgotten, "flows are not complete")
 
 
 async def test_agent_goes_on_without_the_database(tmp_path, own_zookeeper: ZooKeeperServer) -> None:
