@@ -189,8 +189,10 @@ class Agent:
     # -- the worker
 
     async def _keep(self) -> None:
+        # half of what there is would clear the other half from a running switch
+        grace_s = None if self._planner.site is None else DATABASE_GRACE_S
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DATABASE_GRACE_S):
+            async with asyncio.timeout(grace_s):
                 await self._ready.wait()
         backoff = Backoff(0.1, 2.0)
         said = ""

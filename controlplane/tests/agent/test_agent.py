@@ -10,13 +10,14 @@ import signal
 import sys
 
 import pytest
+from dfvisor.agent import agent as agent_module
 from dfvisor.agent.desired import exact
 from dfvisor.agent.link import Link, Written
 from dfvisor.model.records import Network, VirtualNetwork
 from dfvisor.p4rt.entries import Changes, Exact, MulticastGroup, TableEntry
 from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.pb import p4r
-from dfvisor.store.database import VnSnapshot
+from dfvisor.store.database import GlobalDatabase, VnSnapshot
 from emulation.zookeeper import ZooKeeperServer
 
 from .networks import demo
@@ -133,6 +134,36 @@ async def test_agent_without_its_local_database_takes_the_switch_over(rig: Rig) 
     async with rig.agent():
         await rig.wait_until_applied("red", 1)
         await rig.wait_until_equal(demo())
+
+
+async def test_agent_that_knows_nothing_waits_for_the_whole_database(
+    rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running switch is not cleared because its VNs are read later than the fabric."""
+    await rig.put(demo())
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+    shutil.rmtree(rig.data)
+    rig.data.mkdir()
+    read_vn = GlobalDatabase.read_vn
+
+    async def slowly(database: GlobalDatabase, name: str) -> VnSnapshot | None:
+        await asyncio.sleep(0.5)
+        return await read_vn(database, name)
+
+    monkeypatch.setattr(GlobalDatabase, "read_vn", slowly)
+    monkeypatch.setattr(agent_module, "DATABASE_GRACE_S", 0.1)
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    async with rig.agent():
+
+        async def serving() -> bool:
+            return rig.slicer is not None and rig.slicer.serving
+
+        rig.slicer = None
+        await eventually(serving, "the slicer serves")
+    assert wrote(caplog) == []
+    assert await rig.held() == rig.expected(demo())
 
 
 async def test_switch_restarted_gets_everything_back(rig: Rig) -> None:
