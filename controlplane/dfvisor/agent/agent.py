@@ -101,6 +101,7 @@ class Agent:
         self._fabric_applied = 0
         self.inbox = PacketLog()
         self._unacknowledged: list[DigestList] = []  # of the present link
+        self._looked = False
         held = self._load()
         self._follower = Follower(settings.zookeeper, self, held, self._new_session)
         database = lambda: self._follower.database  # noqa: E731
@@ -125,8 +126,10 @@ class Agent:
             self._saver.flush()
             self._local.close()
 
-    def applied(self) -> Applied:
-        """What the switch holds, by VN."""
+    def applied(self) -> Applied | None:
+        """What the switch holds, by VN; None as long as it has not been looked at."""
+        if not self._looked:
+            return None
         return Applied(vns=dict(self._applied), fabric=self._fabric_applied, at=time.time())
 
     # -- what is wanted: the follower's sink
@@ -217,14 +220,17 @@ class Agent:
     # -- the worker
 
     async def _keep(self) -> None:
+        # half of what there is would clear the other half from a running switch
+        grace_s = None if self._planner.site is None else DATABASE_GRACE_S
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DATABASE_GRACE_S):
+            async with asyncio.timeout(grace_s):
                 await self._ready.wait()
         backoff = Backoff(0.1, 2.0)
         said = ""
         while True:
             try:
                 link = await self._open()
+                said = ""
                 try:
                     await self._serve(link, backoff)
                 finally:
@@ -263,6 +269,8 @@ class Agent:
         self._book.read_back(await link.read_items())
         self._fabric_dirty = True
         self._dirty |= self._planner.names()
+        if link.fresh and self._slicer is None:
+            self._forget_flows()
         await self._apply(link)
         if self._slicer is None:
             await self._forget_strangers(link)
@@ -356,6 +364,7 @@ class Agent:
             self._fabric_applied = self._planner.fabric_revision
         for one in staged:
             self._publish(one)
+        self._looked = True
         self._reports.changed()
 
     def _record(self, written: Sequence[Written]) -> dict[str, str]:
@@ -408,6 +417,14 @@ class Agent:
                 log.info("VN %s: revision %d applied", name, revision)
 
     # -- removals
+
+    def _forget_flows(self) -> None:
+        """The flow entries are gone, and no mirror has them: their controllers must bring them."""
+        for name in self._planner.names():
+            self._local.put(f"flows/{name}", b"0")
+        self._applied = {
+            name: msgspec.structs.replace(held, flows=0) for name, held in self._applied.items()
+        }
 
     async def _forget_strangers(self, link: Link) -> None:
         """Before the slicer starts: flow entries of slices that went while nobody looked."""

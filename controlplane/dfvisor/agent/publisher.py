@@ -33,7 +33,9 @@ Database = Callable[[], GlobalDatabase | None]
 class Reports:
     """Publishes the agent's presence and its Applied record, whenever they have changed."""
 
-    def __init__(self, switch: str, database: Database, applied: Callable[[], Applied]) -> None:
+    def __init__(
+        self, switch: str, database: Database, applied: Callable[[], Applied | None]
+    ) -> None:
         self._switch = switch
         self._database = database
         self._applied = applied
@@ -65,7 +67,9 @@ class Reports:
                         await database.register_agent(self._switch, self._info)
                         self._registered = (database, self._info)
                         log.info("registered: slicer at %s", self._info.slicer)
-                    await database.publish_applied(self._switch, self._applied())
+                    applied = self._applied()
+                    if applied is not None:
+                        await database.publish_applied(self._switch, applied)
                 backoff.reset()
             except (StoreError, TimeoutError) as error:
                 log.debug("reports wait for the global database: %s", error)

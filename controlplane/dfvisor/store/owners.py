@@ -99,8 +99,13 @@ class Owners:
         def look() -> None:
             self._watches.tasks.spawn(self._look(ownership), f"owners of {vn}")
 
-        ownership.watch = await self._watches.children(parent, look)
-        ownership.see(await self._zk.children(parent))
+        try:
+            ownership.watch = await self._watches.children(parent, look)
+            ownership.see(await self._zk.children(parent))
+        except BaseException:  # nobody would hold what is registered; the node is found again
+            self._drop(ownership)
+            self._callbacks.pop(vn, None)
+            raise
         return ownership
 
     async def _stand(self, parent: str, name: str) -> str:

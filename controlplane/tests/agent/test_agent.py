@@ -10,6 +10,7 @@ import signal
 import sys
 
 import pytest
+from dfvisor.agent import agent as agent_module
 from dfvisor.agent.link import Link, Written
 from dfvisor.agent.making import exact
 from dfvisor.model.records import Network, Rate, VirtualNetwork
@@ -17,7 +18,7 @@ from dfvisor.p4rt.entries import Changes, Exact, Meter, MulticastGroup, TableEnt
 from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.streamed import PacketOut
-from dfvisor.store.database import VnSnapshot
+from dfvisor.store.database import GlobalDatabase, VnSnapshot
 from emulation.zookeeper import ZooKeeperServer
 
 from .networks import demo
@@ -134,6 +135,36 @@ async def test_agent_without_its_local_database_takes_the_switch_over(rig: Rig) 
     async with rig.agent():
         await rig.wait_until_applied("red", 1)
         await rig.wait_until_equal(demo())
+
+
+async def test_agent_that_knows_nothing_waits_for_the_whole_database(
+    rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running switch is not cleared because its VNs are read later than the fabric."""
+    await rig.put(demo())
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+    shutil.rmtree(rig.data)
+    rig.data.mkdir()
+    read_vn = GlobalDatabase.read_vn
+
+    async def slowly(database: GlobalDatabase, name: str) -> VnSnapshot | None:
+        await asyncio.sleep(0.5)
+        return await read_vn(database, name)
+
+    monkeypatch.setattr(GlobalDatabase, "read_vn", slowly)
+    monkeypatch.setattr(agent_module, "DATABASE_GRACE_S", 0.1)
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    async with rig.agent():
+
+        async def serving() -> bool:
+            return rig.slicer is not None and rig.slicer.serving
+
+        rig.slicer = None
+        await eventually(serving, "the slicer serves")
+    assert wrote(caplog) == []
+    assert await rig.held() == rig.expected(demo())
 
 
 async def test_switch_restarted_gets_everything_back(rig: Rig) -> None:
@@ -372,6 +403,17 @@ async def test_slicer_reads_and_writes_through_the_agent(rig: Rig) -> None:
             return (await database.read_applied())[SWITCH].vns["red"].flows == 1
 
         await eventually(completed, "completed flows are published")
+    async with rig.agent():  # the switch still has them
+        await rig.wait_until_applied("red", 1)
+        await eventually(completed, "flows are still complete")
+    rig.switch.kill()
+    rig.switch.start()
+
+    async def forgotten() -> bool:
+        return (await database.read_applied())[SWITCH].vns["red"].flows == 0
+
+    async with rig.agent():  # nobody has them any more
+        await eventually(forgotten, "flows are not complete")
 
 
 async def test_agent_goes_on_without_the_database(tmp_path, own_zookeeper: ZooKeeperServer) -> None:
