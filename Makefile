@@ -12,10 +12,10 @@ STAMP := $(VENV)/.installed
 TARGET ?= $(if $(shell command -v simple_switch_grpc 2>/dev/null),bmv2,softswitch)
 NETWORK ?= examples/demo.yaml
 PACKAGES := python3-venv gcc libc6-dev iproute2 ethtool iputils-ping iperf3 tcpdump tshark \
-            procps default-jre-headless zookeeper
+            procps default-jre-headless zookeeper openvswitch-switch
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help deps packages p4 build build-and-run down shell lint format type test test-unit test-zk \
+.PHONY: help deps packages p4 build build-and-run down shell docs lint format type test test-unit test-zk \
         ptf parity vectors e2e bench soak clean
 
 help: ## list the targets
@@ -28,7 +28,7 @@ packages:
 	done; \
 	if [ -n "$$missing" ]; then \
 	    echo "deps: installing Debian packages:$$missing"; \
-	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	    apt-get update -q && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
 	fi
 
 $(STAMP): requirements.lock pyproject.toml
@@ -43,6 +43,9 @@ deps: packages $(STAMP) ## install what is missing: Debian packages and a virtua
 
 p4: ## compile p4src/ where p4c is installed; otherwise verify the committed files
 	@tools/compile-p4.sh
+
+docs: $(STAMP) ## write docs/p4-reference.md anew from the P4 program
+	@$(BIN)/python tools/p4reference.py
 
 build: deps p4 ## everything that is needed to run
 	@$(BIN)/softswitch --compile-only bmv2_configs/dfvisor.json

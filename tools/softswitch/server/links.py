@@ -38,10 +38,6 @@ class Links:
         self._up = dict.fromkeys(ports, True)
         self._listener: Callable[[int], None] | None = None
 
-    def exists(self, port: int) -> bool:
-        """Whether the switch has this port."""
-        return port in self._up
-
     def is_up(self, port: int) -> bool:
         """Whether packets can leave by it; False for a port that does not exist."""
         return self._up.get(port, False)

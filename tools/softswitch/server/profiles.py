@@ -351,14 +351,8 @@ class ProfileState:
         if kind is None or (kind == "watch_port" and not item.watch_port):
             return None
         if kind == "watch":
-            if item.watch == 0:
-                return None
-            port = item.watch
-        else:
-            port = decode(item.watch_port, PORT_BITS, f"{what}: watch_port")
-        if not self._links.exists(port):
-            raise invalid(f"{what}: watch_port {port}: there is no such port")
-        return port
+            return item.watch or None
+        return decode(item.watch_port, PORT_BITS, f"{what}: watch_port")
 
     def _group_size(self, weights: Sequence[int]) -> int:
         return len(weights) if self.profile.counts_members else sum(weights)

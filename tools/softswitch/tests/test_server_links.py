@@ -58,7 +58,6 @@ def test_links_tell_of_changes_once() -> None:
         links.update(port, up)
     assert seen == [1, 2, 1]
     assert (links.is_up(1), links.is_up(2), links.is_up(3)) == (True, False, False)
-    assert (links.exists(2), links.exists(3)) == (True, False)
 
 
 def test_watcher_follows_carrier_removal_and_return() -> None:

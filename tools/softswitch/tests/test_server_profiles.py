@@ -131,7 +131,6 @@ async def test_member_modified_is_read_back_and_deleted_is_gone(
         pytest.param("INSERT", lambda m: m.group(1, 1), EXISTS, id="group-exists"),
         pytest.param("INSERT", lambda m: m.group(5, 1, 1), INVALID, id="group-member-twice"),
         pytest.param("INSERT", lambda m: m.group(5, 1, 8), NOT_FOUND, id="group-member-missing"),
-        pytest.param("INSERT", lambda m: m.group(5, 1, watch=9), INVALID, id="group-no-such-port"),
         pytest.param(
             "INSERT", lambda m: m.group(5, 1, 2, max_size=1), EXHAUSTED, id="group-too-large"
         ),
@@ -332,6 +331,16 @@ async def test_watch_port_of_a_one_shot_action(
     switch.links.update(3, True)
     assert switch.fake.profiles[ECMP].groups == {}
     assert switch.fake.profiles[ECMP].members == {}
+
+
+@on_the_fake
+async def test_watch_port_that_the_switch_does_not_have_counts_as_down(
+    streaming: Client, switch: Switch, make: Maker
+) -> None:
+    group = make.group(1, 1, watch=9)
+    await streaming.write(("INSERT", make.member(1)), ("INSERT", group))
+    assert list(switch.fake.profiles[ECMP].groups.values()) == [()]
+    assert (await groups(streaming)) == [group]
 
 
 async def test_profile_of_a_new_pipeline_is_empty(streaming: Client, make: Maker) -> None:
