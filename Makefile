@@ -77,6 +77,7 @@ format: $(STAMP) ## format the sources
 
 type: $(STAMP) ## mypy, strict
 	@$(BIN)/mypy
+	@$(BIN)/mypy tools/p4reference.py tools/shell.py
 
 test: build test-unit test-zk ptf parity e2e ## the whole suite
 
