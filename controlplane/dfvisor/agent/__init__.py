@@ -1,7 +1,8 @@
 """The agent: one daemon beside each switch, and its only P4Runtime primary.
 
-Pure: `site` (the fabric as one switch sees it), `desired` (what its tables should hold), `book`
-(what they should hold and do hold, by owner), `readings` (counters to records). Shell: `numbers`
-(local ids), `link` (the switch), `follower` (the global database), `publisher` (reports), `agent`
-(all of it together), `main` (the command).
+Pure: `site` (the fabric as one switch sees it), `desired` (what it should hold), `edge` (the part
+of that where a VN has access ports), `making` (shorthand), `book` (what it should hold and does
+hold, by owner), `readings` (counters to records), `inbox` (what the switch sends unasked). Shell:
+`numbers` (local ids), `link` (the switch), `follower` (the global database), `publisher` (reports),
+`agent` (all of it together), `main` (the command).
 """
