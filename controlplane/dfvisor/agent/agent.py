@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
@@ -28,6 +29,7 @@ from dfvisor.agent.numbers import Kind, LocalNumbers
 from dfvisor.agent.pipeline import Pipeline
 from dfvisor.agent.planner import FABRIC, Planner, Staged
 from dfvisor.agent.publisher import Reports, Statistics
+from dfvisor.agent.saver import Saver
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.model.types import Mac
 from dfvisor.p4rt.client import ElectionId
@@ -65,17 +67,21 @@ class Settings:
 
 
 class Agent:
-    """One switch's agent. It is the slicer's `SwitchPort`, and the follower's sink."""
+    """One switch's agent. It is the slicer's `SwitchPort`, and the follower's sink.
+
+    `data` is the local database's file. To be run once.
+    """
 
     def __init__(
         self,
         settings: Settings,
-        local: LocalDatabase,
+        data: Path,
         pipeline: Pipeline,
         make_slicer: SlicerFactory,
     ) -> None:
         self._settings = settings
-        self._local = local
+        self._local = local = LocalDatabase(data)
+        self._saver = Saver(data)
         self._pipeline = pipeline
         self._numbers = LocalNumbers(local)
         self._book = Book()
@@ -95,6 +101,7 @@ class Agent:
         self._fabric_applied = 0
         self.inbox = PacketLog()
         self._unacknowledged: list[DigestList] = []  # of the present link
+        self._looked = False
         held = self._load()
         self._follower = Follower(settings.zookeeper, self, held, self._new_session)
         database = lambda: self._follower.database  # noqa: E731
@@ -110,14 +117,19 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follower.run(), name="follower")
                 tasks.create_task(self._keep(), name="keeper")
+                tasks.create_task(self._saver.run(), name="saver")
                 tasks.create_task(self._reports.run(), name="reports")
                 tasks.create_task(self._statistics.run(), name="statistics")
         finally:
             if self._slicer is not None:
                 await self._slicer.stop()
+            self._saver.flush()
+            self._local.close()
 
-    def applied(self) -> Applied:
-        """What the switch holds, by VN."""
+    def applied(self) -> Applied | None:
+        """What the switch holds, by VN; None as long as it has not been looked at."""
+        if not self._looked:
+            return None
         return Applied(vns=dict(self._applied), fabric=self._fabric_applied, at=time.time())
 
     # -- what is wanted: the follower's sink
@@ -208,14 +220,17 @@ class Agent:
     # -- the worker
 
     async def _keep(self) -> None:
+        # half of what there is would clear the other half from a running switch
+        grace_s = None if self._planner.site is None else DATABASE_GRACE_S
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DATABASE_GRACE_S):
+            async with asyncio.timeout(grace_s):
                 await self._ready.wait()
         backoff = Backoff(0.1, 2.0)
         said = ""
         while True:
             try:
                 link = await self._open()
+                said = ""
                 try:
                     await self._serve(link, backoff)
                 finally:
@@ -254,6 +269,8 @@ class Agent:
         self._book.read_back(await link.read_items())
         self._fabric_dirty = True
         self._dirty |= self._planner.names()
+        if link.fresh and self._slicer is None:
+            self._forget_flows()
         await self._apply(link)
         if self._slicer is None:
             await self._forget_strangers(link)
@@ -347,6 +364,7 @@ class Agent:
             self._fabric_applied = self._planner.fabric_revision
         for one in staged:
             self._publish(one)
+        self._looked = True
         self._reports.changed()
 
     def _record(self, written: Sequence[Written]) -> dict[str, str]:
@@ -371,11 +389,11 @@ class Agent:
             self._directory.publish(name, 0, None)
             self._applied.pop(name, None)
             if one.gone:
-                self._local.forget_vn(name)
+                self._saver.forget(name)
                 self._local.put(f"flows/{name}", b"0")
                 log.info("VN %s: removed", name)
             elif one.vn is not None:
-                self._local.save_vn(one.revision, one.vn)
+                self._saver.save(name, one.revision, one.vn)
             return
         if one.kept or refused is not None:
             revision = held.revision if held else 0
@@ -383,7 +401,7 @@ class Agent:
             revision = one.revision
             self._directory.publish(name, revision, one.plan)
             if one.vn is not None and (held is None or held.revision != revision):
-                self._local.save_vn(revision, one.vn)
+                self._saver.save(name, revision, one.vn)
         error = refused or one.error
         flows = held.flows if held else int(self._local.get(f"flows/{name}") or b"0")
         learned = {str(Mac(mac)): port for mac, port in self._planner.learned(name).items()}
@@ -399,6 +417,15 @@ class Agent:
                 log.info("VN %s: revision %d applied", name, revision)
 
     # -- removals
+
+    def _forget_flows(self) -> None:
+        """The flow entries are gone, and no mirror has them: their controllers must bring them."""
+        for name in self._planner.names():
+            self._local.put(f"flows/{name}", b"0")
+        self._applied = {
+            name: VnApplied(revision=held.revision, error=held.error, at=held.at)
+            for name, held in self._applied.items()
+        }
 
     async def _forget_strangers(self, link: Link) -> None:
         """Before the slicer starts: flow entries of slices that went while nobody looked."""

@@ -34,24 +34,33 @@ class Book:
     def __init__(self) -> None:
         self._desired: dict[EntryKey, Item] = {}
         self._owner: dict[EntryKey, str] = {}
-        self._parts: dict[str, dict[EntryKey, Item]] = {}
+        self._parts: dict[str, dict[int, Item]] = {}  # items by id(), which they keep alive
         self._actual: dict[EntryKey, Item] = {}
         self._touched: dict[EntryKey, None] = {}  # a set that keeps its order
 
     def set_part(self, owner: str, items: Iterable[Item]) -> None:
-        """Replace an owner's part; Clash, and nothing changed, if another has one of the items."""
-        part = by_key(items)
-        for key, item in part.items():
+        """Replace an owner's part; Clash, and nothing changed, if another has one of the items.
+
+        No two items may have one identity. Items that are the same objects as before cost nothing.
+        """
+        part = {id(item): item for item in items}
+        old = self._parts.get(owner, {})
+        added = by_key(item for number, item in part.items() if number not in old)
+        for key, item in added.items():
             other = self._owner.get(key, owner)
             if other != owner:
                 raise Clash(item, other)
-        for key in [key for key in self._parts.get(owner, ()) if key not in part]:
-            del self._desired[key], self._owner[key]
-            self._touched[key] = None
-        for key, item in part.items():
-            if self._desired.get(key) != item:
-                self._desired[key] = item
+        for number, item in old.items():
+            if number in part:
+                continue
+            key = entry_key(item)
+            if key not in added:
+                del self._desired[key], self._owner[key]
                 self._touched[key] = None
+        for key, item in added.items():
+            if self._desired.get(key) != item:
+                self._touched[key] = None
+            self._desired[key] = item
             self._owner[key] = owner
         self._parts[owner] = part
         if not part:

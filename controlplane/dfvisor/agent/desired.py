@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dfvisor.agent.edge import Classified, Edge, Port, where
+from dfvisor.agent.edge import Classified, Edge, Port, where, without_twins
 from dfvisor.agent.making import LOWEST_PRIORITY, entry, exact, packet_meter
 from dfvisor.agent.numbers import Kind, Numbers
 from dfvisor.agent.site import Peer, Route, Site
@@ -254,12 +254,7 @@ def vn_plan(
         )
         items += edge.items()
         classified = edge.classified(before.classified if before else {})
-        # equal matches of two flowspaces have equal treatment: the first by name has the entry
-        items += {
-            (found.key, found.priority): found
-            for name in reversed(classified)
-            for found in classified[name].entries
-        }.values()
+        items += without_twins(classified)
     return VnPlan(
         vn=vn,
         vn_id=vn_id,

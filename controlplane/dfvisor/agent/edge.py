@@ -61,6 +61,7 @@ class Classified:
     flowspace: Flowspace
     context: tuple[int, int, int | None, int]
     entries: tuple[TableEntry, ...]
+    hashes: tuple[int, ...]  # of the entries' keys and priorities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,12 +257,28 @@ class Edge:
             slice_id = self.slices[flowspace.slice].slice_id
             context = (self.vn_id, slice_id, port, self._meter_id(flowspace))
             held = before.get(name)
-            if held is not None and held.context == context and held.flowspace == flowspace:
+            if (
+                held is not None
+                and held.context == context
+                and (held.flowspace is flowspace or held.flowspace == flowspace)
+            ):
                 made[name] = held
             else:
                 entries = tuple(_classifier_entries(self.vn.name, flowspace, *context))
-                made[name] = Classified(flowspace, context, entries)
+                hashes = tuple(hash((found.key, found.priority)) for found in entries)
+                made[name] = Classified(flowspace, context, entries, hashes)
         return made
+
+
+def without_twins(classified: Mapping[str, Classified]) -> list[TableEntry]:
+    """All entries; of two with one key and priority, whose treatment is equal, the first's by name.
+
+    Hashes first: they are at hand, and hardly ever meet.
+    """
+    found = [one for part in classified.values() for one in part.entries]
+    if len({number for part in classified.values() for number in part.hashes}) == len(found):
+        return found
+    return list({(one.key, one.priority): one for one in reversed(found)}.values())
 
 
 def where(endpoint: Endpoint) -> str:

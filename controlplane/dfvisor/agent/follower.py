@@ -89,9 +89,10 @@ class Follower:
         backoff = Backoff(0.2, 5.0)
         while True:
             try:
-                return await GlobalDatabase.connect(self._address, timeout_s=CONNECT_TIMEOUT_S)
-            except StoreError as error:
-                log.warning("global database: %s", error)
+                async with asyncio.timeout(CONNECT_TIMEOUT_S * 2):  # it takes several steps
+                    return await GlobalDatabase.connect(self._address, timeout_s=CONNECT_TIMEOUT_S)
+            except (StoreError, TimeoutError) as error:
+                log.warning("global database: %s", str(error) or "no answer in time")
                 await backoff.sleep()
 
     async def _watch(self, database: GlobalDatabase) -> None:
@@ -149,7 +150,6 @@ class Follower:
                 log.error("fabric: unreadable, the last good one stays: %s", error)
         elif what == "vns":
             names = set(await database.vn_names())
-            self._looks |= {("vn", gone) for gone in self._known - names}
             for new in names - self._watches.keys():
                 self._watches[new] = await database.watch_vn(new, partial(self._look, ("vn", new)))
                 self._looks.add(("vn", new))

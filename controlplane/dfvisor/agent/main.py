@@ -19,7 +19,6 @@ from dfvisor.agent.agent import Agent, Settings
 from dfvisor.agent.pipeline import JSON_NAME, P4INFO_NAME, Pipeline, default_directory
 from dfvisor.errors import DFVisorError
 from dfvisor.slicer.server import SlicerServer
-from dfvisor.store.local import LocalDatabase
 
 LOCAL_DATABASE = "agent.sqlite"
 
@@ -61,11 +60,8 @@ async def _run(options: argparse.Namespace) -> None:
         advertise=options.advertise,
         target=options.target,
     )
-    local = LocalDatabase(options.data_dir / LOCAL_DATABASE)
-    try:
-        await _until_signal(Agent(settings, local, pipeline, SlicerServer))
-    finally:
-        local.close()
+    database = options.data_dir / LOCAL_DATABASE
+    await _until_signal(Agent(settings, database, pipeline, SlicerServer))
 
 
 async def _until_signal(agent: Agent) -> None:

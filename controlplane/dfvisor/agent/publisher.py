@@ -23,7 +23,7 @@ from dfvisor.store.stats import AgentInfo, Applied, SwitchStats
 log = logging.getLogger(__name__)
 
 STATS_INTERVAL_S = 1.0
-STATS_SHARE = 0.1  # of the time at most spent on reading counters
+STATS_SHARE = 0.25  # of the time at most spent on reading counters
 UNCHANGED_INTERVAL_S = 5.0  # readings that repeat the last one are published this often
 WRITE_TIMEOUT_S = 5.0
 
@@ -33,7 +33,9 @@ Database = Callable[[], GlobalDatabase | None]
 class Reports:
     """Publishes the agent's presence and its Applied record, whenever they have changed."""
 
-    def __init__(self, switch: str, database: Database, applied: Callable[[], Applied]) -> None:
+    def __init__(
+        self, switch: str, database: Database, applied: Callable[[], Applied | None]
+    ) -> None:
         self._switch = switch
         self._database = database
         self._applied = applied
@@ -65,7 +67,9 @@ class Reports:
                         await database.register_agent(self._switch, self._info)
                         self._registered = (database, self._info)
                         log.info("registered: slicer at %s", self._info.slicer)
-                    await database.publish_applied(self._switch, self._applied())
+                    applied = self._applied()
+                    if applied is not None:
+                        await database.publish_applied(self._switch, applied)
                 backoff.reset()
             except (StoreError, TimeoutError) as error:
                 log.debug("reports wait for the global database: %s", error)

@@ -124,6 +124,8 @@ class P4RuntimeClient:
         self._highest: ElectionId | None = None
         self._vacant = False
         self._lost = asyncio.Event()
+        # what `read_direct` found last, by its bytes: reading again is mostly reading the same
+        self._decoded: dict[tuple[str, ...], dict[bytes, TableEntry]] = {}
 
     # -- connection and arbitration
 
@@ -463,11 +465,19 @@ class P4RuntimeClient:
             wildcard.table_entry.counter_data.SetInParent()
             wildcards.append(wildcard)
         found: list[CountedEntry] = []
+        known = self._decoded.get(tables, {})
+        decoded: dict[bytes, TableEntry] = {}
         for place, entity in enumerate(await self.read(wildcards)):
             if place % ENTRIES_PER_TURN == 0:
                 await asyncio.sleep(0)
-            entry = entity.table_entry
-            found.append(CountedEntry(schema.decode_entry(entry), _counter(entry.counter_data)))
+            message = entity.table_entry
+            counter = _counter(message.counter_data)
+            message.ClearField("counter_data")
+            data = message.SerializeToString()
+            entry = known.get(data) or schema.decode_entry(message)
+            decoded[data] = entry
+            found.append(CountedEntry(entry, counter))
+        self._decoded[tables] = decoded
         return found
 
     async def read_counters(self, name: str, indexes: Iterable[int]) -> dict[int, CounterValue]:

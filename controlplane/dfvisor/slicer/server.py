@@ -56,8 +56,11 @@ class SlicerServer:
         return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
 
     async def replay(self) -> None:
-        """Make `flow` and `slice_forward` of the switch equal to the mirror: it has restarted."""
-        await self._tables.replay()
+        """Make `flow` and `slice_forward` of the switch equal to the mirror: it has restarted.
+
+        Streams of roles that had entries which the switch no longer takes are ended.
+        """
+        await self._service.replay()
 
     async def drop_slice(self, slice_id: int) -> None:
         """Forget a slice and delete its entries from the switch; its id may be given to another.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -62,19 +62,27 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         self._calls: Counter[Role] = Counter()
         self._roles_of: dict[int, set[Role]] = {}  # slice id -> roles that it was offered to
 
+    # -- for the agent
+
     async def drop_slice(self, slice_id: int) -> None:
         """As `p4rt.ports.Slicer.drop_slice`. A controller that believes its entries are still there
         would not write them again when the slice comes back, so its stream is ended.
         """
         roles = self._roles_of.pop(slice_id, set())
+        await self._tables.drop_slice(slice_id, lambda: self._end(roles, "a slice was removed"))
 
-        def forgotten() -> None:
-            for role in roles:
-                self._streams.end(
-                    role, Refused(grpc.StatusCode.ABORTED, "a slice was removed: read again")
-                )
+    async def replay(self) -> None:
+        """As `p4rt.ports.Slicer.replay`."""
 
-        await self._tables.drop_slice(slice_id, forgotten)
+        def changed(slice_ids: Iterable[int]) -> None:
+            for slice_id in slice_ids:
+                self._end(self._roles_of.get(slice_id, set()), "the switch lost entries")
+
+        await self._tables.replay(changed)
+
+    def _end(self, roles: Iterable[Role], why: str) -> None:
+        for role in roles:
+            self._streams.end(role, Refused(grpc.StatusCode.ABORTED, f"{why}: read again"))
 
     # -- streams
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import grpc
 
-from dfvisor.errors import SlicerError
+from dfvisor.errors import SwitchError
 from dfvisor.p4rt.entries import EntryKey, Item, TableEntry, by_key, diff_maps, entry_key
 from dfvisor.p4rt.errors import SchemaError
 from dfvisor.p4rt.p4info import Schema
@@ -37,6 +37,7 @@ OK = 0
 NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
 ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS.value[0]
 MESSAGE_CHARS = 200
+SHOWN_REFUSALS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +163,14 @@ class FlowTables:
 
     # -- for the agent
 
-    async def replay(self) -> None:
-        """Make the switch equal to the mirror; SlicerError lists what it would not take."""
+    async def replay(self, changed: Callable[[Iterable[int]], None]) -> None:
+        """Make the switch equal to the mirror.
+
+        What the switch refuses is taken as it is there, and `changed` is called with the ids of the
+        slices concerned: whoever writes them has to see.
+        """
         async with self._turn:
-            actual = by_key(await self._read())
-            changes = diff_maps(actual, self.mirror.by_key())
+            changes = diff_maps(by_key(await self._read()), self.mirror.by_key())
             if not changes:
                 return
             log.info("replaying %d changes of flow entries to the switch", len(changes))
@@ -174,32 +178,43 @@ class FlowTables:
             updates += [self._schema.modify(item) for item in changes.modifies]
             updates += [self._schema.insert(item) for item in changes.inserts]
             items = [*changes.deletes, *changes.modifies, *changes.inserts]
-            await self._write_all(updates, items)
+            refused = await self._write_all(updates, items)
+            if refused:
+                log.error("the switch refused %d changes: %s", len(refused), _shown(refused))
+                self.mirror = Mirror(await self._read())
+                changed({slice_of(item.key) for item, _ in refused if isinstance(item, TableEntry)})
 
     async def drop_slice(self, slice_id: int, forgotten: Callable[[], None]) -> None:
         """Forget a slice's entries and delete them from the switch.
 
         They are forgotten first (`forgotten` is called, if there were any): what can't be deleted
-        now is deleted by the next `replay`.
+        now is deleted by the next `replay`. Raises SwitchError if something was left.
         """
         async with self._turn:
             dropped = self.mirror.drop(slice_id)
             if dropped:
                 forgotten()
                 log.info("dropping %d flow entries of slice %d", len(dropped), slice_id)
-                await self._write_all([self._schema.delete(one) for one in dropped], dropped)
+                refused = await self._write_all(
+                    [self._schema.delete(one) for one in dropped], dropped
+                )
+                refused = [one for one in refused if one[1].code != NOT_FOUND]
+                if refused:
+                    raise SwitchError(f"entries of slice {slice_id} are left: {_shown(refused)}")
 
-    async def _write_all(self, updates: Sequence[p4r.Update], items: Sequence[Item]) -> None:
-        failed: list[str] = []
+    async def _write_all(
+        self, updates: Sequence[p4r.Update], items: Sequence[Item]
+    ) -> list[tuple[Item, UpdateStatus]]:
+        """Write; the items that were refused."""
+        refused: list[tuple[Item, UpdateStatus]] = []
         for start in range(0, len(updates), CHUNK):
             answers = await self._switch.write(updates[start : start + CHUNK])
-            failed += [
-                f"{item}: {answer.message or answer.code}"
+            refused += [
+                (item, answer)
                 for item, answer in zip(items[start : start + CHUNK], answers, strict=True)
                 if answer.code != OK
             ]
-        if failed:
-            raise SlicerError(f"the switch refused {len(failed)} changes: " + "; ".join(failed))
+        return refused
 
     async def _read(self) -> list[TableEntry]:
         request = p4r.ReadRequest()
@@ -207,3 +222,9 @@ class FlowTables:
             request.entities.add().table_entry.table_id = self._schema.table(table).id
         entities = await self._switch.read(request)
         return [self._schema.decode_entry(entity.table_entry) for entity in entities]
+
+
+def _shown(refused: Sequence[tuple[Item, UpdateStatus]]) -> str:
+    return "; ".join(
+        f"{item}: {answer.message or answer.code}" for item, answer in refused[:SHOWN_REFUSALS]
+    )

@@ -99,6 +99,7 @@ class Candidate:
                     except StoreError as error:
                         self._fail(str(error))
                         self._stale = True
+                        self._pass_on()
                         await self._retry(backoff.next())
         finally:
             if self._watch is not None:
@@ -147,7 +148,6 @@ class Candidate:
             self._resign()
             self._ownership = None
         if not database.connected:
-            self._pass_on()  # sessions see that they may not write
             raise StoreUnavailable("the database is away")
         if self._watch is None:
             self._watch = await database.watch_vn(self.vn, self.look)

@@ -17,7 +17,7 @@ from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import SwitchError
 from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import Item, TableEntry, by_key, diff, entry_key
-from dfvisor.p4rt.errors import SwitchUnavailable
+from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.slicer.roles import Role
@@ -130,6 +130,7 @@ class Session:
             self.device_id,
             election_id=(0, self._election_id),
             role=str(self._role),
+            on_standing=lambda _: self._changed.set(),
         )
         try:
             async with self._turns:
@@ -139,6 +140,10 @@ class Session:
                 done: Target | None = None
                 while True:
                     self._changed.clear()
+                    if lost.done():
+                        raise SwitchUnavailable(f"{address}: the slicer has ended the stream")
+                    if not client.is_primary:  # what is there may be another's before long
+                        raise NotPrimary(f"{address}: another controller is primary")
                     target = self._target
                     if target is not None and target is not done and self._may_write():
                         await self._sync(client, schema, held, target, done)
@@ -146,8 +151,6 @@ class Session:
                         self._backoff.reset()
                     if target is self._target:
                         await self._until_changed(lost)
-                    if lost.done():
-                        raise SwitchUnavailable(f"{address}: the slicer has ended the stream")
             finally:
                 lost.cancel()
         finally:

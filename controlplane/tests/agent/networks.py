@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
@@ -141,10 +142,12 @@ def vns(draw: st.DrawFn, fabric: Fabric, number: int) -> VirtualNetwork:
     flowspaces: dict[str, Flowspace] = {}
     for place in range(draw(st.integers(0, 3))):
         name = f"f{place}"
+        at_ports = sorted(one.name for one in endpoints.values() if one.port is not None)
+        entrance = draw(st.none() | st.sampled_from(at_ports) if at_ports else st.none())
         flowspaces[name] = Flowspace(
             name=name,
             priority=10 + place,
-            match=draw(matches),
+            match=replace(draw(matches), endpoint=entrance),
             slice=(slice_name := draw(st.sampled_from(sorted(slices)))),
             treatment=(
                 treatment := draw(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -125,7 +126,6 @@ class Rig:
     @asynccontextmanager
     async def agent(self) -> AsyncIterator[None]:
         """An agent that runs meanwhile, and must not fail."""
-        local = LocalDatabase(self.data / LOCAL_DATABASE)
         settings = Settings(
             switch=SWITCH,
             p4runtime=self.switch.address,
@@ -137,7 +137,7 @@ class Rig:
             self.slicer = FakeSlicer(*parts)  # type: ignore[arg-type]
             return self.slicer
 
-        self.running = Agent(settings, local, PIPELINE, make)
+        self.running = Agent(settings, self.data / LOCAL_DATABASE, PIPELINE, make)
         running = asyncio.create_task(self.running.run())
         try:
             yield
@@ -146,7 +146,6 @@ class Rig:
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
-            local.close()
 
     def expected(
         self, network: Network, learned: Mapping[str, Mapping[int, int]] | None = None
@@ -230,6 +229,9 @@ class Rig:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that no outgoing connection gets: it must still be free after a restart."""
+    while True:
+        port = random.randrange(10_000, 32_000)  # Linux gives out 32768 and more
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -10,13 +10,15 @@ import signal
 import sys
 
 import pytest
+from dfvisor.agent import agent as agent_module
+from dfvisor.agent.link import Link, Written
 from dfvisor.agent.making import exact
 from dfvisor.model.records import Network, Rate, VirtualNetwork
-from dfvisor.p4rt.entries import Exact, Meter, MulticastGroup, TableEntry
+from dfvisor.p4rt.entries import Changes, Exact, Meter, MulticastGroup, TableEntry
 from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.streamed import PacketOut
-from dfvisor.store.database import VnSnapshot
+from dfvisor.store.database import GlobalDatabase, VnSnapshot
 from emulation.zookeeper import ZooKeeperServer
 
 from .networks import demo
@@ -133,6 +135,36 @@ async def test_agent_without_its_local_database_takes_the_switch_over(rig: Rig) 
     async with rig.agent():
         await rig.wait_until_applied("red", 1)
         await rig.wait_until_equal(demo())
+
+
+async def test_agent_that_knows_nothing_waits_for_the_whole_database(
+    rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running switch is not cleared because its VNs are read later than the fabric."""
+    await rig.put(demo())
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+    shutil.rmtree(rig.data)
+    rig.data.mkdir()
+    read_vn = GlobalDatabase.read_vn
+
+    async def slowly(database: GlobalDatabase, name: str) -> VnSnapshot | None:
+        await asyncio.sleep(0.5)
+        return await read_vn(database, name)
+
+    monkeypatch.setattr(GlobalDatabase, "read_vn", slowly)
+    monkeypatch.setattr(agent_module, "DATABASE_GRACE_S", 0.1)
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    async with rig.agent():
+
+        async def serving() -> bool:
+            return rig.slicer is not None and rig.slicer.serving
+
+        rig.slicer = None
+        await eventually(serving, "the slicer serves")
+    assert wrote(caplog) == []
+    assert await rig.held() == rig.expected(demo())
 
 
 async def test_switch_restarted_gets_everything_back(rig: Rig) -> None:
@@ -320,6 +352,30 @@ async def test_bad_record_keeps_the_last_good_state_of_that_vn_alone(rig: Rig) -
         assert (await database.read_applied())[SWITCH].vns["red"].error is None
 
 
+async def test_vn_that_wants_anothers_key_gets_it_once_it_is_free(rig: Rig) -> None:
+    await rig.put(demo())
+    red = demo().vns["red"]
+    thief = dataclasses.replace(red, name="a-thief", endpoints={}, flowspaces={})
+    end = next(end for end in red.endpoints.values() if end.port.switch == "s1")
+    own = dataclasses.replace(end, port=dataclasses.replace(end.port, port=300))
+    thief = dataclasses.replace(thief, endpoints={end.name: own})
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        assert rig.database is not None
+        database = rig.database
+        await database.apply(None, thief)
+
+        async def refused() -> bool:
+            vn = (await database.read_applied())[SWITCH].vns.get("a-thief")
+            return vn is not None and "belongs to red already" in str(vn.error)
+
+        await eventually(refused, "the clash is reported")
+        assert await rig.held() == rig.expected(demo())
+        await database.delete_vn(await snapshot(rig, "red"))
+        await rig.wait_until_equal(with_vn(without_vn(demo(), "red"), thief))
+        await rig.wait_until_applied("a-thief", 1)
+
+
 async def test_slicer_reads_and_writes_through_the_agent(rig: Rig) -> None:
     await rig.put(demo())
     async with rig.agent():
@@ -347,6 +403,17 @@ async def test_slicer_reads_and_writes_through_the_agent(rig: Rig) -> None:
             return (await database.read_applied())[SWITCH].vns["red"].flows == 1
 
         await eventually(completed, "completed flows are published")
+    async with rig.agent():  # the switch still has them
+        await rig.wait_until_applied("red", 1)
+        await eventually(completed, "flows are still complete")
+    rig.switch.kill()
+    rig.switch.start()
+
+    async def forgotten() -> bool:
+        return (await database.read_applied())[SWITCH].vns["red"].flows == 0
+
+    async with rig.agent():  # nobody has them any more
+        await eventually(forgotten, "flows are not complete")
 
 
 async def test_agent_goes_on_without_the_database(tmp_path, own_zookeeper: ZooKeeperServer) -> None:
@@ -378,6 +445,66 @@ async def test_agent_goes_on_without_the_database(tmp_path, own_zookeeper: ZooKe
         rig.switch.kill()
         if rig.database is not None:
             await rig.database.close()
+
+
+async def test_agent_that_lost_its_standing_comes_back_when_nobody_is_primary(rig: Rig) -> None:
+    await rig.put(demo())
+    red = without_slice(demo().vns["red"], "gold")
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        async with rig.client(boot=1_000_000) as other:
+            await other.become_primary(WAIT_S)
+            await change(rig, red)
+            for _ in range(20):  # the other one is primary: nothing is written behind its back
+                assert await rig.held() == rig.expected(demo())
+        await rig.wait_until_equal(with_vn(demo(), red))
+
+
+async def test_change_written_in_part_is_completed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch takes half of a batch, and nobody learns what became of it."""
+    await rig.put(demo())
+    carry_out = Link.carry_out
+    losses: list[int] = []
+    lose = False
+
+    async def losing(link: Link, changes: Changes) -> list[Written]:
+        nonlocal lose
+        if not lose or not len(changes):
+            return await carry_out(link, changes)
+        lose = False
+        half = dataclasses.replace(changes, deletes=changes.deletes[: len(changes.deletes) // 2])
+        losses.append(len(await carry_out(link, half)))
+        raise SwitchUnavailable("no answer")
+
+    monkeypatch.setattr(Link, "carry_out", losing)
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        assert rig.slicer is not None and rig.database is not None
+        lose = True
+        await rig.database.delete_vn(await snapshot(rig, "red"))
+        await rig.wait_until_gone("red")
+        await rig.wait_until_equal(without_vn(demo(), "red"))
+        assert losses[0] > 5
+        assert rig.slicer.directory.vns() == ["blue"]
+
+        async def dropped() -> bool:
+            return rig.slicer is not None and len(rig.slicer.dropped) == 2
+
+        await eventually(dropped, "both slices are dropped")
+
+
+async def test_another_program_in_the_switch_is_replaced(rig: Rig) -> None:
+    await rig.put(demo())
+    group = MulticastGroup(900, frozenset({(1, 0)}))
+    async with rig.client(boot=1) as client:
+        await client.connect(WAIT_S)
+        await client.become_primary(WAIT_S)
+        await client.set_pipeline(PIPELINE.schema, PIPELINE.device_config, PIPELINE.cookie + 1)
+        await client.write([PIPELINE.schema.insert(group)])
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
 
 
 async def test_command_ends_on_sigterm_and_leaves_the_switch_as_it_is(rig: Rig) -> None:

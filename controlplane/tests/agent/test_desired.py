@@ -263,6 +263,20 @@ def test_flowspace_of_an_endpoint_elsewhere_is_not_here() -> None:
     assert [entry.priority for entry in entries(plan, "classifier")] == [1]
 
 
+def test_flowspace_of_an_endpoint_that_moves_is_planned_again() -> None:
+    network, numbers = demo(), MemoryNumbers()
+    site, red = site_of(network, "s1"), network.vns["red"]
+    name = next(name for name, end in red.endpoints.items() if end.port.switch == "s1")
+    red = dataclasses.replace(red, flowspaces=with_endpoint(red, name))
+    end = red.endpoints[name]
+    moved = dataclasses.replace(end, port=dataclasses.replace(end.port, port=300))
+    after = dataclasses.replace(red, endpoints={**red.endpoints, name: moved})
+    plan = vn_plan(site, after, numbers, vn_plan(site, red, numbers))
+    assert plan is not None
+    (found,) = [entry for entry in entries(plan, "classifier") if entry.priority == 101]
+    assert found.field("port") == Ternary(300, 511)
+
+
 def test_two_flowspaces_of_one_match_make_one_entry() -> None:
     red = demo().vns["red"]
     first = dataclasses.replace(red.flowspaces["gold-tcp"], match=Match(), bidirectional=False)

@@ -88,14 +88,15 @@ def test_vn_with_anothers_key_is_refused_until_the_key_is_free() -> None:
     stolen = dataclasses.replace(blue.slices["default"], key=red.slices["default"].key)
     thief = dataclasses.replace(blue, slices={**blue.slices, "default": stolen})
     made.set_vn("red", 1, red)
-    made.set_vn("thief", 1, dataclasses.replace(thief, name="thief"))
-    staged = {found.name: found for found in made.stage({"red", "thief"})}
+    made.stage({"red"})
+    made.set_vn("a-thief", 1, dataclasses.replace(thief, name="a-thief"))
+    staged = {found.name: found for found in made.stage({"red", "a-thief"})}
     assert staged["red"].error is None
-    assert staged["thief"].kept and "belongs to red already" in str(staged["thief"].error)
+    assert staged["a-thief"].kept and "belongs to red already" in str(staged["a-thief"].error)
     made.remove_vn("red")
-    staged = {found.name: found for found in made.stage({"red", "thief"})}
+    staged = {found.name: found for found in made.stage({"red", "a-thief"})}
     assert staged["red"].gone
-    assert staged["thief"].error is None  # although it was staged before red went
+    assert staged["a-thief"].error is None  # although it was staged before red went
 
 
 def test_vn_removed_leaves_nothing() -> None:

@@ -71,6 +71,7 @@ def carried_out(actual: list[Item], changes: Changes) -> dict[object, Item]:
         assert not isinstance(item, Meter)  # P4Runtime 9.4: meters are only modified
         (key,) = by_key([item])
         assert key not in held
+        assert not (isinstance(item, TableEntry) and item.is_default)
         held[key] = item
     for item in changes.modifies:
         (key,) = by_key([item])

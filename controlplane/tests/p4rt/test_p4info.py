@@ -135,6 +135,15 @@ def test_deletion_of_an_item_names_it_alone(item: Item) -> None:
         assert type(SCHEMA.decode(entity)) is type(item)
 
 
+def test_fields_sent_in_another_order_are_put_in_order() -> None:
+    entry = TableEntry("classifier", CLASSIFIER_KEY, 7, "classify", CLASSIFY)
+    sent = SCHEMA.encode_entry(entry)
+    fields = list(reversed(sent.match))
+    del sent.match[:]
+    sent.match.extend(fields)
+    assert SCHEMA.decode_entry(sent) == entry
+
+
 def test_default_entry_encoded_and_decoded_is_the_same() -> None:
     args = (("vtep", 0xC0000201), ("mac", 0x02DF00000001), ("hash_seed", 1))
     entry = TableEntry("switch_config", (), 0, "set_switch_config", args, is_default=True)

@@ -41,12 +41,15 @@ class PlainClient:
         while True:
             yield await self.requests.get()
 
-    async def become_primary(self) -> None:
+    def arbitrate(self, role: str, device_id: int = DEVICE) -> None:
         message = p4r.StreamMessageRequest()
-        message.arbitration.device_id = DEVICE
-        message.arbitration.role.name = self.role
+        message.arbitration.device_id = device_id
+        message.arbitration.role.name = role
         message.arbitration.election_id.low = 1
         self.requests.put_nowait(message)
+
+    async def become_primary(self) -> None:
+        self.arbitrate(self.role)
         answer = await self.stream.read()
         assert answer.arbitration.status.code == 0
 
@@ -106,6 +109,18 @@ async def test_stream_message_that_is_no_arbitration_is_answered_with_an_error(
     plain.requests.put_nowait(p4r.StreamMessageRequest(packet=p4r.PacketOut(payload=b"x")))
     answer = await plain.stream.read()
     assert answer.error.canonical_code == grpc.StatusCode.PERMISSION_DENIED.value[0]
+
+
+@pytest.mark.parametrize(
+    ("role", "device_id"), [("slice/red/silver", DEVICE), ("slice/red/gold", DEVICE + 1)]
+)
+async def test_stream_that_changes_role_or_device_is_ended(
+    plain: PlainClient, role: str, device_id: int
+) -> None:
+    plain.arbitrate(role, device_id)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await plain.stream.read()
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
 async def test_role_with_too_many_streams_is_refused_another(connect: Connect) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from dfvisor.errors import SwitchError
 from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import TableEntry, entry_key
 from dfvisor.p4rt.errors import NotPrimary, RpcFailed, SwitchUnavailable, WriteError
@@ -505,6 +506,45 @@ async def test_replay_makes_the_switch_equal_to_what_was_acknowledged(
     batches = len(switch.batches)
     await slicer.replay()
     assert len(switch.batches) == batches
+
+
+async def test_replay_of_what_the_switch_refuses_is_seen_by_its_writer(
+    slicer: SlicerServer, connect: Connect, switch: FakeSwitch
+) -> None:
+    red, blue = await connect("vn/red"), await connect("vn/blue")
+    await red.write(updates(red, flow(RED_GOLD.key, 80), flow(RED_GOLD.key, 81)))
+    await blue.write(updates(blue, flow(BLUE_GOLD.key)))
+    switch.entries.clear()
+    lost = entry_key(flow(RED_GOLD.slice_id, 81))
+    switch.refuse = lambda entry: (
+        UpdateStatus(CODE["RESOURCE_EXHAUSTED"], "table full")
+        if entry_key(entry) == lost
+        else UpdateStatus()
+    )
+    await slicer.replay()
+    async with asyncio.timeout(5):
+        await red.wait_lost()
+    assert blue.is_primary
+    again = await connect("vn/red", 2)
+    assert await again.read_entries() == [flow(RED_GOLD.key, 80)]
+    assert await blue.read_entries() == [flow(BLUE_GOLD.key)]
+
+
+async def test_drop_slice_that_the_switch_refuses_is_an_error_until_it_is_done(
+    slicer: SlicerServer, connect: Connect, switch: FakeSwitch
+) -> None:
+    client = await connect("vn/red")
+    await client.write(updates(client, flow(RED_GOLD.key)))
+    switch.refuse = lambda entry: UpdateStatus(CODE["INTERNAL"], "not now")
+    with pytest.raises(SwitchError, match="entries of slice 11 are left"):
+        await slicer.drop_slice(RED_GOLD.slice_id)
+    await slicer.replay()
+    with pytest.raises(SwitchError):
+        await slicer.drop_slice(RED_GOLD.slice_id)
+    switch.refuse = lambda entry: UpdateStatus()
+    await slicer.replay()
+    assert not switch.entries
+    await slicer.drop_slice(RED_GOLD.slice_id)
 
 
 async def test_write_while_the_switch_is_away_is_unavailable_and_leaves_no_trace(

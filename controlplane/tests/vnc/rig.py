@@ -49,6 +49,7 @@ class Rig:
         self.network = network
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._addresses: dict[str, str] = {}
+        self._ports: set[int] = set()
         self._database: GlobalDatabase | None = None
 
     @property
@@ -78,14 +79,12 @@ class Rig:
     def start_switch(self, name: str) -> None:
         device_id = self.network.fabric.switches[name].device_id
         flags = ["--no-p4", "--device-id", str(device_id), "--log-level", "off"]
+        address = f"unix:{self.directory}/{name}.sock"
+        program = [sys.executable, "-m", "softswitch.main"]
         if TARGET == "bmv2":
-            address = self._addresses.get(name) or f"127.0.0.1:{_free_port()}"
             program = [shutil.which("simple_switch_grpc") or os.environ["BMV2"]]
-            flags += ["--thrift-port", str(_free_port())]
+            flags += ["--thrift-port", str(self._free_port())]
             flags += ["--notifications-addr", f"ipc://{self.directory}/{name}.notify"]
-        else:
-            address = f"unix:{self.directory}/{name}.sock"
-            program = [sys.executable, "-m", "softswitch.main"]
         self._addresses[name] = address
         self._start(name, [*program, *flags, "--", "--grpc-server-addr", address])
 
@@ -169,8 +168,12 @@ class Rig:
 
         await eventually(completed, f"{vn} at revision {revision} on all its switches")
 
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    def _free_port(self) -> int:
+        """One that no switch of this rig has been given: they may not have bound theirs yet."""
+        while True:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = int(probe.getsockname()[1])
+            if port not in self._ports:
+                self._ports.add(port)
+                return port

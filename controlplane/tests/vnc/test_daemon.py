@@ -8,15 +8,25 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 from dfvisor.errors import StoreUnavailable
 from dfvisor.model.description import load_network
-from dfvisor.model.records import Flowspace, Match, Slice, VirtualNetwork
-from dfvisor.model.types import PortRange
+from dfvisor.model.records import (
+    Fabric,
+    Flowspace,
+    Link,
+    Match,
+    Slice,
+    Switch,
+    VirtualNetwork,
+)
+from dfvisor.model.types import PortRange, PortRef
 from dfvisor.p4rt.entries import Exact, TableEntry
 from dfvisor.p4rt.errors import RpcFailed, SwitchUnavailable
+from dfvisor.store.zk import ZooKeeper
 from dfvisor.vnc.compile import compile_vn
 from emulation.zookeeper import ZooKeeperServer
 
@@ -365,6 +375,120 @@ async def test_daemon_that_starts_without_a_database_waits_for_it(
         await until_connected(rig)
         await rig.until_completed(VN, 1)
     finally:
+        await rig.close()
+
+
+@pytest.mark.parametrize("connected_before", [True, False])
+async def test_daemon_ends_at_once_while_the_database_is_away(
+    tmp_path: Path, own_zookeeper: ZooKeeperServer, connected_before: bool
+) -> None:
+    rig = Rig(tmp_path, f"{own_zookeeper.address}/dfvisor", NETWORK)
+    try:
+        await rig.open()
+        if connected_before:
+            rig.start_vnc("vnc1")
+            await rig.until_completed(VN, 1)
+            own_zookeeper.stop()
+        else:
+            own_zookeeper.stop()
+            rig.start_vnc("vnc1")
+
+        async def noticed() -> bool:
+            log = rig.log("vnc1").read_text()
+            return "waiting: " in log or "the database is away" in log
+
+        await eventually(noticed, "the daemon has noticed")
+        began = time.monotonic()
+        assert rig.stop("vnc1") == 0
+        assert time.monotonic() - began < 3.0
+    finally:
+        await rig.close()
+
+
+async def test_path_moves_when_the_fabric_changes(tmp_path: Path, zookeeper: str) -> None:
+    """From the way round over a third switch to the direct link, which has become cheaper."""
+    fabric = Fabric(
+        switches={
+            **NETWORK.fabric.switches,
+            "s3": Switch(name="s3", device_id=3, vtep=IPv4Address("192.0.2.3")),
+        },
+        links=(
+            Link(a=PortRef("s1", 1), b=PortRef("s2", 1), cost=10),
+            Link(a=PortRef("s1", 2), b=PortRef("s3", 1)),
+            Link(a=PortRef("s3", 2), b=PortRef("s2", 2)),
+        ),
+    )
+    rig = Rig(tmp_path, zookeeper, dataclasses.replace(NETWORK, fabric=fabric))
+    vn = NETWORK.vns[VN]
+    try:
+        await rig.open()
+        rig.start_vnc("vnc1")
+        await rig.until_completed(VN, 1)
+        await until_equal(rig, vn)
+        assert await rig.flows("s3")
+        direct = dataclasses.replace(
+            fabric, links=(dataclasses.replace(fabric.links[0], cost=1), *fabric.links[1:])
+        )
+        base = await rig.database.read_fabric()
+        await rig.database.apply_fabric(base, direct, NETWORK.tenants)
+        rig.network = dataclasses.replace(NETWORK, fabric=direct)
+        await until_equal(rig, vn)
+        assert not await rig.flows("s3")
+
+        base = await rig.database.read_fabric()
+        await rig.database.apply_fabric(base, fabric, NETWORK.tenants)
+        rig.network = dataclasses.replace(NETWORK, fabric=fabric)
+        await until_equal(rig, vn)
+        assert await rig.flows("s3")
+    finally:
+        await rig.close()
+
+
+async def test_bad_record_leaves_its_vn_as_it_is_and_the_others_alone(
+    tmp_path: Path, zookeeper: str
+) -> None:
+    office = NETWORK.vns[VN]
+    lab = dataclasses.replace(
+        office,
+        name="lab",
+        slices={
+            "default": Slice(name="default", key=11),
+            "voice": Slice(name="voice", key=12, profile="voice"),
+        },
+        endpoints={
+            name: dataclasses.replace(one, port=PortRef(one.port.switch, one.port.port + 1))
+            for name, one in office.endpoints.items()
+        },
+    )
+    rig = Rig(tmp_path, zookeeper, dataclasses.replace(NETWORK, vns={VN: office, "lab": lab}))
+    zk = await ZooKeeper(zookeeper).start()
+    try:
+        await rig.open()
+        rig.start_vnc("vnc1")
+        await rig.until_completed(VN, 1)
+        await rig.until_completed("lab", 1)
+        before = await rig.all_flows()
+        good, _ = await zk.get(f"/vns/{VN}/revision")
+        await zk.set(f"/vns/{VN}/revision", b"not a record")
+
+        async def noticed() -> bool:
+            return bool(rig.status("vnc1")[VN]["error"])
+
+        await eventually(noticed, "the bad record is reported")
+        larger = with_flowspace(lab, "web", 80)
+        await rig.until_completed("lab", await change(rig, larger))
+        assert all(before[switch] < held for switch, held in (await rig.all_flows()).items())
+
+        await zk.set(f"/vns/{VN}/revision", good)
+        vn = with_flowspace(await vn_now(rig), "web", 80)
+        await rig.until_completed(VN, await change(rig, vn))
+
+        async def well_again() -> bool:
+            return rig.status("vnc1")[VN]["error"] == ""
+
+        await eventually(well_again, "the error is gone")
+    finally:
+        await zk.close()
         await rig.close()
 
 
