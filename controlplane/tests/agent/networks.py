@@ -139,11 +139,11 @@ def vns(draw: st.DrawFn, fabric: Fabric, number: int) -> VirtualNetwork:
             vlan=None if at_peer else vlan,
             peer=place_at if at_peer else None,
         )
-    entrances = [end.name for end in endpoints.values() if end.port is not None]
     flowspaces: dict[str, Flowspace] = {}
     for place in range(draw(st.integers(0, 3))):
         name = f"f{place}"
-        entrance = draw(st.sampled_from([None, *entrances]))
+        at_ports = sorted(one.name for one in endpoints.values() if one.port is not None)
+        entrance = draw(st.none() | st.sampled_from(at_ports) if at_ports else st.none())
         flowspaces[name] = Flowspace(
             name=name,
             priority=10 + place,
