@@ -74,6 +74,7 @@ struct metadata_t {
     mac_t link_dst;
     bit<16> mtu;                 // of the link to send over, bytes behind its Ethernet header
     bit<16> hash_seed;           // differs between switches, so that ECMP does not polarise
+    bit<32> hash_mix;            // of fields and seed
     bit<16> frame_bytes;         // of the tenant's frame
     @field_list(TRACE_FIELDS)
     bit<48> ingress_time;

@@ -69,7 +69,7 @@ control NextHop(inout headers_t hdr, inout metadata_t meta,
     table underlay {
         key = {
             meta.tunnel_dst: lpm @id(1) @name("outer_dst");
-            meta.hash_seed: selector;
+            meta.hash_mix: selector;
             meta.lookup.eth_src: selector;
             meta.lookup.eth_dst: selector;
             meta.lookup.ipv4_src: selector;
@@ -89,6 +89,11 @@ control NextHop(inout headers_t hdr, inout metadata_t meta,
     }
 
     apply {
+        // The selector's CRC is linear: a seed beside its other inputs would only turn the choice of
+        // all flows around alike, and switches in a row would use the same members. Carries are not.
+        meta.hash_mix = (meta.lookup.hash_ports ^ meta.lookup.ipv4_src ^ meta.lookup.ipv6_src[31:0]
+                         ^ meta.lookup.eth_dst[31:0])
+                        + (meta.hash_seed ++ meta.hash_seed);
         if (meta.transit == 0 && !next_hop.apply().hit) {
             meta.drop_reason = DropReason.NEXT_HOP_MISSING;
         } else {

@@ -46,6 +46,7 @@ INFRASTRUCTURE = (
 """The tables that the agent keeps, besides the default entry of DEFAULTS, groups and meters."""
 DEFAULTS = ("switch_config",)
 
+HASH_SPREAD = 40503  # 2^16 / the golden ratio, odd: each device id another seed of many bits
 FABRIC_VN = 0  # the VN of what arrives on fabric ports and is no tenant's
 NO_SLICE = 0
 QOS_BEST_EFFORT = 0
@@ -95,7 +96,7 @@ def fabric_items(site: Site, numbers: Numbers) -> list[Item]:
     config = (
         ("vtep", site.vtep),
         ("mac", site.mac),
-        ("hash_seed", site.device_id),  # differs between switches; device ids have 16 bits
+        ("hash_seed", site.device_id * HASH_SPREAD & 0xFFFF),
     )
     items: list[Item] = [
         TableEntry("switch_config", (), 0, "set_switch_config", config, is_default=True),

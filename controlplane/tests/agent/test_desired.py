@@ -185,7 +185,7 @@ def test_fabric_of_the_demo_has_ports_peers_and_routes() -> None:
     assert {entry.arg("mtu") for entry in neighbours} == {1500}
     (config,) = tables["switch_config"]
     assert config.is_default
-    assert config.args == (("vtep", 0xC0000201), ("mac", 0x02DF00000001), ("hash_seed", 1))
+    assert config.args == (("vtep", 0xC0000201), ("mac", 0x02DF00000001), ("hash_seed", 40503))
     assert [(entry.key, entry.args) for entry in tables["arp_responder"]] == [
         ((("vn", Exact(0)), ("target", Exact(0xC0000201))), (("mac", 0x02DF00000001),))
     ]
