@@ -7,6 +7,7 @@ from scapy.layers.inet6 import (
     IPv6,
     IPv6ExtHdrDestOpt,
     IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
     PadN,
 )
 from scapy.layers.l2 import ARP, GRE, Ether
@@ -217,7 +218,7 @@ class GreChecksumOfIpv6(_Checksummed):
 
 
 class GreChecksumOfIpv6Extensions(_Checksummed):
-    """IPv6 with destination options and a fragment header."""
+    """IPv6 with hop-by-hop options, destination options and a fragment header."""
 
     def runTest(self):
         self.checksummed(
@@ -226,7 +227,8 @@ class GreChecksumOfIpv6Extensions(_Checksummed):
                 / (
                     (
                         V6
-                        / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)])
+                        / IPv6ExtHdrHopByHop(options=[PadN(optdata=b"\0" * 4)])
+                        / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 12)])
                         / IPv6ExtHdrFragment(offset=3)
                     )
                     / Raw(b"abc")
