@@ -69,10 +69,23 @@ def entries(qos: bool) -> list[Item]:
         )
 
     state: list[Item] = [
-        entry("access_port", {"port": 1}, "set_access", vn=1, best_effort_slice=1),
-        entry("next_hop", {"next_hop": 1}, "to_neighbour", vtep=0xC0000202, port=2, mac=PEER),
         TableEntry(
-            "tunnel_source", (), 0, "set_tunnel_source", (("vtep", 0xC0000201), ("mac", HOST)), True
+            "access_port",
+            (("port", Exact(1)),),
+            1,
+            "set_access",
+            (("vn", 1), ("best_effort_slice", 1), ("vid", 0), ("guarded", 0), ("learning", 0)),
+        ),
+        entry(
+            "next_hop", {"next_hop": 1}, "to_neighbour", vtep=0xC0000202, port=2, mac=PEER, mtu=9000
+        ),
+        TableEntry(
+            "switch_config",
+            (),
+            0,
+            "set_switch_config",
+            (("vtep", 0xC0000201), ("mac", HOST), ("hash_seed", 1)),
+            True,
         ),
         entry("bridge", {"vn": 1, "eth_dst": PEER}, "bridge_remote", next_hop=1),
     ]
@@ -81,7 +94,7 @@ def entries(qos: bool) -> list[Item]:
             entry(
                 "slice_policy", {"slice_id": slice_id}, "set_slice_policy", gre_key=slice_id,
                 qos_level=level, miss_policy=0, queue=0, dscp=0, best_effort_slice=1,
-                best_effort_key=1,
+                best_effort_key=1, dscp_yellow=0,
             )
         )  # fmt: skip
     if not qos:
@@ -89,7 +102,11 @@ def entries(qos: bool) -> list[Item]:
     udp = ("ip_proto", Ternary(17, 0xFF))
     state.append(
         TableEntry(
-            "classifier", (("vn", Exact(1)), udp), 2, "classify", (("slice_id", 2), ("cookie", 1))
+            "classifier",
+            (("vn", Exact(1)), udp),
+            2,
+            "classify",
+            (("slice_id", 2), ("cookie", 1), ("meter_id", 0)),
         )
     )
     state.append(
