@@ -82,10 +82,10 @@ type: $(STAMP) ## mypy, strict
 test: build test-unit test-zk ptf parity e2e ## the whole suite
 
 test-unit: $(STAMP) ## without ZooKeeper and namespaces
-	@$(BIN)/pytest -q -m "not zk and not e2e"
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not zk and not e2e"
 
 test-zk: $(STAMP) ## against a real ZooKeeper server
-	@$(BIN)/pytest -q -m zk
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m zk
 
 ptf: build ## packet tests by ptf on TARGET
 	@$(BIN)/python ptf_tests/run.py --target $(TARGET)
@@ -104,7 +104,7 @@ bench: build ## packets per second, and the latency of a change, beside their ya
 	@$(BIN)/python -m bench.change
 
 soak: build ## longer, seeded runs of the property and parity tests
-	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q -m "not zk and not e2e"
+	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q controlplane/tests -m "not zk and not e2e"
 	@$(BIN)/python ptf_tests/parity.py --scenarios $(or $(SCENARIOS),500) --seed $(or $(SEED),1)
 
 clean: ## remove what was built here

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import settings
 
 # how long an example takes says nothing on a loaded machine
 settings.register_profile("dfvisor", deadline=None)
-settings.load_profile("dfvisor")
+settings.register_profile("soak", deadline=None, max_examples=2000)  # make soak
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dfvisor"))
 
 _numbers = itertools.count(1)
 
