@@ -24,8 +24,10 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 NETWORK = EXAMPLES / "two-switches.yaml"
 DEADLINE_S = 15.0
 
+# A shell's background jobs ignore SIGINT, and so would this one of a test that runs in one.
 RUNNER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from dfvisor.model.description import load_network
 from emulation.emulation import Emulation
 from emulation.targets import Target
