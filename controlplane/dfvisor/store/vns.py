@@ -251,15 +251,22 @@ class VnStore:
         return decode(data, Retired, layout.retired(name)), stat
 
     async def _collect(self, name: str, snapshot: VnSnapshot) -> None:
-        """Delete pages that no revision needs and that are older than the grace time."""
+        """Delete pages that no revision needs and that are older than the grace time.
+
+        Oldest generation first, up to the first that is too young: a change asks about few pages,
+        however many wait.
+        """
         used = {node for node, _ in snapshot.manifest.pages.values()}
         try:
             unused = set(await self._zk.children(layout.pages(name))) - used
-            for node in sorted(unused):
+            for node in sorted(unused, key=_generation):
                 path = layout.page(name, node)
                 stat = await self._zk.exists(path)
-                if stat is not None and snapshot.time - stat.mtime >= self._page_grace_s:
-                    await self._zk.delete(path)
+                if stat is None:
+                    continue
+                if snapshot.time - stat.mtime < self._page_grace_s:
+                    break
+                await self._zk.delete(path)
         except (NoNode, StoreUnavailable):
             return  # the VN is going, or the next change will collect
 
@@ -374,3 +381,9 @@ def _batches(creates: Sequence[Create]) -> Iterable[list[Operation]]:
         batch.append(create)
     if batch:
         yield batch
+
+
+def _generation(node: str) -> tuple[int, str]:
+    """The revision that a page was staged for, then its name; 0 for a name of another form."""
+    number = node.partition(".")[0]
+    return (int(number) if number.isdecimal() else 0, node)
