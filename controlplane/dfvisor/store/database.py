@@ -14,6 +14,7 @@ same record), `StoreError` (a record in the database that cannot be read).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -89,15 +90,7 @@ class GlobalDatabase:
         zk = ZooKeeper(address, session_timeout_s=session_timeout_s)
         await zk.start(timeout_s)
         try:
-            if await zk.exists(layout.PEERS) is None:  # the last one that a version has added
-                for path in layout.FIXED:
-                    await zk.ensure(path)
-            if await zk.exists(layout.FABRIC_REVISION) is None:
-                try:
-                    data = encode(FabricRevision(revision=0, changes=()))
-                    await zk.create(layout.FABRIC_REVISION, data)
-                except NodeExists:
-                    pass  # somebody else set up the tree at the same time
+            await _make_tree(zk)
         except BaseException:
             await zk.close()
             raise
@@ -256,3 +249,16 @@ class GlobalDatabase:
     async def read_stats(self, switch: str) -> SwitchStats | None:
         """The last reading pushed, in one piece; None where there never was one."""
         return await self._reports.stats(switch)
+
+
+async def _make_tree(zk: ZooKeeper) -> None:
+    """Make the fixed nodes that are missing. Each is looked at: another session may be half-way
+    through making them, and who goes on without one would watch a node that is not there.
+    """
+    found = await asyncio.gather(*(zk.exists(path) for path in layout.FIXED))
+    for path, stat in zip(layout.FIXED, found, strict=True):
+        if stat is None:
+            await zk.ensure(path)
+    if await zk.exists(layout.FABRIC_REVISION) is None:
+        with contextlib.suppress(NodeExists):  # somebody else set up the tree at the same time
+            await zk.create(layout.FABRIC_REVISION, encode(FabricRevision(revision=0, changes=())))

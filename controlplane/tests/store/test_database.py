@@ -103,6 +103,20 @@ async def test_tree_of_an_older_version_gets_what_it_lacks(zookeeper: str) -> No
         assert (await db.read_fabric()).fabric == DEMO.fabric
 
 
+async def test_tree_that_another_session_is_still_making_is_completed(zookeeper: str) -> None:
+    for count in range(len(layout.FIXED)):
+        chroot = f"{zookeeper}/half-{count}"
+        zk = await ZooKeeper(chroot).start()
+        for path in layout.FIXED[:count]:
+            await zk.ensure(path)
+        async with await GlobalDatabase.connect(chroot) as db:
+            assert await db.vn_names() == ()
+            assert await db.read_agents() == {}
+        missing = [path for path in layout.FIXED if await zk.exists(path) is None]
+        await zk.close()
+        assert missing == []
+
+
 async def test_options_of_a_vn_are_written_and_read_back(
     db: GlobalDatabase, other: GlobalDatabase
 ) -> None:
