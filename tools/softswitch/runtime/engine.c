@@ -468,6 +468,7 @@ int sw_process(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t
     e->processed.used = 0;
     e->processed.failed = false;
     e->sink = &e->processed;
+    sw_tick(e);
     sw_program.receive(e, data, len, port);
     e->sink = NULL;
     *out = e->processed.data;

@@ -100,7 +100,7 @@ struct sw_engine {
     uint32_t cpu_port; /* SW_NO_PORT: none */
     uint32_t ageing;   /* entries with an idle timeout */
     struct sw_drops drops;
-    uint64_t start_us;
+    uint64_t start_us, packet_us;
     /* The lock is fair: whoever waits for `turn` holds the next place. */
     pthread_mutex_t lock, turn;
     struct sw_io *io;
@@ -146,6 +146,16 @@ uint64_t sw_clock_us(void);
 
 /* Microseconds since the engine was created. */
 uint64_t sw_now_us(const struct sw_engine *e);
+
+/* What packets take for the time: that at which their batch was taken up. */
+SW_INLINE uint64_t sw_packet_us(const struct sw_engine *e) {
+    return e->packet_us;
+}
+
+/* Take up a batch. */
+SW_INLINE void sw_tick(struct sw_engine *e) {
+    e->packet_us = sw_now_us(e);
+}
 
 SW_INLINE void sw_count(struct sw_engine *e, uint32_t counter, uint64_t index,
                         const struct sw_packet *k) {
