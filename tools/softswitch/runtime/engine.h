@@ -86,6 +86,7 @@ struct sw_sink {
     uint8_t *data;
     size_t used, capacity;
     bool failed; /* out of memory */
+    bool counts; /* only count, in `used` the packets */
 };
 
 struct sw_engine {
@@ -223,5 +224,10 @@ int sw_drops_read(struct sw_engine *e, struct sw_drops *out);
 /* Run one packet and leave what came out in *out, valid until the next call. */
 int sw_process(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len,
                const uint8_t **out, size_t *out_len);
+
+/* Run n packets of `stride` bytes each, `rounds` times over, in batches as the packet thread does;
+ * headers are written, payload stays where it is. *out is how many came out. */
+int sw_replay(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t stride, uint32_t n,
+              uint32_t rounds, uint64_t *out);
 
 #endif
