@@ -39,6 +39,7 @@ struct port {
 /* A packet that the control side hands in. */
 struct injected {
     struct injected *next;
+    uint64_t id;
     uint32_t port, len;
     uint8_t data[];
 };
@@ -262,12 +263,12 @@ void sw_io_wake(struct sw_engine *e) {
         ;
 }
 
-int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len) {
+int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len, uint64_t id) {
     struct sw_io *io = e->io;
     struct injected *fresh = malloc(sizeof *fresh + len + 1);
     if (!fresh)
         return -ENOMEM;
-    *fresh = (struct injected){.port = port, .len = len};
+    *fresh = (struct injected){.id = id, .port = port, .len = len};
     if (len)
         memcpy(fresh->data, data, len);
     pthread_mutex_lock(&io->inject_lock);
@@ -292,7 +293,9 @@ static void receive_injected(struct sw_engine *e) {
         struct injected *one = list;
         list = one->next;
         sw_lock(e);
+        e->injected = one->id;
         sw_program.receive(e, one->data, one->len, one->port);
+        e->injected = 0;
         sw_unlock(e);
         flush_all(io); /* while its bytes are there */
         free(one);

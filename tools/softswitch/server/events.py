@@ -69,7 +69,7 @@ class EventPump:
                 entry = pipeline.idle_entry(event.table, event.handle)
                 if entry is not None:
                     idle.append(entry)
-            else:
+            elif isinstance(event, Digest):
                 self._digest(event, audience)
         if idle:
             message = p4r.StreamMessageResponse()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from softswitch.errors import EngineError
@@ -66,19 +66,24 @@ class PortHost:
         if self._ports:
             self._watcher.start()
 
-    async def hand_over(self, engine: DataPlane) -> None:
+    async def hand_over(self, engine: DataPlane, between: Callable[[], None] | None = None) -> None:
         """Stop the forwarding engine, if any, and let this one forward. The old one is not closed.
+        `between` runs on another thread while neither of them forwards.
 
         An interface that is not there any more is reported in the log and left out, so that one
         lost port does not keep a pipeline from being pushed. Raises RequestError (INTERNAL) when
         the others cannot be opened; then nothing is forwarded.
         """
         old, self._engine = self._engine, engine
-        await asyncio.to_thread(self._switch, old, engine)
+        await asyncio.to_thread(self._switch, old, engine, between)
 
-    def _switch(self, old: DataPlane | None, new: DataPlane) -> None:
+    def _switch(
+        self, old: DataPlane | None, new: DataPlane, between: Callable[[], None] | None
+    ) -> None:
         if old is not None:
             old.stop()
+        if between is not None:
+            between()
         new.set_cpu_port(self.cpu_port)
         for port in self._ports:
             try:
