@@ -246,9 +246,9 @@ async def test_failed_batch_puts_profiles_meters_and_digests_back(
     digest.config.max_list_size = 3
     await streaming.write(
         *[("INSERT", member(streaming, i, bytes([i]))) for i in (4, 1, 2, 3)],
-        ("DELETE", member(streaming, 4, b"")),  # leaves the lowest number free
         ("INSERT", group(streaming, 1, {1: 1, 2: 1})),
         ("INSERT", group(streaming, 2, {1: 1, 3: 3})),
+        ("DELETE", member(streaming, 4, b"")),  # leaves the lowest number free
         ("INSERT", route(streaming, 1, group=1)),
         ("INSERT", route(streaming, 2, group=2)),
         ("MODIFY", rates),
