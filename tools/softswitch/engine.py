@@ -20,7 +20,7 @@ from softswitch.codegen import generate
 from softswitch.config import load_program
 from softswitch.entries import KeyPart, PackedKey, Table, Words
 from softswitch.errors import BusyError, EntryError, PortError, UnknownNameError
-from softswitch.events import Digest, Event, EventQueue, IdleTimeout, PacketIn, PortOutput
+from softswitch.events import Digest, Event, EventQueue, IdleTimeout, Mark, PacketIn, PortOutput
 from softswitch.instance import Instance
 from softswitch.meters import (
     ColorCounts,
@@ -43,6 +43,7 @@ __all__ = [
     "Event",
     "IdleTimeout",
     "KeyPart",
+    "Mark",
     "MeterConfig",
     "PacketIn",
     "PortOutput",
@@ -350,6 +351,12 @@ class Engine:
             raise BusyError(f"packet for port {port}: too many wait")
         if rc:
             raise PortError(f"packet for port {port}: {os.strerror(-rc)}")
+
+    def inject_mark(self, mark: int) -> None:
+        """Have a Mark event reported when all packets handed in before are done."""
+        rc = self._c.raw("sw_inject_mark", mark)
+        if rc:
+            raise PortError(f"mark {mark}: {os.strerror(-rc)}")
 
     def event_fd(self) -> int:
         """A descriptor that is readable while events wait."""

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from softswitch.instance import Instance
 
-_PACKET, _DIGEST, _IDLE, _OUT = 1, 2, 3, 4  # runtime/event.h
+_PACKET, _DIGEST, _IDLE, _OUT, _MARK = 1, 2, 3, 4, 5  # runtime/event.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,14 @@ class PortOutput:
     packet: bytes
 
 
-Event: TypeAlias = PacketIn | Digest | IdleTimeout | PortOutput
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """All packets that were handed in before the mark are done."""
+
+    mark: int
+
+
+Event: TypeAlias = PacketIn | Digest | IdleTimeout | PortOutput | Mark
 
 
 def parse_events(data: bytes, learn_lists: Sequence[str], tables: Mapping[int, str]) -> list[Event]:
@@ -70,6 +77,8 @@ def parse_events(data: bytes, learn_lists: Sequence[str], tables: Mapping[int, s
         numbers = struct.unpack(f"={length // 8}Q", body)
         if kind == _DIGEST:
             events.append(Digest(learn_lists[numbers[0]], numbers[1:]))
+        elif kind == _MARK:
+            events.append(Mark(numbers[0]))
         elif kind == _IDLE:
             events.append(IdleTimeout(tables[numbers[0]], numbers[1]))
         else:

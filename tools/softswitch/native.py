@@ -96,6 +96,7 @@ _FUNCTIONS = {
     "sw_take_events": ((_PTR, _PTR, _PTR), _INT),
     "sw_free": ((_PTR,), None),
     "sw_inject": ((_PTR, _U32, ctypes.c_char_p, _U32, _U64), _INT),
+    "sw_inject_mark": ((_PTR, _U64), _INT),
     "sw_port_rate": ((_PTR, _U32, _U64), _INT),
     "sw_process": ((_PTR, _U32, ctypes.c_char_p, _U32, _PTR, _PTR), _INT),
     "sw_port_add": ((_PTR, _U32, ctypes.c_char_p), _INT),

@@ -52,12 +52,15 @@ class PortHost:
         *,
         cpu_port: int | None = None,
         rates_pps: Mapping[int, int] | None = None,
+        over_grpc: bool = False,
     ) -> None:
-        """`rates_pps` limits what leaves by a port, in packets per second."""
+        """`rates_pps` limits what leaves by a port, in packets per second. With `over_grpc` every
+        port exists and its packets are events; there are no interfaces."""
         self._ports = ports
         self._rates_pps = rates_pps or {}
         self.cpu_port = cpu_port
-        self.links = Links(port.number for port in ports)
+        self._over_grpc = over_grpc
+        self.links = Links((port.number for port in ports), all_exist=over_grpc)
         self._watcher = LinkWatcher(self.links, {port.interface: port.number for port in ports})
         self._engine: DataPlane | None = None
 
@@ -85,6 +88,7 @@ class PortHost:
         if between is not None:
             between()
         new.set_cpu_port(self.cpu_port)
+        new.set_events_only(self._over_grpc)
         for port in self._ports:
             try:
                 new.add_port(port.number, port.interface)

@@ -34,6 +34,7 @@ from softswitch.server.errors import (
 )
 from softswitch.server.events import EventPump
 from softswitch.server.packet_io import pack
+from softswitch.server.packets import PacketService
 from softswitch.server.pb import empty_pb2, p4r, p4r_grpc
 from softswitch.server.pipeline import Pipeline, from_engine, realize
 from softswitch.server.ports import PortHost
@@ -57,11 +58,14 @@ _Get: TypeAlias = p4r.GetForwardingPipelineConfigRequest
 class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
     """The servicer. `preload` and `close` are for the process around it."""
 
-    def __init__(self, device_id: int, build: Builder, ports: PortHost) -> None:
+    def __init__(
+        self, device_id: int, build: Builder, ports: PortHost, *, bmv2_compat: bool = False
+    ) -> None:
         self._device_id = device_id
         self._build = build
         self._ports = ports
-        self._arbitration = Arbitration()
+        self._compat = bmv2_compat
+        self._arbitration = Arbitration(bmv2_compat=bmv2_compat)
         self._committed: Pipeline | None = None
         self._saved: Pipeline | None = None
         self._bare: DataPlane | None = None
@@ -78,7 +82,17 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         as with BMv2: there is no P4Info yet. Raises RequestError."""
         work = asyncio.to_thread(realize, bmv2_json, self._build)
         self._bare = await self._finish(work, "softswitch-preload")
+        self._events.attach_bare(self._bare)
         await self._ports.hand_over(self._bare)
+
+    def packet_service(self) -> PacketService:
+        """The service that hands packets in and out, for a switch without interfaces."""
+        made = PacketService(self._device_id, self._forwarding, self._ports.links)
+        self._events.on_packet = made.on_event
+        return made
+
+    def _forwarding(self) -> DataPlane | None:
+        return self._bare if self._committed is None else self._committed.engine
 
     async def close(self) -> None:
         """Stop forwarding and free the engines."""
@@ -155,7 +169,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         if self._committed is None:
             raise precondition("PacketOut: no forwarding pipeline config has been committed")
         fields = self._committed.schema.packet_headers.get("packet_out", ())
-        raw = pack(fields, packet)
+        raw = pack(fields, packet, complete=not self._compat)
         try:
             self._committed.engine.inject(self._ports.cpu_port, raw)
         except EngineError as error:
@@ -202,7 +216,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
             config = update.role.config.SerializeToString()
         election_id = _uint128(update.election_id) if update.HasField("election_id") else None
         change = self._arbitration.update(stream, update.role.name, election_id, config)
-        if change.primary is stream:
+        if change.primary is not None:
             self._events.new_primary()
             log.info("role %r: primary has election id %s", update.role.name, election_id)
         self._notify(change.now)
@@ -211,7 +225,11 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
                 self._notify((change.primary,))
 
     def _leave(self, stream: Stream) -> None:
-        self._notify(self._arbitration.disconnect(stream).now)
+        change = self._arbitration.disconnect(stream)
+        if change.primary is not None:
+            self._events.new_primary()
+            self._notify((change.primary,))
+        self._notify(change.now)
 
     def _notify(self, clients: tuple[object, ...]) -> None:
         for client in clients:

@@ -19,6 +19,7 @@ from softswitch.engine import (
     Digest,
     IdleTimeout,
     KeyPart,
+    Mark,
     MeterConfig,
     PacketIn,
     PortOutput,
@@ -31,7 +32,7 @@ from softswitch.errors import (
     UnknownNameError,
 )
 
-Event: TypeAlias = "PacketIn | Digest | IdleTimeout | PortOutput"
+Event: TypeAlias = "PacketIn | Digest | IdleTimeout | PortOutput | Mark"
 
 NO_COUNTS: ColorCounts = ((0, 0), (0, 0), (0, 0))
 
@@ -297,6 +298,9 @@ class FakeEngine:
 
     def inject(self, port: int, packet: bytes, packet_id: int = 0) -> None:
         self.injected.append((port, packet))
+
+    def inject_mark(self, mark: int) -> None:
+        self.report(Mark(mark))
 
     def event_fd(self) -> int:
         return self._event_fd
