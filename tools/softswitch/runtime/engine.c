@@ -492,15 +492,12 @@ void sw_out_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t 
     } else if (!s && port != e->cpu_port) {
         sw_io_commit(e, port, queue, header_len, payload, payload_len);
     }
-<<<<<<< HEAD
+    if (!s)
+        return;
     if (s->counts) {
         s->used++;
         return;
     }
-=======
-    if (!s)
-        return;
->>>>>>> server
     uint32_t record[2] = {port, header_len + payload_len};
     if (!sink_reserve(s, sizeof record + header_len + payload_len)) {
         s->failed = true;
