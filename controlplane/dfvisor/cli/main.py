@@ -29,6 +29,7 @@ from dfvisor.cli.change import (
 )
 from dfvisor.cli.difference import Line, Outcome, fabric_lines, vn_lines
 from dfvisor.cli.output import Output, complain, console, dump, say, table
+from dfvisor.cli.pki import pki_app
 from dfvisor.cli.status import read_status, show_status
 from dfvisor.cli.wait import expectations, wait_applied
 from dfvisor.errors import DescriptionError, DFVisorError
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 delete_app = typer.Typer(no_args_is_help=True, help="Delete a record that nothing refers to.")
 app.add_typer(delete_app, name="delete")
+app.add_typer(pki_app, name="pki")
 
 _address = DEFAULT_ZOOKEEPER
 
