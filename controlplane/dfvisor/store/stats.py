@@ -94,12 +94,14 @@ class VnApplied(msgspec.Struct, frozen=True, kw_only=True):
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """What a switch's agent has applied: the fabric revision, and each VN known to it.
 
-    A VN that was deleted and removed from the switch is absent.
+    A VN that was deleted and removed from the switch is absent. `error`: what is wrong with the
+    agent itself, such as a local database that cannot be written.
     """
 
     vns: dict[str, VnApplied] = {}
     fabric: int = 0
     at: float = 0.0
+    error: str = ""
 
 
 class Active(msgspec.Struct, frozen=True, kw_only=True):
