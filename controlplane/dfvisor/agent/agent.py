@@ -30,8 +30,10 @@ from dfvisor.agent.numbers import Kind, LocalNumbers
 from dfvisor.agent.pipeline import Pipeline
 from dfvisor.agent.planner import FABRIC, Planner, Staged
 from dfvisor.agent.publisher import Reports, Statistics
-from dfvisor.agent.saver import Saver
+from dfvisor.agent.saver import SYNCED, Saver
+from dfvisor.agent.tracing import Tracer
 from dfvisor.errors import StoreError, SwitchError
+from dfvisor.metrics import Reading
 from dfvisor.model.types import Mac
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
@@ -48,6 +50,7 @@ log = logging.getLogger(__name__)
 DATABASE_GRACE_S = 3.0  # how long a start waits for the database before it uses what it held
 FRESH_GRACE_S = 0.3  # the same where the switch is empty and forwards nothing
 MEND_INTERVAL_S = 10.0
+AGE_INTERVAL_S = 0.5
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
 _FLOOR = "election_floor"  # key in the local database; added to the boot counter
 
@@ -93,6 +96,10 @@ class Agent:
         self._make_slicer = make_slicer
         self._slicer: Slicer | None = None  # serving
         self._boot = local.next_boot_id()
+        self.tracer = Tracer()
+        self._directory.on_offered = lambda vn, revision: self.tracer.slicer(
+            vn, revision, time.time()
+        )
         self._link: Link | None = None
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()  # there is something to start from
@@ -114,8 +121,13 @@ class Agent:
         database = lambda: self._follower.database  # noqa: E731
         self._reports = Reports(settings.switch, database, self.applied)
         self._statistics = Statistics(
-            settings.switch, database, lambda: self._link, lambda: dict(self._directory.plans)
+            settings.switch,
+            database,
+            lambda: self._link,
+            lambda: dict(self._directory.plans),
+            self.tracer.histograms,
         )
+        self._synced = float(local.get(SYNCED) or time.time())
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -126,6 +138,7 @@ class Agent:
                 tasks.create_task(self._keep(), name="keeper")
                 tasks.create_task(self._saver.run(), name="saver")
                 tasks.create_task(self._mend(), name="local database")
+                tasks.create_task(self._age(), name="age")
                 tasks.create_task(self._reports.run(), name="reports")
                 tasks.create_task(self._statistics.run(), name="statistics")
         finally:
@@ -144,6 +157,32 @@ class Agent:
             at=time.time(),
             error=self._local.error or self._saver.error,
         )
+
+    @property
+    def away_s(self) -> float:
+        """For how long the global database has not been heard; 0 while it is."""
+        if self._follower.in_sync:
+            self._synced = time.time()
+            return 0.0
+        return max(0.0, time.time() - self._synced)
+
+    def reading(self) -> Reading:
+        """For the metrics; may be called from another thread."""
+        return Reading(
+            labels={"switch": self._settings.switch},
+            database_age_s=self.away_s,
+            local_database_ok=not (self._local.error or self._saver.error),
+            revisions={name: held.revision for name, held in list(self._applied.items())},
+            latency=self.tracer.histograms(),
+        )
+
+    async def _age(self) -> None:
+        """See to slices that are not to go on for ever without the database; until cancelled."""
+        while True:
+            for name in self._planner.set_away(self.away_s):
+                log.warning("VN %s: without the database for %.0f s", name, self.away_s)
+                self._mark(name)
+            await asyncio.sleep(AGE_INTERVAL_S)
 
     async def _mend(self) -> None:
         """See to a local database that cannot be written; until cancelled."""
@@ -194,7 +233,16 @@ class Agent:
     def vn_read(self, name: str, snapshot: VnSnapshot | None) -> None:
         if snapshot is None:
             self._planner.remove_vn(name)
+            self.tracer.forget(name)
         else:
+            self.tracer.read(
+                snapshot.vn,
+                snapshot.revision,
+                snapshot.zxid,
+                snapshot.time,
+                None if snapshot.since == snapshot.revision else snapshot.touched,
+                time.time(),
+            )
             self._planner.set_vn(name, snapshot.revision, snapshot.vn)
         self._mark(name)
 
@@ -223,6 +271,7 @@ class Agent:
 
     def _flows_completed(self, vn: str, revision: int) -> None:
         self._set_flows(vn, revision)
+        self.tracer.switch(vn, revision, time.time())
         held = self._applied.get(vn)
         if held is not None and held.flows != revision:
             self._applied[vn] = msgspec.structs.replace(held, flows=revision, at=time.time())
@@ -449,6 +498,7 @@ class Agent:
         else:
             revision = one.revision
             self._directory.publish(name, revision, one.plan)
+            self.tracer.edge(name, revision, time.time())
             if one.vn is not None and (held is None or held.revision != revision):
                 self._saver.save(name, revision, one.vn)
         error = refused or one.error

@@ -17,6 +17,7 @@ import msgspec
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.saver import Saver
 from dfvisor.errors import StoreError, StoreUnavailable
+from dfvisor.metrics import Reading
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.database import GlobalDatabase, VnSnapshot, Watch
 from dfvisor.vnc.leader import Candidate, Surroundings
@@ -50,12 +51,28 @@ class Daemon:
         self._progress = asyncio.Event()
         self._candidates: dict[str, tuple[Candidate, asyncio.Task[None]]] = {}
         self._database: GlobalDatabase | None = None
+        self._synced = time.time()
         self._saver = Saver(directory / LOCAL_DATABASE, lambda: self.in_sync)
 
     @property
     def in_sync(self) -> bool:
         """Whether the global database can be heard; what is held is then what it says."""
         return self._database is not None and self._database.connected
+
+    def reading(self) -> Reading:
+        """For the metrics; may be called from another thread."""
+        if self.in_sync:
+            self._synced = time.time()
+        return Reading(
+            labels={"controller": self._name},
+            database_age_s=0.0 if self.in_sync else time.time() - self._synced,
+            local_database_ok=not self._saver.error,
+            revisions={
+                name: min((one.revision for one in candidate.progress.values()), default=0)
+                for name, (candidate, _) in list(self._candidates.items())
+                if candidate.leading
+            },
+        )
 
     def _read(self, snapshot: VnSnapshot) -> None:
         self._saver.save(snapshot.vn.name, snapshot.revision, snapshot.vn)
@@ -133,6 +150,7 @@ class Daemon:
                 watch.cancel()
 
     def _session(self, connected: bool) -> None:
+        self._synced = time.time()
         log.info("the database is %s", "back" if connected else "away: nothing is written")
         for candidate, _ in self._candidates.values():
             candidate.look() if connected else candidate.wake()
