@@ -21,7 +21,7 @@ import msgspec
 
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.book import Book
-from dfvisor.agent.directory import Directory
+from dfvisor.agent.directory import Directory, links
 from dfvisor.agent.follower import Follower
 from dfvisor.agent.inbox import PacketLog, learn_reports, reason_of
 from dfvisor.agent.link import Link, Outranked, Written, open_link
@@ -40,7 +40,7 @@ from dfvisor.p4rt.ports import SliceDirectory, Slicer, SwitchPort, UpdateStatus
 from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, PacketOut, StreamEvent
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
-from dfvisor.store.stats import AgentInfo, Applied, VnApplied
+from dfvisor.store.stats import Active, AgentInfo, Applied, VnApplied
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Agent:
         self._numbers = LocalNumbers(local)
         self._book = Book()
         self._planner = Planner(settings.switch, self._numbers, self._book)
-        self._directory = Directory(self._flows_completed)
+        self._directory = Directory(self._flows_completed, settings.switch)
         self._make_slicer = make_slicer
         self._slicer: Slicer | None = None  # serving
         self._boot = local.next_boot_id()
@@ -99,11 +99,14 @@ class Agent:
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._applied: dict[str, VnApplied] = {}
         self._fabric_applied = 0
+        self.active: dict[str, Active] = {}  # of the VNs that are present, as far as read
         self.inbox = PacketLog()
         self._unacknowledged: list[DigestList] = []  # of the present link
         self._looked = False
         held = self._load()
-        self._follower = Follower(settings.zookeeper, self, held, self._new_session)
+        self._follower = Follower(
+            settings.zookeeper, settings.switch, self, held, self._new_session
+        )
         database = lambda: self._follower.database  # noqa: E731
         self._reports = Reports(settings.switch, database, self.applied)
         self._statistics = Statistics(
@@ -169,6 +172,12 @@ class Agent:
             self._planner.set_vn(name, snapshot.revision, snapshot.vn)
         self._mark(name)
 
+    def active_read(self, name: str, active: Active | None) -> None:
+        if active is None:
+            self.active.pop(name, None)
+        else:
+            self.active[name] = active
+
     def vn_unreadable(self, name: str, reason: str) -> None:
         log.error("VN %s: unreadable: %s", name, reason)
         self._planner.set_unreadable(name, reason)
@@ -194,6 +203,8 @@ class Agent:
     # -- what the switch sends unasked
 
     def _event(self, event: StreamEvent) -> None:
+        if self._slicer is not None:
+            self._slicer.event(event)
         match event:
             case PacketIn():
                 if self.inbox.take(event):
@@ -339,6 +350,8 @@ class Agent:
         try:
             if fabric:
                 self._directory.set_neighbours(self._planner.stage_fabric())
+                if self._planner.site is not None:
+                    self._directory.set_links(links(self._planner.site))
             names |= {name for name, held in self._applied.items() if held.error}
             staged = self._planner.stage(names)
             for one in staged:

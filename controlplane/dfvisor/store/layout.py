@@ -1,11 +1,14 @@
 """Where things are in the ZooKeeper tree. All paths are below the chroot of the connection.
 
 /switches/<switch>  /links/<link>  /peers/<peer>                         provider
-/tenants/<tenant>   /fabric/revision                                     provider
+/tenants/<tenant>   /fabric/revision  /fabric/epoch                      provider
 /grants/<vn>                       whose VN it is                        provider
 /vns/<vn>/revision                 number, manifest of pages; watched    tenant
 /vns/<vn>/pages/<generation>-<n>   immutable pages of records            tenant
 /vns/<vn>/active                   activated revision, leader; watched   leader
+/vns/<vn>/present                  where the VN is in the index              who changes it
+/present/<switch>/<vn>             index: the VN is present there; watched   who changes the VN
+/history/<vn>/<revision>            who, when, why; bounded                    who changes the VN
 /owners/<vn>/n-<sequence>          ephemeral; the lowest leads the VN    VN controllers
 /retired/<vn>                      last revision number before deletion  provider
 /live/agents/<switch>              ephemeral                             agents
@@ -20,9 +23,12 @@ PEERS = "/peers"
 TENANTS = "/tenants"
 FABRIC = "/fabric"
 FABRIC_REVISION = "/fabric/revision"
+EPOCH = "/fabric/epoch"
 GRANTS = "/grants"
 VNS = "/vns"
 OWNERS = "/owners"
+PRESENT = "/present"
+HISTORY = "/history"
 RETIRED = "/retired"
 AGENTS = "/live/agents"
 APPLIED = "/applied"
@@ -37,6 +43,8 @@ FIXED = (
     GRANTS,
     VNS,
     OWNERS,
+    PRESENT,
+    HISTORY,
     RETIRED,
     "/live",
     AGENTS,
@@ -63,6 +71,30 @@ def pages(name: str) -> str:
 
 def page(name: str, node: str) -> str:
     return f"{VNS}/{name}/pages/{node}"
+
+
+def vn_present(name: str) -> str:
+    return f"{VNS}/{name}/present"
+
+
+def present(switch: str) -> str:
+    return f"{PRESENT}/{switch}"
+
+
+def presence(switch: str, name: str) -> str:
+    return f"{PRESENT}/{switch}/{name}"
+
+
+def history(name: str) -> str:
+    return f"{HISTORY}/{name}"
+
+
+def history_of(name: str, revision: int) -> str:
+    return f"{HISTORY}/{name}/{revision:010d}"
+
+
+def history_end(name: str, revision: int) -> str:
+    return f"{HISTORY}/{name}/{revision:010d}-deleted"
 
 
 def owners(name: str) -> str:

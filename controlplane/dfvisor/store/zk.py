@@ -103,6 +103,18 @@ _UNAVAILABLE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Watcher:
+    """What kazoo calls; equal for equal callbacks, so that none waits twice for the same."""
+
+    callback: Callback
+    hand_over: Callable[[Callback], None]
+
+    def __call__(self, event: WatchedEvent) -> None:
+        if event.type != EventType.NONE:  # NONE: the connection went; reconnecting re-arms
+            self.hand_over(self.callback)
+
+
 class ZooKeeper:
     """One session at a time; a new one is made when it expires. Use from one event loop."""
 
@@ -260,8 +272,11 @@ class ZooKeeper:
         """Reads after this see all that was committed before it."""
         await self._ask("/", self._client.sync_async, "/")
 
-    async def multi(self, operations: Sequence[Operation]) -> None:
-        """All or nothing; raises the error of the operation that failed, naming its path."""
+    async def multi(self, operations: Sequence[Operation]) -> list[Stat | None]:
+        """All or nothing; raises the error of the operation that failed, naming its path.
+
+        Returns the metadata of each node that was set, None for other operations.
+        """
         transaction = self._client.transaction()
         for operation in operations:
             match operation:
@@ -281,16 +296,13 @@ class ZooKeeper:
                 kazoo_errors.RolledBackError | kazoo_errors.RuntimeInconsistency,
             ):
                 raise _translated(result, operation.path) from result
+        return [
+            _stat(result) if isinstance(operation, Set) else None
+            for operation, result in zip(operations, results, strict=True)
+        ]
 
-    def _watcher(self, callback: Callback | None) -> Callable[[WatchedEvent], None] | None:
-        if callback is None:
-            return None
-
-        def fired(event: WatchedEvent) -> None:
-            if event.type != EventType.NONE:  # NONE: the connection went; reconnecting re-arms
-                self._hand_over(callback)
-
-        return fired
+    def _watcher(self, callback: Callback | None) -> _Watcher | None:
+        return None if callback is None else _Watcher(callback, self._hand_over)
 
     async def _ask(
         self, label: str, request: Callable[..., Any], *arguments: Any, **options: Any

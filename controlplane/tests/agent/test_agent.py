@@ -8,6 +8,7 @@ import logging
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 
 import pytest
 from dfvisor.agent import agent as agent_module
@@ -148,9 +149,11 @@ async def test_agent_that_knows_nothing_waits_for_the_whole_database(
     rig.data.mkdir()
     read_vn = GlobalDatabase.read_vn
 
-    async def slowly(database: GlobalDatabase, name: str) -> VnSnapshot | None:
+    async def slowly(
+        database: GlobalDatabase, name: str, watch: Callable[[], None] | None = None
+    ) -> VnSnapshot | None:
         await asyncio.sleep(0.5)
-        return await read_vn(database, name)
+        return await read_vn(database, name, watch)
 
     monkeypatch.setattr(GlobalDatabase, "read_vn", slowly)
     monkeypatch.setattr(agent_module, "DATABASE_GRACE_S", 0.1)
