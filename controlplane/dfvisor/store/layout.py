@@ -12,6 +12,8 @@
 /retired/<vn>                      last revision number before deletion  provider
 /live/agents/<switch>              ephemeral                             agents
 /applied/<switch>  /stats/<switch>/<page>                                agents
+/down/<switch>:<port>              the link at this port is down; watched    agents
+/seen/<switch>                     fabric ports: who is at the other end     agents
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ RETIRED = "/retired"
 AGENTS = "/live/agents"
 APPLIED = "/applied"
 STATS = "/stats"
+DOWN = "/down"
+SEEN = "/seen"
 
 FIXED = (
     SWITCHES,
@@ -47,6 +51,8 @@ FIXED = (
     AGENTS,
     APPLIED,
     STATS,
+    DOWN,
+    SEEN,
 )
 
 
