@@ -1,7 +1,7 @@
 """Which links can be used: pure.
 
 A link is down when one of its two ports is reported down. Everything that asks for paths
-(`model.paths`, `model.presence`, the compiler, agents) gets them without these links by asking of
+(`model.paths`, `model.presence`, the compiler, agents) avoids these links by asking of
 `usable(fabric, down)` instead of the fabric as described.
 """
 
@@ -13,6 +13,9 @@ from dataclasses import replace
 from dfvisor.model.records import Fabric, Link
 from dfvisor.model.types import PortRef
 
+DOWN_COST = 1 << 32
+"""Added to the cost of a link that is down: more than any path of links that are up costs."""
+
 
 def links_down(fabric: Fabric, down: Collection[PortRef]) -> tuple[Link, ...]:
     """The links of the fabric of which an end is among the ports `down`, in the fabric's order.
@@ -23,12 +26,20 @@ def links_down(fabric: Fabric, down: Collection[PortRef]) -> tuple[Link, ...]:
 
 
 def usable(fabric: Fabric, down: Collection[PortRef]) -> Fabric:
-    """The fabric without its links that are down; the same object if there is none."""
+    """The fabric in which links that are down cost so much that only what has no other way takes
+    them; the same object if there is none.
+
+    They are not taken out: who is wrong about a link loses nothing by trying it, and it is still
+    the same tree everywhere.
+    """
     if not links_down(fabric, down):
         return fabric
     return replace(
         fabric,
-        links=tuple(link for link in fabric.links if link.a not in down and link.b not in down),
+        links=tuple(
+            replace(link, cost=link.cost + DOWN_COST) if link.a in down or link.b in down else link
+            for link in fabric.links
+        ),
     )
 
 

@@ -22,10 +22,11 @@ def test_report_about_no_link_changes_nothing() -> None:
     assert usable(FABRIC, {PortRef("s1", 11), PortRef("gone", 1)}) is FABRIC
 
 
-def test_switch_without_links_is_reached_by_none() -> None:
+def test_what_has_no_other_way_keeps_its_way() -> None:
     cut = usable(FABRIC, {PortRef("s2", 1), PortRef("s2", 2)})
-    assert path(cut, "s1", "s2") is None
     assert path(cut, "s1", "s4") == ("s1", "s3", "s4")
+    assert path(cut, "s1", "s2") == path(FABRIC, "s1", "s2")
+    assert path(cut, "s1", "s4", avoid=("s3",)) == path(FABRIC, "s1", "s4", avoid=("s3",))
 
 
 def test_end_of_a_link_is_told_from_the_other() -> None:
