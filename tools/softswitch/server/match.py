@@ -40,10 +40,10 @@ def parse_canonical_key(table: Table, matches: Sequence[p4r.FieldMatch]) -> tupl
     ids = tuple([match.field_id for match in matches])
     shape = table.shapes.get(ids)
     if shape is None:
-        key = _checked_key(table, matches)
+        checked = _checked_key(table, matches)
         if len(table.shapes) < MOST_SHAPES:
             table.shapes[ids] = _shape(table, ids)
-        return key, False
+        return checked, False
     key = list(shape.blank)
     shortest = shape.ordered
     for match, (at, field) in zip(matches, shape.fields, strict=True):
