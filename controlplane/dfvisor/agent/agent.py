@@ -37,7 +37,7 @@ from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
-from dfvisor.p4rt.ports import SliceDirectory, Slicer, SwitchPort, UpdateStatus
+from dfvisor.p4rt.ports import Fence, SliceDirectory, Slicer, SwitchPort, UpdateStatus
 from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, PacketOut, StreamEvent
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
@@ -193,6 +193,10 @@ class Agent:
             self.active.pop(name, None)
         else:
             self.active[name] = active
+        led = active is not None and active.election_id != 0
+        self._directory.set_fence(
+            name, Fence(active.epoch, active.election_id) if active and led else None
+        )
 
     def vn_unreadable(self, name: str, reason: str) -> None:
         log.error("VN %s: unreadable: %s", name, reason)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from dfvisor.agent.desired import VnPlan
 from dfvisor.agent.site import Site
 from dfvisor.model.space import Space, Spaces
-from dfvisor.p4rt.ports import ANYONE, NEIGHBOUR, AccessVlans, Fence, SliceInfo
+from dfvisor.p4rt.ports import NEIGHBOUR, AccessVlans, Fence, SliceInfo
 
 
 class Directory:
@@ -25,6 +25,7 @@ class Directory:
         self._spaces: dict[str, Spaces] = {}
         self._slices: dict[int, tuple[str, str]] = {}
         self._links: dict[int, int] = {}
+        self._fences: dict[str, Fence] = {}
         self._on_change: list[Callable[[str], None]] = []
         self._plans: dict[str, VnPlan] = {}
         self._revisions: dict[str, int] = {}
@@ -81,6 +82,17 @@ class Directory:
         """Virtual next hop -> next-hop id of the neighbour switches."""
         self._neighbours = dict(neighbours)
 
+    def set_fence(self, vn: str, fence: Fence | None) -> None:
+        """The election id of the VN's leader, as the database says; None: there is none."""
+        if self._fences.get(vn) == fence:
+            return
+        if fence is None:
+            self._fences.pop(vn, None)
+        else:
+            self._fences[vn] = fence
+        for changed in self._on_change:
+            changed(vn)
+
     def set_links(self, links: Mapping[int, int]) -> None:
         """Fabric port -> virtual next hop of the neighbour switch behind it."""
         self._links = dict(links)
@@ -111,7 +123,7 @@ class Directory:
         return plan.vn.tenant if plan else None
 
     def fence(self, vn: str) -> Fence | None:
-        return ANYONE
+        return self._fences.get(vn)
 
     def next_hops(self, vn: str) -> Sequence[int]:
         plan = self._plans.get(vn)

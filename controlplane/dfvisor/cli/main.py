@@ -32,6 +32,7 @@ from dfvisor.cli.difference import Line, Outcome, fabric_lines, vn_lines
 from dfvisor.cli.history import difference_lines, history_table, newest, who
 from dfvisor.cli.history import revision as at_revision
 from dfvisor.cli.output import Output, complain, console, dump, say, table
+from dfvisor.cli.pki import pki_app
 from dfvisor.cli.status import read_status, show_status
 from dfvisor.cli.wait import expectations, wait_applied
 from dfvisor.errors import DescriptionError, DFVisorError
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 delete_app = typer.Typer(no_args_is_help=True, help="Delete a record that nothing refers to.")
 app.add_typer(delete_app, name="delete")
+app.add_typer(pki_app, name="pki")
 
 _address = DEFAULT_ZOOKEEPER
 

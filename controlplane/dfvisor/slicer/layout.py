@@ -11,10 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dfvisor.model.space import Masks, Values
 from dfvisor.p4rt.p4info import MatchKind, Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.shapes import Table
 
+UNFRAGMENTED = frozenset({"l4_src", "l4_dst", "tcp_flags"})
+_NO_FRAGMENT = ("is_fragment", 1)
 REMEMBERED = 4096  # values of one field
 
 
@@ -24,6 +27,8 @@ class Piece(NamedTuple):
     wire: bytes
     mask: tuple[str, int]
     value: int
+    no_fragment: bool
+    """Whether no later fragment matches: those have neither ports nor TCP flags."""
 
 
 class FieldLayout:
@@ -51,7 +56,8 @@ class FieldLayout:
             return None
         if len(self.pieces) >= REMEMBERED:
             self.pieces.clear()
-        made = Piece(match.SerializeToString(), (self.name, bits), number)
+        no_fragment = number != 0 and self.name in UNFRAGMENTED
+        made = Piece(match.SerializeToString(), (self.name, bits), number, no_fragment)
         self.pieces[given] = made
         return made
 
@@ -138,6 +144,19 @@ class TableLayout:
                 return None
             seen |= 1 << param.param_id
         return found if seen.bit_count() == len(found.bounds) else None
+
+
+def matched(pieces: dict[int, Piece], slice_field: int) -> tuple[Masks, Values]:
+    """What a key without its slice id matches, for `model.space`. A port or TCP flag that is not 0
+    says as well that the packet is no later fragment.
+    """
+    fields = [piece for id_, piece in pieces.items() if id_ != slice_field]
+    masks = [piece.mask for piece in fields]
+    values = [piece.value for piece in fields]
+    if True in [piece.no_fragment for piece in fields] and _NO_FRAGMENT not in masks:
+        masks.append(_NO_FRAGMENT)
+        values.append(0)
+    return tuple(masks), tuple(values)
 
 
 def layouts(schema: Schema, next_hop: str, timed: frozenset[str]) -> dict[int, TableLayout]:

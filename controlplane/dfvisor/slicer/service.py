@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -39,6 +40,7 @@ REVISION = "dfvisor-revision"
 COMPLETE = "dfvisor-complete"
 """Request metadata: with this Write the VN's flow entries of this revision are complete here."""
 REVISION_WAIT_S = 5.0
+FENCE_WAIT_S = 2.0
 LONGEST_DELAY_S = 5.0
 REFUSAL_DELAY_S = 0.05  # a client that is refused in a loop should not spin
 KNOWN_VIEWS = 256
@@ -76,6 +78,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         self._accounts = Accounts(limits or Limits(), time.monotonic)
         self._roles_of: dict[int, set[Role]] = {}  # slice id -> roles that it was offered to
         self._refitting: set[str] = set()
+        self._news = asyncio.Event()  # something of a VN has changed
         self._tasks: set[asyncio.Task[None]] = set()
         directory.on_change(self._changed)
 
@@ -120,6 +123,8 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             if not stream.who.provider and stream.who.tenant != tenant:
                 stream.close(denied(f"virtual network {vn} is not tenant {stream.who.tenant}'s"))
         self._streams.fence_changed(vn)
+        self._news.set()
+        self._news = asyncio.Event()
         if vn not in self._refitting:
             self._refitting.add(vn)
             task = asyncio.get_running_loop().create_task(self._refit(vn), name=f"refit {vn}")
@@ -243,6 +248,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                     if role is not None:
                         stream.who.check(role, self._directory.tenant(role.vn))
                         await self._pace(role, "requests")
+                        await self._until_fenced(role, message.arbitration)
                     self._streams.arbitrate(stream, message.arbitration)
                 elif kind == "packet":
                     await self._packet_out(stream, message.packet)
@@ -253,6 +259,13 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         except Refused as refused:
             await asyncio.sleep(REFUSAL_DELAY_S)
             stream.close(refused)
+
+    async def _until_fenced(self, role: Role, message: p4r.MasterArbitrationUpdate) -> None:
+        """Wait, bounded, for the news that a new leader is one: it may be here before them."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FENCE_WAIT_S):
+                while self._streams.too_new(role, message):
+                    await self._news.wait()
 
     async def _packet_out(self, stream: Stream, message: p4r.PacketOut) -> None:
         role = stream.role

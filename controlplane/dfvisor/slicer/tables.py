@@ -24,7 +24,7 @@ from dfvisor.p4rt.errors import SchemaError
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SwitchPort, UpdateStatus
-from dfvisor.slicer.layout import TableLayout, layouts
+from dfvisor.slicer.layout import TableLayout, layouts, matched
 from dfvisor.slicer.mirror import HEAD, Mirror
 from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid, missing
 from dfvisor.slicer.roles import Role
@@ -521,12 +521,10 @@ class FlowTables:
         pieces = layout.key(message)
         if layout.name != FLOW or pieces is None:
             return False
-        fields = [piece for id_, piece in pieces.items() if id_ != self.slice_field]
-        masks = tuple([piece.mask for piece in fields])
-        if space.covers(masks, tuple([piece.value for piece in fields])):
+        if space.covers(*matched(pieces, self.slice_field)):
             return True
         action = layout.actions.get(message.action.action.action_id)
-        return action is not None and action.name == DEMOTE and demotable(space, fields)
+        return action is not None and action.name == DEMOTE and demotable(space, pieces.values())
 
     def place_of(self, message: p4r.TableEntry) -> Place:
         """Slice id and key of one of the switch's entries; SchemaError if it is none of these

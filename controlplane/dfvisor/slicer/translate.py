@@ -9,7 +9,7 @@ switch. A message is edited in place, and only once nothing can be refused any m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import grpc
@@ -20,7 +20,7 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SliceDirectory, SliceInfo
 from dfvisor.p4rt.values import encode_value
-from dfvisor.slicer.layout import Piece, TableLayout, layouts
+from dfvisor.slicer.layout import Piece, TableLayout, layouts, matched
 from dfvisor.slicer.mirror import HEAD
 from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid
 from dfvisor.slicer.roles import Role
@@ -152,12 +152,9 @@ class Translator:
             if action is None:
                 raise invalid(f"table {layout.name}: the action is not one of the table's")
         if layout.name == FLOW:
-            pieces = identity.pieces
-            fields = [pieces[id_] for id_ in pieces if id_ != self.view.slice_field]
-            masks = tuple([piece.mask for piece in fields])
-            values = tuple([piece.value for piece in fields])
+            masks, values = matched(identity.pieces, self.view.slice_field)
             if not rights.space.covers(masks, values) and not (
-                action.name == DEMOTE and demotable(rights.space, fields)
+                action.name == DEMOTE and demotable(rights.space, identity.pieces.values())
             ):
                 raise denied(
                     f"the match is not within one flowspace of slice {self.role.vn}/{rights.name}; "
@@ -212,6 +209,8 @@ class Translator:
                 entry.key
             ) != len(message.match):
                 raise invalid(f"table {layout.name}: a match field is given twice")
+            if len(entry.args) != len(message.action.action.params):
+                raise invalid(f"table {layout.name}: a parameter is given twice")
             if entry.members:
                 raise invalid(f"table {layout.name} takes one action, not a set of actions")
             canonical = schema.encode_key(entry)
@@ -307,7 +306,7 @@ class Translator:
                 param.value = encode_value(found, 32, NEXT_HOP)
 
 
-def demotable(space: Space, fields: Sequence[Piece]) -> bool:
+def demotable(space: Space, fields: Iterable[Piece]) -> bool:
     """Whether a key is about packets to an endpoint behind a foreign peer alone."""
     return any(
         piece.mask == (ETH_DST, (1 << 48) - 1) and piece.value in space.demotable

@@ -208,8 +208,8 @@ class GlobalDatabase:
     ) -> VnSnapshot | None:
         """The VN at its newest revision, or None. Reads only the pages not yet held.
 
-        `watch` is called once when it changes, comes or goes; not after the connection has gone
-        meanwhile.
+        `watch` is called once when it changes or goes, if there is one now; not after the
+        connection has gone meanwhile.
         """
         return await self._vns.read(name, watch)
 
@@ -287,7 +287,7 @@ class GlobalDatabase:
     async def read_present(
         self, switch: str, watch: Callable[[], None] | None = None
     ) -> tuple[str, ...]:
-        """VNs that are present at a switch, sorted. `watch` as in `read_vn`."""
+        """VNs that are present at a switch, sorted. `watch` is called once if one comes or goes."""
         return await self._presence.at(switch, watch)
 
     async def set_presence(self, vn: str, switches: Collection[str]) -> None:

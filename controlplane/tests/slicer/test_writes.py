@@ -75,6 +75,17 @@ async def test_match_outside_the_flowspaces_is_refused_and_the_message_says_what
     assert len(switch.entries) == 2
 
 
+async def test_match_on_a_port_need_not_say_that_it_is_no_later_fragment(
+    connect: Connect, directory: FakeDirectory
+) -> None:
+    directory.spaces["red", "gold"] = Space([{"l4_dst": (80, 0xFFFF), "is_fragment": (0, 1)}])
+    client = await connect("slice/red/gold")
+    assert [one.code for one in await statuses(client, flow(None, 80))] == [0]
+    directory.spaces["red", "gold"] = Space([{"l4_dst": (0, 0xFFFF), "is_fragment": (0, 1)}])
+    (refused,) = await statuses(client, flow(None, 0))
+    assert NAMES[refused.code] == "PERMISSION_DENIED"
+
+
 async def test_entry_outside_may_still_be_deleted(
     connect: Connect, directory: FakeDirectory, switch: FakeSwitch
 ) -> None:
