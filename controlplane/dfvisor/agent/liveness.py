@@ -72,6 +72,14 @@ class Liveness:
                 port.up, port.since, port.held_s = False, now, HOLD_S
         return self.down() != before
 
+    def pause(self) -> None:
+        """Nothing can be said now: probes under way are forgotten, and a link that is being held
+        back has to begin anew.
+        """
+        for port in self.ports.values():
+            port.waiting.clear()
+            port.well_since = None
+
     def down(self) -> frozenset[int]:
         """The ports whose links are not to be used."""
         return frozenset(number for number, port in self.ports.items() if port.up is False)

@@ -82,11 +82,6 @@ class Prober:
         if self._links.assume_down(ports, time.monotonic()):
             self._on_down()
 
-    def forget(self) -> None:
-        """The switch is away: nothing can be said about probes that are under way."""
-        for port in self._links.ports.values():
-            port.waiting.clear()
-
     def take(self, packet: PacketIn) -> bool:
         """Whether this packet-in was for here."""
         if is_probe(packet):
@@ -192,7 +187,7 @@ class Prober:
                 self._send(probe(self._site.device_id, cable, self._number))
                 self._links.sent(cable.port, self._number, now)
         except SwitchError:
-            self.forget()
+            self._links.pause()  # our own switch is away
 
     def _announce(self, now: float) -> None:
         for heard in self._heard.values():

@@ -134,6 +134,22 @@ def test_silence_while_held_back_starts_the_wait_anew() -> None:
     assert clock.until_up(1) == pytest.approx(HOLD_S, abs=2 * INTERVAL_S)
 
 
+def test_nothing_is_concluded_while_the_own_switch_is_away() -> None:
+    clock = Clock(1, 2)
+    clock.run(1)
+    clock.cut = {1}
+    clock.run(1)
+    clock.cut = set()
+    clock.run(HOLD_S * 0.8)
+    for _ in range(20):
+        clock.links.pause()
+        clock.now += INTERVAL_S
+        assert not clock.links.check(clock.now)
+    assert clock.links.down() == {1}
+    clock._next = clock.now
+    assert clock.until_up(1) == pytest.approx(HOLD_S, abs=2 * INTERVAL_S)
+
+
 def test_link_never_heard_of_is_given_time_to_start() -> None:
     clock = Clock(1, 2)
     clock.cut = {1}
