@@ -197,8 +197,4 @@ def _vlans(plan: VnPlan, switch: str, port: int) -> set[int | None]:
 
 def links(site: Site) -> dict[int, int]:
     """Fabric port -> virtual next hop of the neighbour switch behind it."""
-    return {
-        peer.link.port: NEIGHBOUR + peer.device_id
-        for peer in site.peers.values()
-        if peer.link is not None and peer.device_id is not None
-    }
+    return {cable.port: NEIGHBOUR + cable.device_id for cable in site.cables}
