@@ -148,6 +148,15 @@ class NullSwitch(p4r_grpc.P4RuntimeServicer):
     async def Read(self, request, context):  # type: ignore[no-untyped-def]
         yield p4r.ReadResponse()
 
+    async def GetForwardingPipelineConfig(self, request, context):  # type: ignore[no-untyped-def]
+        return p4r.GetForwardingPipelineConfigResponse()
+
+    async def SetForwardingPipelineConfig(self, request, context):  # type: ignore[no-untyped-def]
+        return p4r.SetForwardingPipelineConfigResponse()
+
+    async def Capabilities(self, request, context):  # type: ignore[no-untyped-def]
+        return p4r.CapabilitiesResponse()
+
 
 async def serve_null(listen: str) -> None:
     server = grpc.aio.server(options=(("grpc.max_receive_message_length", 64 << 20),))

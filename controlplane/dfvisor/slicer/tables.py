@@ -45,6 +45,9 @@ CALL_S = 0.0004
 LEAST = 8
 BREATH = 48
 """Updates (about 0.5 ms) after which others get the event loop: a call takes some ten passes."""
+SHARED_BREATH = 16
+REST_S = 0.001
+"""The same while other roles want something, and how long it lasts then."""
 UNDER_WAY = 2
 """Chunks of one Write that may be at the switch."""
 ATOMIC_UPDATES = 256
@@ -166,10 +169,13 @@ class FlowTables:
         overlay: Overlay = {}
         landed = asyncio.Event()
         end = min(len(updates), start + most)
+        breath = start + SHARED_BREATH
         try:
             for index in range(start, end):
-                if (index - start) % BREATH == BREATH - 1:
-                    await asyncio.sleep(0)
+                if index == breath:
+                    shared = self.turns.contended(translator.role)
+                    await asyncio.sleep(REST_S if shared else 0)
+                    breath += SHARED_BREATH if shared else BREATH
                 try:
                     one = self._plan(translator, index, updates[index], overlay, landed)
                 except Refused as refused:
