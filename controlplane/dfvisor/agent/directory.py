@@ -21,6 +21,7 @@ class Directory:
 
     def __init__(self, on_flows: Callable[[str, int], None], switch: str = "") -> None:
         self._on_flows = on_flows
+        self.on_offered: Callable[[str, int], None] = lambda vn, revision: None
         self._switch = switch
         self._spaces: dict[str, Spaces] = {}
         self._slices: dict[int, tuple[str, str]] = {}
@@ -174,6 +175,7 @@ class Directory:
         return None
 
     async def wait_for_revision(self, vn: str, revision: int, timeout_s: float) -> bool:
+        self.on_offered(vn, revision)
         try:
             async with asyncio.timeout(timeout_s):
                 while self._revisions.get(vn, -1) < revision:

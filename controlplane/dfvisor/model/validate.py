@@ -21,6 +21,7 @@ from dfvisor.model.records import (
     MissPolicy,
     Network,
     Peer,
+    Stale,
     Treatment,
     VirtualNetwork,
 )
@@ -183,6 +184,8 @@ class _Validator:
                 self._add(
                     (*where, "avoid"), "a best-effort slice takes any path and can avoid nothing"
                 )
+            if slice_.stale is not Stale.HOLD:
+                self._add((*where, "stale"), "what is best effort already holds")
             if slice_.miss is not MissPolicy.BEST_EFFORT:
                 self._add((*where, "miss"), "a best-effort slice has no flow entries to miss")
         unread = any(broken[: len(path) + 1] == (*path, "slices") for broken in self._broken)

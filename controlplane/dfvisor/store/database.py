@@ -369,9 +369,9 @@ class GlobalDatabase:
         """Say what the switch's agent has applied."""
         await self._reports.publish_applied(switch, record)
 
-    async def read_applied(self) -> dict[str, Applied]:
-        """By switch; also of agents that are no longer live."""
-        return await self._reports.applied()
+    async def read_applied(self, switches: Collection[str] | None = None) -> dict[str, Applied]:
+        """By switch, of all or of these; also of agents that are no longer live."""
+        return await self._reports.applied(switches)
 
     async def publish_stats(self, stats: SwitchStats) -> None:
         """Push a reading of the switch's counters."""
