@@ -2,9 +2,9 @@
 
 Each round measures every candidate once, so that whatever else the machine does strikes all alike;
 figures are medians over the rounds, ratios are medians of the rounds' ratios. CPU time per packet
-is taken at a paced load in bursts of 32 (measure.py). BMv2 cannot take that: where it is on PATH it
-is measured at about half of what it can, and what the softswitch takes at that rate is shown too (it
-is more: fewer packets share a warm cache, and what the idle process does weighs more).
+is taken at a paced load in bursts of 32 (measure.py). BMv2 cannot take that: where it is on PATH,
+it is measured at about half of what it can, and what the softswitch takes at that rate is shown too
+(it is more: fewer packets share a warm cache, and what the idle process does weighs more).
 """
 
 from __future__ import annotations
