@@ -148,7 +148,14 @@ class GlobalDatabase:
 
     def on_session(self, callback: Callable[[bool], None]) -> None:
         """Call back with True after reconnecting, False when the connection goes."""
-        self._zk.listen(lambda state: callback(state is Session.CONNECTED))
+        before = self.connected
+
+        def changed(state: Session) -> None:
+            nonlocal before
+            if before != (before := state is Session.CONNECTED):
+                callback(before)
+
+        self._zk.listen(changed)
 
     async def sync(self) -> None:
         """Make the following reads see everything committed before now."""
