@@ -52,9 +52,7 @@ class Liveness:
         """These are the ports that end links; of others all is forgotten."""
         wanted = set(ports)
         before = self.down()
-        self.ports = {
-            port: self.ports.get(port) or Port(since=now) for port in sorted(wanted)
-        }
+        self.ports = {port: self.ports.get(port) or Port(since=now) for port in sorted(wanted)}
         return self.down() != before
 
     def assume_down(self, ports: Collection[int], now: float) -> bool:
