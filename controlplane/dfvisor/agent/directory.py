@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from dfvisor.agent.desired import VnPlan
 from dfvisor.agent.site import Site
-from dfvisor.model.space import Space, Spaces
+from dfvisor.model.space import Space, Spaces, flowspace_keys
 from dfvisor.p4rt.ports import NEIGHBOUR, AccessVlans, Fence, SliceInfo
 
 
@@ -117,7 +117,14 @@ class Directory:
         return Space() if spaces is None else spaces.of(slice_name)
 
     def readable(self, vn: str, slice_name: str) -> Sequence[tuple[str, Space]]:
-        return ()
+        plan = self._plans.get(vn)
+        if plan is None:
+            return ()
+        return [
+            (flowspace.slice, Space(flowspace_keys(plan.vn, flowspace)))
+            for flowspace in plan.vn.flowspaces.values()
+            if slice_name in flowspace.readers
+        ]
 
     def tenant(self, vn: str) -> str | None:
         plan = self._plans.get(vn)
