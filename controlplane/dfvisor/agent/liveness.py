@@ -23,7 +23,7 @@ MOST_DETECT_S = 1.0
 STARTUP_S = 5.0
 HOLD_S = 2.0
 MOST_HOLD_S = 60.0
-CALM_S = 60.0  # a failure after so long without one counts as the first
+CALM_S = 10.0  # a failure after so long without one counts as the first
 REMEMBERED = 64  # probes under way
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from dfvisor.agent.liveness import (
+    CALM_S,
     DETECT_ALL_S,
     DETECT_S,
     HOLD_S,
@@ -113,7 +114,7 @@ def test_flapping_link_is_held_back_longer_each_time_and_forgiven_when_calm() ->
         clock.cut = set()
         held.append(clock.until_up(1))
     assert held == pytest.approx([HOLD_S, 2 * HOLD_S, 4 * HOLD_S], abs=2 * INTERVAL_S)
-    clock.run(MOST_HOLD_S)
+    clock.run(CALM_S)
     clock.cut = {1}
     clock.run(1)
     clock.cut = set()
