@@ -12,8 +12,8 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,6 +26,7 @@ from dfvisor.agent.flows import flow_changes, slice_of
 from dfvisor.agent.follower import Follower
 from dfvisor.agent.inbox import PacketLog, learn_reports, reason_of
 from dfvisor.agent.link import Link, Outranked, Written, open_link
+from dfvisor.agent.links import Links
 from dfvisor.agent.numbers import Kind, LocalNumbers
 from dfvisor.agent.pipeline import Pipeline
 from dfvisor.agent.planner import FABRIC, Planner, Staged
@@ -34,12 +35,12 @@ from dfvisor.agent.saver import SYNCED, Saver
 from dfvisor.agent.tracing import Tracer
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.metrics import Reading
-from dfvisor.model.types import Mac
+from dfvisor.model.types import Mac, PortRef
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
-from dfvisor.p4rt.ports import SliceDirectory, Slicer, SwitchPort, UpdateStatus
+from dfvisor.p4rt.ports import Fence, SliceDirectory, Slicer, SwitchPort, UpdateStatus
 from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, PacketOut, StreamEvent
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
@@ -95,6 +96,10 @@ class Agent:
         self._directory = Directory(self._flows_completed, settings.switch)
         self._make_slicer = make_slicer
         self._slicer: Slicer | None = None  # serving
+        self._links = Links(
+            settings.switch, self.send_packet, lambda: self._follower.database, self._resite
+        )
+        self._whole = False  # the switch has all that it had, so neighbours' probes are answered
         self._boot = local.next_boot_id()
         self.tracer = Tracer()
         self._directory.on_offered = lambda vn, revision: self.tracer.slicer(
@@ -136,6 +141,7 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follower.run(), name="follower")
                 tasks.create_task(self._keep(), name="keeper")
+                tasks.create_task(self._links.run(), name="links")
                 tasks.create_task(self._saver.run(), name="saver")
                 tasks.create_task(self._mend(), name="local database")
                 tasks.create_task(self._age(), name="age")
@@ -212,6 +218,7 @@ class Agent:
             return []
         if fabric is not None:
             self._planner.set_fabric(*fabric)
+            self._links.set_fabric(fabric[1])
             self._fabric_dirty = True
         for name, (revision, vn) in vns.items():
             self._planner.set_good(name, revision, vn)
@@ -226,6 +233,15 @@ class Agent:
             log.error("fabric revision %d refused: %s", snapshot.revision, refused)
             return
         self._saver.fabric(snapshot.revision, snapshot.fabric)
+        self._links.set_fabric(snapshot.fabric)
+        self._resite()
+
+    def down_read(self, ports: Collection[PortRef]) -> None:
+        self._links.set_reported(ports)
+
+    def _resite(self) -> None:
+        """The switch's place in the fabric is another, because of the description or of links."""
+        self._planner.site = self._links.site(self._planner.shunned())
         self._fabric_dirty = True
         self._dirty |= self._planner.names()
         self._wake.set()
@@ -253,6 +269,10 @@ class Agent:
         elif self.active.get(name) != active:
             self.active[name] = active
             self._saver.active(name, msgspec.json.encode(active))
+        led = active is not None and active.election_id != 0
+        self._directory.set_fence(
+            name, Fence(active.epoch, active.election_id) if active and led else None
+        )
 
     def vn_unreadable(self, name: str, reason: str) -> None:
         log.error("VN %s: unreadable: %s", name, reason)
@@ -268,6 +288,7 @@ class Agent:
 
     def _new_session(self) -> None:
         self._reports.changed()
+        self._links.new_session()
 
     def _flows_completed(self, vn: str, revision: int) -> None:
         self._set_flows(vn, revision)
@@ -284,6 +305,8 @@ class Agent:
     # -- what the switch sends unasked
 
     def _event(self, event: StreamEvent) -> None:
+        if isinstance(event, PacketIn) and self._links.prober.take(event):
+            return
         if self._slicer is not None:
             self._slicer.event(event)
         match event:
@@ -365,6 +388,7 @@ class Agent:
         self._dirty |= self._planner.names()
         if link.fresh and self._slicer is None:
             self._forget_flows()
+        self._whole = not link.fresh
         await self._apply(link)
         if self._slicer is None:
             if link.fresh:
@@ -375,6 +399,9 @@ class Agent:
             self._slicer = await self._start_slicer(link.client.device_id)
         else:
             await self._slicer.replay()
+        if not self._whole:
+            self._whole = self._fabric_dirty = True
+            await self._apply(link)
         await self._finish_removals(link)
         backoff.reset()
         lost = asyncio.create_task(link.client.wait_lost(), name="lost")
@@ -434,9 +461,14 @@ class Agent:
         self._dirty, self._fabric_dirty = set(), False
         try:
             if fabric:
-                self._directory.set_neighbours(self._planner.stage_fabric())
+                self._directory.set_neighbours(self._planner.stage_fabric(probes=self._whole))
                 if self._planner.site is not None:
                     self._directory.set_links(links(self._planner.site))
+                if self._looked:  # repairs do not wait for VNs; deletions do
+                    urgent = replace(self._book.pending(), deletes=())
+                    for early in await link.carry_out(urgent):
+                        if early.status.code == 0:
+                            self._book.written(early.item)
             names |= {name for name, held in self._applied.items() if held.error}
             staged = self._planner.stage(names)
             for one in staged:

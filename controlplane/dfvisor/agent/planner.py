@@ -12,6 +12,7 @@ from dfvisor.agent.book import Book, Clash
 from dfvisor.agent.desired import LEARN, VnPlan, fabric_items, neighbours, vn_plan
 from dfvisor.agent.inbox import Learned, LearnReport
 from dfvisor.agent.numbers import Numbers, NumbersExhausted
+from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
 from dfvisor.model.stale import expired, without_database
@@ -19,6 +20,8 @@ from dfvisor.model.validate import validate
 
 FABRIC = ""
 """The owner of the provider's part in the book; VN names are never empty."""
+PROBES = "/probes"
+"""The owner of what probes of links need."""
 LEARNING = "/learning"
 """The owner of what all learning VNs share; VN names have no slash."""
 SHOWN_PROBLEMS = 3
@@ -73,6 +76,16 @@ class Planner:
         self.site = look(fabric, self._switch)
         return None
 
+    def shunned(self) -> frozenset[str]:
+        """Switches that a QoS slice carried here does not want to pass."""
+        return frozenset(
+            switch
+            for plan in self._plans.values()
+            for name in plan.slices
+            if name in plan.vn.slices
+            for switch in plan.vn.slices[name].avoid
+        )
+
     def has_fabric(self, revision: int, fabric: Fabric) -> bool:
         """Whether this is the fabric in use."""
         return self.fabric_revision == revision and self._fabric == fabric
@@ -125,11 +138,16 @@ class Planner:
 
     # -- what follows
 
-    def stage_fabric(self) -> dict[int, int]:
-        """Set the fabric's part; returns the virtual next hops of the neighbours."""
+    def stage_fabric(self, *, probes: bool = True) -> dict[int, int]:
+        """Set the fabric's part; returns the virtual next hops of the neighbours. `probes`: those
+        of the neighbours are sent back.
+        """
         if self.site is None:
             self._book.set_part(FABRIC, ())
+            self._book.set_part(PROBES, ())
             return {}
+        found = list(probe_items(self.site, self._numbers))  # numbers are given in the same order
+        self._book.set_part(PROBES, found if probes else ())
         self._book.set_part(FABRIC, fabric_items(self.site, self._numbers))
         return neighbours(self.site, self._numbers)
 

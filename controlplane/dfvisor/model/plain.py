@@ -468,6 +468,8 @@ def parse_flowspace(label: str, value: Plain, path: Path, problems: Problems) ->
     rate = parse_rate(fields, path, problems)
     if fields.given("rate") and treatment is not Treatment.PERMIT:
         fields.fail(("rate",), f"what is not permitted ({treatment.value}) is not metered")
+    under = fields.take("under", name, None)
+    readers = fields.take("readers", sequence(name), ())
     match = parse_match(fields.take("match", anything, None), (*path, "match"), problems)
     if not fields.end() or match is None:
         problems.broken.add(path)
@@ -480,6 +482,8 @@ def parse_flowspace(label: str, value: Plain, path: Path, problems: Problems) ->
         treatment=treatment,
         bidirectional=bidirectional,
         rate=rate,
+        under=under,
+        readers=readers,
     )
 
 
@@ -598,4 +602,8 @@ def render_flowspace(flowspace: Flowspace) -> dict[str, Plain]:
         plain["bidirectional"] = True
     if flowspace.rate is not None:
         plain["rate"] = render_rate(flowspace.rate)
+    if flowspace.under is not None:
+        plain["under"] = flowspace.under
+    if flowspace.readers:
+        plain["readers"] = list(flowspace.readers)
     return plain

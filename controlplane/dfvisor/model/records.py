@@ -224,6 +224,10 @@ class Flowspace:
     `bidirectional` adds the same match with source and destination exchanged. `rate` is the
     flowspace's own meter at each access switch, shared by all its entries there; with treatment
     permit only.
+
+    Permissions: `slice` may WRITE flow entries within the match; `readers` are slices that may READ
+    those. With `under` the flowspace is DELEGATED: part of that flowspace, by its slice to this
+    one. Deleting it takes the part back.
     """
 
     name: str
@@ -233,6 +237,8 @@ class Flowspace:
     treatment: Treatment = Treatment.PERMIT
     bidirectional: bool = False
     rate: Rate | None = None
+    under: str | None = None
+    readers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from dfvisor.errors import Problem
 from dfvisor.model.overlap import conflicts
 from dfvisor.model.paths import next_hops
+from dfvisor.model.permissions import permission_problems
 from dfvisor.model.plain import ETH_TYPES, IP_PROTOCOLS, Problems, link_name
 from dfvisor.model.records import (
     Endpoint,
@@ -259,6 +260,8 @@ class _Validator:
                 (*path, "treatment"),
                 f"slice {in_slice.name} is best effort: it has no flow entries and no controller",
             )
+        for message in permission_problems(vn, flowspace):
+            self._add(path, message)
         match = flowspace.match
         where = (*path, "match")
         if match.endpoint is not None:

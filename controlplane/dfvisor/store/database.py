@@ -22,14 +22,16 @@ from typing import Self
 from dfvisor.errors import Conflict, StoreError, StoreUnavailable
 from dfvisor.model.presence import slices_at
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
+from dfvisor.model.types import PortRef
 from dfvisor.store import layout
 from dfvisor.store.codec import FabricRevision, encode
 from dfvisor.store.fabric import FabricSnapshot, FabricStore
 from dfvisor.store.history import HistoryEntry
+from dfvisor.store.links import LinkStates
 from dfvisor.store.owners import Owners, Ownership, read_epoch
 from dfvisor.store.presence import Presence
 from dfvisor.store.reports import Reports
-from dfvisor.store.stats import Active, AgentInfo, Applied, SwitchStats
+from dfvisor.store.stats import Active, AgentInfo, Applied, Seen, SwitchStats
 from dfvisor.store.vns import PAGE_GRACE_S, Verify, VnSnapshot, VnStore
 from dfvisor.store.watch import Tasks, Watch, Watches
 from dfvisor.store.zk import NodeExists, Session, ZooKeeper
@@ -88,6 +90,7 @@ class GlobalDatabase:
         )
         self._owners = Owners(zk, self._watches, self._presence)
         self._reports = Reports(zk, self._tasks)
+        self._links = LinkStates(zk)
 
     @classmethod
     async def connect(
@@ -332,6 +335,28 @@ class GlobalDatabase:
     async def read_owners(self, vn: str) -> tuple[str, ...]:
         """Display names of the contenders, the leader first."""
         return await self._owners.names(vn)
+
+    # -- links
+
+    async def read_down(self) -> frozenset[PortRef]:
+        """Fabric ports whose link its agent finds down; `model.links.usable` makes use of them."""
+        return await self._links.down()
+
+    async def watch_down(self, callback: Callable[[], None]) -> Watch:
+        """Look again at `read_down`."""
+        return await self._watches.children(layout.DOWN, callback)
+
+    async def report_down(self, switch: str, ports: Collection[int]) -> None:
+        """As the agent of the switch: these of its ports are down, and no others."""
+        await self._links.report(switch, ports)
+
+    async def publish_seen(self, switch: str, record: Seen) -> None:
+        """Say what the switch's agent finds at its fabric ports."""
+        await self._reports.publish_seen(switch, record)
+
+    async def read_seen(self) -> dict[str, Seen]:
+        """By switch; also of agents that are no longer live."""
+        return await self._reports.seen()
 
     # -- reports
 
