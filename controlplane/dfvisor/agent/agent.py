@@ -166,7 +166,7 @@ class Agent:
         if snapshot is None:
             self._planner.remove_vn(name)
         else:
-            self._planner.set_vn(name, snapshot.revision, snapshot.vn)
+            self._planner.set_vn(name, snapshot.revision, snapshot.vn, snapshot.grant)
         self._mark(name)
 
     def vn_unreadable(self, name: str, reason: str) -> None:

@@ -26,6 +26,7 @@ RECONNECT_JITTER_S = 0.1  # many agents come back at once
 
 _FABRIC = ("fabric", "")
 _VNS = ("vns", "")
+_GRANTS = ("grants", "")
 _Look = tuple[str, str]
 
 
@@ -101,6 +102,7 @@ class Follower:
             try:
                 await database.watch_fabric(lambda: self._look(_FABRIC))
                 await database.watch_vns(lambda: self._look(_VNS))
+                await database.watch_grants(lambda: self._look(_GRANTS))
                 return
             except StoreUnavailable as error:
                 log.warning("global database: %s", error)
@@ -119,7 +121,7 @@ class Follower:
         self._wake.set()
 
     def _look_everywhere(self) -> None:
-        self._looks |= {_FABRIC, _VNS} | {("vn", name) for name in self._known}
+        self._looks |= {_FABRIC, _VNS, _GRANTS} | {("vn", name) for name in self._known}
         self._wake.set()
 
     async def _catch_up(self, database: GlobalDatabase) -> None:
@@ -154,6 +156,8 @@ class Follower:
                 self._watches[new] = await database.watch_vn(new, partial(self._look, ("vn", new)))
                 self._looks.add(("vn", new))
             self._known |= names
+        elif what == "grants":
+            self._looks |= {("vn", vn) for vn in await database.changed_grants()}
         else:
             await self._read_vn(database, name)
 
@@ -174,4 +178,4 @@ class Follower:
 
 
 def _urgency(look: _Look) -> tuple[int, str]:
-    return (("fabric", "vns", "vn").index(look[0]), look[1])
+    return (("fabric", "vns", "grants", "vn").index(look[0]), look[1])

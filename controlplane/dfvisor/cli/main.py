@@ -25,9 +25,10 @@ from dfvisor.cli.change import (
     plan_description,
     plan_network,
     write_fabric,
+    write_grants,
     write_vn,
 )
-from dfvisor.cli.difference import Line, Outcome, fabric_lines, vn_lines
+from dfvisor.cli.difference import Line, Outcome, fabric_lines, grant_lines, vn_lines
 from dfvisor.cli.output import Output, complain, console, dump, say, table
 from dfvisor.cli.status import read_status, show_status
 from dfvisor.cli.wait import expectations, wait_applied
@@ -115,6 +116,10 @@ async def _apply(
     if lines:
         written.fabric = await write_fabric(db, snapshot, network)
         _print_lines(lines, f"fabric: revision {written.fabric}")
+    lines = [line for line in grant_lines(old, network) if _mentions(description, line)]
+    if lines:
+        await write_grants(db, snapshot, network)
+        _print_lines(lines, "grants")
     for name in description.vns:
         written.vns[name] = await write_vn(db, snapshot, network, name)
         if name in old.vns:
@@ -136,6 +141,7 @@ def _mentions(description: Description, line: Line) -> bool:
         "switch": description.switches,
         "peer": description.peers,
         "tenant": description.tenants,
+        "grant": description.grants,
     }
     return name in named[kind]
 
@@ -294,7 +300,10 @@ def _delete(
         network = change(snapshot.network)
         plan_network(snapshot, network)
         written = Written()
-        if vn is None:
+        if network.grants != snapshot.grants:
+            await write_grants(db, snapshot, network)
+            say(f"deleted {record}")
+        elif vn is None:
             written.fabric = await write_fabric(db, snapshot, network)
             say(f"deleted {record}; fabric: revision {written.fabric}")
         elif vn in network.vns:
@@ -358,6 +367,7 @@ class _Provided(StrEnum):
     LINK = "link"
     PEER = "peer"
     TENANT = "tenant"
+    GRANT = "grant"
 
 
 def _add_inner(kind: _Inner, change: Callable[[Network, str, str], Network]) -> None:
@@ -381,6 +391,7 @@ _add_provided(_Provided.SWITCH, remove.without_switch)
 _add_provided(_Provided.LINK, remove.without_link)
 _add_provided(_Provided.PEER, remove.without_peer)
 _add_provided(_Provided.TENANT, remove.without_tenant)
+_add_provided(_Provided.GRANT, remove.without_grant)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

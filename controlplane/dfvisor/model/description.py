@@ -14,6 +14,8 @@ from pathlib import Path as FilePath
 
 from dfvisor.errors import DescriptionError, Problem
 from dfvisor.model import plain as form
+from dfvisor.model.granted import parse_grant, render_grant
+from dfvisor.model.grants import Grant
 from dfvisor.model.plain import Fields, Problems
 from dfvisor.model.records import (
     Endpoint,
@@ -60,6 +62,7 @@ class Description:
     links: tuple[Link, ...] = ()
     peers: dict[str, Peer] = field(default_factory=dict)
     tenants: dict[str, Tenant] = field(default_factory=dict)
+    grants: dict[str, Grant] = field(default_factory=dict)
     vns: dict[str, VnPart] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     lines: Mapping[Path, int] = field(default_factory=dict)
@@ -113,6 +116,11 @@ def read(text: str, *, source: str = "", as_json: bool = False, locate: bool = T
         for name, value, path in top.items("tenants")
         if (tenant := form.parse_tenant(name, value, path, problems))
     }
+    grants = {
+        name: grant
+        for name, value, path in top.items("grants")
+        if (grant := parse_grant(name, value, path, problems))
+    }
     vns = {name: _read_vn(name, value, path, problems) for name, value, path in top.items("vns")}
     top.end()
     return Description(
@@ -121,6 +129,7 @@ def read(text: str, *, source: str = "", as_json: bool = False, locate: bool = T
         links=links,
         peers=peers,
         tenants=tenants,
+        grants=grants,
         vns=vns,
         problems=tuple(problems.found),
         lines={**found.lines, **link_lines},
@@ -139,6 +148,7 @@ def merge(network: Network, description: Description) -> Network:
             peers=network.fabric.peers | description.peers,
         ),
         tenants=network.tenants | description.tenants,
+        grants=network.grants | description.grants,
         vns=network.vns
         | {name: _merge_vn(network.vns.get(name), part) for name, part in description.vns.items()},
     )
@@ -169,6 +179,7 @@ def render(network: Network) -> dict[str, Plain]:
         "links": [form.render_link(cable) for cable in network.fabric.links],
         "peers": {name: form.render_peer(peer) for name, peer in network.fabric.peers.items()},
         "tenants": {name: {} for name in network.tenants},
+        "grants": {name: render_grant(grant) for name, grant in network.grants.items()},
         "vns": {name: render_vn(vn) for name, vn in network.vns.items()},
     }
 
@@ -271,5 +282,6 @@ def _says_anything(description: Description) -> bool:
         or description.links
         or description.peers
         or description.tenants
+        or description.grants
         or description.vns
     )

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import TypeVar
 
 from dfvisor.errors import Problem
+from dfvisor.model.grants import Span
 from dfvisor.model.rates import in_range, parse_bps, render_bps
 from dfvisor.model.records import (
     DEFAULT_MTU,
@@ -194,6 +195,17 @@ def integer(low: int, high: int) -> Callable[[Plain], int]:
         if not low <= value <= high:
             raise ValueError(f"{brief(value)} is out of range {low}..{high}")
         return value
+
+    return parse
+
+
+def span(low: int, high: int) -> Callable[[Plain], Span]:
+    """`11`, `11-19`: an inclusive range within low..high."""
+
+    def parse(value: Plain) -> Span:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return Span.parse(str(value), low, high)
+        return Span.parse(text(value), low, high)
 
     return parse
 

@@ -15,6 +15,8 @@ import msgspec
 
 from dfvisor.errors import StoreError
 from dfvisor.model import plain as form
+from dfvisor.model.granted import parse_grant, render_grant
+from dfvisor.model.grants import Grant
 from dfvisor.model.plain import Problems
 from dfvisor.model.records import (
     Endpoint,
@@ -63,13 +65,6 @@ class FabricRevision(msgspec.Struct, frozen=True, kw_only=True):
 
     revision: int
     changes: tuple[str, ...]
-    schema: int = SCHEMA
-
-
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """`/grants/<vn>`: the provider's word on whose VN it is."""
-
-    tenant: str
     schema: int = SCHEMA
 
 
@@ -206,6 +201,10 @@ def encode_peer(peer: Peer) -> bytes:
     return encode({"schema": SCHEMA, **form.render_peer(peer)})
 
 
+def encode_grant(grant: Grant) -> bytes:
+    return encode({"schema": SCHEMA, **render_grant(grant)})
+
+
 def encode_tenant(_: Tenant) -> bytes:
     return encode({"schema": SCHEMA})
 
@@ -226,6 +225,12 @@ def decode_peer(data: bytes, name: str, path: str) -> Peer:
     problems = Problems()
     peer = form.parse_peer(name, _body(data, path), (), problems)
     return _checked(peer, problems, path)
+
+
+def decode_grant(data: bytes, vn: str, path: str) -> Grant:
+    problems = Problems()
+    grant = parse_grant(vn, _body(data, path), (), problems)
+    return _checked(grant, problems, path)
 
 
 def decode_tenant(data: bytes, name: str, path: str) -> Tenant:

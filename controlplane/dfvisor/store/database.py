@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from dfvisor.errors import StoreError, StoreUnavailable
+from dfvisor.model.grants import Grant
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
 from dfvisor.store import layout
 from dfvisor.store.codec import FabricRevision, encode
 from dfvisor.store.fabric import FabricSnapshot, FabricStore
+from dfvisor.store.grants import GrantedKeys, GrantLog
 from dfvisor.store.owners import Owners, Ownership
 from dfvisor.store.reports import Reports
 from dfvisor.store.stats import Active, AgentInfo, Applied, SwitchStats
@@ -43,9 +45,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSnapshot:
-    """Fabric, tenants and every readable VN; `bad` has the reason for each VN that is not."""
+    """Fabric, tenants, grants and every readable VN; `bad` has the reason for each VN that is not.
+
+    `grants` are those that somebody has written: not the bare one that each VN has without.
+    """
 
     fabric: FabricSnapshot
+    grants: dict[str, Grant]
     vns: dict[str, VnSnapshot]
     bad: dict[str, str]
 
@@ -54,6 +60,7 @@ class NetworkSnapshot:
         return Network(
             fabric=self.fabric.fabric,
             tenants=self.fabric.tenants,
+            grants=self.grants,
             vns={name: snapshot.vn for name, snapshot in self.vns.items()},
         )
 
@@ -168,7 +175,26 @@ class GlobalDatabase:
 
         names = await self.vn_names()
         await asyncio.gather(*(read(name) for name in names))
-        return NetworkSnapshot(fabric=fabric, vns=dict(sorted(vns.items())), bad=bad)
+        grants: dict[str, Grant] = {}
+
+        async def read_grant(name: str) -> None:
+            try:
+                held = await self._vns.grants.read(name)
+            except StoreUnavailable:
+                raise
+            except StoreError as error:
+                bad.setdefault(name, str(error))
+            else:
+                if held is not None and not (held.grant.bare and name in vns):
+                    grants[name] = held.grant
+
+        await asyncio.gather(*(read_grant(name) for name in await self._vns.grants.names()))
+        return NetworkSnapshot(
+            fabric=fabric,
+            grants=dict(sorted(grants.items())),
+            vns=dict(sorted(vns.items())),
+            bad=bad,
+        )
 
     async def apply(
         self, base: VnSnapshot | None, vn: VirtualNetwork, *, verify: Verify | None = None
@@ -197,6 +223,23 @@ class GlobalDatabase:
     async def watch_vn(self, name: str, callback: Callable[[], None]) -> Watch:
         """Look again at `read_vn(name)`; also when the VN comes or goes."""
         return await self._watches.node(layout.revision(name), callback)
+
+    # -- grants
+
+    async def apply_grants(self, base: NetworkSnapshot, grants: Mapping[str, Grant | None]) -> None:
+        """Write these grants, None: take the VN's grant away. Conflict when two VNs would have the
+        same GRE key, or the VNs concerned have changed since `base`.
+        """
+        versions = {name: (found.version, found.vn) for name, found in base.vns.items()}
+        await self._vns.grants.apply(grants, versions)
+
+    async def changed_grants(self) -> frozenset[str]:
+        """VNs read here whose grants may have changed since the last call: read them again."""
+        return await self._vns.grants.refresh()
+
+    async def watch_grants(self, callback: Callable[[], None]) -> Watch:
+        """Look again at `changed_grants`."""
+        return await self._watches.node(layout.GRANT_LOG, callback)
 
     # -- leaders
 
@@ -259,6 +302,11 @@ async def _make_tree(zk: ZooKeeper) -> None:
     for path, stat in zip(layout.FIXED, found, strict=True):
         if stat is None:
             await zk.ensure(path)
-    if await zk.exists(layout.FABRIC_REVISION) is None:
-        with contextlib.suppress(NodeExists):  # somebody else set up the tree at the same time
-            await zk.create(layout.FABRIC_REVISION, encode(FabricRevision(revision=0, changes=())))
+    for path, record in (
+        (layout.FABRIC_REVISION, encode(FabricRevision(revision=0, changes=()))),
+        (layout.GRANT_LOG, encode(GrantLog())),
+        (layout.GRANTED_KEYS, encode(GrantedKeys())),
+    ):
+        if await zk.exists(path) is None:
+            with contextlib.suppress(NodeExists):  # somebody else set up the tree at this moment
+                await zk.create(path, record)

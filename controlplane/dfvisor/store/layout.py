@@ -2,7 +2,10 @@
 
 /switches/<switch>  /links/<link>  /peers/<peer>                         provider
 /tenants/<tenant>   /fabric/revision                                     provider
-/grants/<vn>                       whose VN it is                        provider
+/grants/<vn>                       what the VN may ask for               provider
+/fabric/grants                     which grants changed lately; watched  provider
+/fabric/keys                       ranges of GRE keys granted            provider
+/keys/<key>                        VN that has a GRE key nobody granted  provider
 /vns/<vn>/revision                 number, manifest of pages; watched    tenant
 /vns/<vn>/pages/<generation>-<n>   immutable pages of records            tenant
 /vns/<vn>/active                   activated revision, leader; watched   leader
@@ -21,6 +24,9 @@ TENANTS = "/tenants"
 FABRIC = "/fabric"
 FABRIC_REVISION = "/fabric/revision"
 GRANTS = "/grants"
+GRANT_LOG = "/fabric/grants"
+GRANTED_KEYS = "/fabric/keys"
+KEYS = "/keys"
 VNS = "/vns"
 OWNERS = "/owners"
 RETIRED = "/retired"
@@ -35,6 +41,7 @@ FIXED = (
     TENANTS,
     FABRIC,
     GRANTS,
+    KEYS,
     VNS,
     OWNERS,
     RETIRED,
@@ -71,6 +78,10 @@ def owners(name: str) -> str:
 
 def grant(name: str) -> str:
     return f"{GRANTS}/{name}"
+
+
+def key(number: int) -> str:
+    return f"{KEYS}/{number}"
 
 
 def retired(name: str) -> str:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dfvisor.errors import Conflict, StoreError, StoreUnavailable
+from dfvisor.model.grants import Grant
 from dfvisor.model.records import VirtualNetwork
 from dfvisor.store import layout
 from dfvisor.store.codec import (
-    Grant,
     Key,
     Record,
     Retired,
@@ -24,9 +24,11 @@ from dfvisor.store.codec import (
     decode,
     decode_page,
     encode,
+    encode_grant,
     records_of,
     settings_in,
 )
+from dfvisor.store.grants import GrantStore, Held, give_keys, keys_of, take_keys
 from dfvisor.store.merge import merge_vn
 from dfvisor.store.pages import Layout, digest, lay_out, split
 from dfvisor.store.stats import Active
@@ -67,6 +69,7 @@ class VnSnapshot:
     version: int  # of the revision node: what a change checks
     change: str  # uuid of the change that made this revision
     manifest: Revision
+    grant: Grant
 
 
 class VnStore:
@@ -78,6 +81,7 @@ class VnStore:
         self._zk = zk
         self._timeout_s = timeout_s
         self._page_grace_s = page_grace_s
+        self.grants = GrantStore(zk, timeout_s=timeout_s)
         self._held: dict[str, dict[tuple[str, str], dict[Key, Record]]] = {}
         self.pages_read = 0
 
@@ -93,15 +97,33 @@ class VnStore:
                 data, stat = await self._zk.get(layout.revision(name))
             except NoNode:
                 self._held.pop(name, None)
+                self.grants.forget(name)
                 return None
             manifest = decode(data, Revision, layout.revision(name))
             try:
-                return await self._read_pages(name, manifest, stat)
+                granted = await self._grant(name, manifest)
+                return await self._read_pages(name, manifest, stat, granted.grant)
             except NoNode as error:
                 missing = error  # the page of an older revision, collected meanwhile
-        raise StoreError(f"{missing}: bad record: the revision names a page that does not exist")
+        what = "the revision names a page that does not exist"
+        if str(missing).startswith(f"{layout.grant(name)}:"):
+            what = "the provider has not granted this network"
+        raise StoreError(f"{missing}: bad record: {what}")
 
-    async def _read_pages(self, name: str, manifest: Revision, stat: Stat) -> VnSnapshot:
+    async def _grant(self, name: str, manifest: Revision) -> Held:
+        """The VN's grant; NoNode when it has none. One that is held may be of the time before the
+        VN was given to another tenant, or made anew.
+        """
+        held = await self.grants.read(name)
+        if held is None or held.grant.tenant != manifest.tenant:
+            held = await self.grants.read(name, fresh=True)
+        if held is None:
+            raise NoNode(f"{layout.grant(name)}: NoNode")
+        return held
+
+    async def _read_pages(
+        self, name: str, manifest: Revision, stat: Stat, grant: Grant
+    ) -> VnSnapshot:
         held = self._held.get(name, {})
         wanted = [reference for reference in manifest.pages.values() if reference not in held]
         read: dict[tuple[str, str], dict[Key, Record]] = {}
@@ -122,6 +144,7 @@ class VnStore:
             version=stat.version,
             change=manifest.changes[0] if manifest.changes else "",
             manifest=manifest,
+            grant=grant,
         )
 
     async def _read_page(self, name: str, node: str, content: str) -> dict[Key, Record]:
@@ -199,13 +222,17 @@ class VnStore:
             pages=pages.manifest,
         )
         new_active = Active(revision=number, leader=active.leader, election_id=active.election_id)
-        grant = encode(Grant(tenant=vn.tenant))
+        before = current.vn if current else None
+        delicate = before is None or before.tenant != vn.tenant or keys_of(before) != keys_of(vn)
+        held = await self.grants.read(vn.name, fresh=delicate)
+        keys = await take_keys(self._zk, before, vn, held)
+        bare = encode_grant(Grant(vn=vn.name, tenant=vn.tenant))
         operations: list[Operation]
         if current is None:
             operations = [
                 Create(layout.revision(vn.name), encode(manifest)),
                 Create(layout.active(vn.name), encode(new_active)),
-                Create(layout.grant(vn.name), grant),
+                *([] if held else [Create(layout.grant(vn.name), bare)]),
                 *_retire(vn.name, retired_stat, retired.revision),
             ]
         else:
@@ -214,9 +241,9 @@ class VnStore:
                 *_still_there(vn.name, current.manifest),
                 Set(layout.active(vn.name), encode(new_active), _version(active_stat)),
             ]
-            if vn.tenant != current.vn.tenant:
-                operations.append(Set(layout.grant(vn.name), grant))
-        await self._commit(vn.name, current is None, pages, operations)
+            if vn.tenant != current.vn.tenant and held is not None and held.grant.bare:
+                operations.append(Set(layout.grant(vn.name), bare))
+        await self._commit(vn.name, current is None, pages, [*operations, *keys])
         found = await self.read(vn.name)
         if found is None:
             raise Conflict(f"virtual network {vn.name} was deleted by somebody else")
@@ -273,6 +300,7 @@ class VnStore:
     async def delete(self, base: VnSnapshot) -> None:
         """Delete the VN at `base`; Conflict when it has changed since."""
         checks = _still_there(base.vn.name, base.manifest)
+        checks += await give_keys(self._zk, base.vn.name, keys_of(base.vn))
         await self._delete_at(base.vn.name, base.version, base.revision, checks)
 
     async def delete_unreadable(self, name: str) -> None:
@@ -312,12 +340,14 @@ class VnStore:
         else:
             raise Conflict(f"virtual network {name} keeps changing; {_ATTEMPTS} attempts failed")
         self._held.pop(name, None)
+        self.grants.forget(name)
 
     async def _delete(
         self, name: str, version: int, number: int, checks: Sequence[Operation]
     ) -> None:
         _, retired_stat = await self._retired(name)
         nodes = await self._zk.children(layout.pages(name))
+        grant = await self._bare_grant(name)
         await self._zk.multi(
             [
                 Delete(layout.revision(name), version),
@@ -326,10 +356,20 @@ class VnStore:
                 Delete(layout.pages(name)),
                 Delete(layout.active(name)),
                 Delete(layout.vn(name)),
-                Delete(layout.grant(name)),
+                *grant,
                 *_retire(name, retired_stat, number),
             ]
         )
+
+    async def _bare_grant(self, name: str) -> list[Operation]:
+        """What deletes a grant that nobody has written; the provider's own stay."""
+        try:
+            held = await self.grants.read(name, fresh=True)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            return [Delete(layout.grant(name))]  # unreadable: nothing to stay
+        return [Delete(layout.grant(name), held.version)] if held and held.grant.bare else []
 
 
 def _reconcile(

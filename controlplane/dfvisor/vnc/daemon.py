@@ -42,6 +42,7 @@ class Daemon:
         self._name = name
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
+        self._grants_stale = True
         self._candidates: dict[str, tuple[Candidate, asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
@@ -89,6 +90,7 @@ class Daemon:
                             await database.watch_fabric(self._wake.set),
                             await database.watch_vns(self._wake.set),
                             await database.watch_agents(self._wake.set),
+                            await database.watch_grants(self._grants_changed),
                         ]
                     await self._look(database, around, tasks)
                     backoff.reset()
@@ -104,6 +106,10 @@ class Daemon:
             for watch in watches:
                 watch.cancel()
 
+    def _grants_changed(self) -> None:
+        self._grants_stale = True
+        self._wake.set()
+
     def _session(self, connected: bool) -> None:
         log.info("the database is %s", "back" if connected else "away: nothing is written")
         for candidate, _ in self._candidates.values():
@@ -118,6 +124,11 @@ class Daemon:
         fabric = await database.read_fabric()
         agents = await database.read_agents()
         names = await database.vn_names()
+        if self._grants_stale:
+            self._grants_stale = False
+            for name in await self._changed_grants(database):
+                if name in self._candidates:
+                    self._candidates[name][0].look()
         if around.fabric is None or around.fabric.revision != fabric.revision:
             around.fabric = fabric
         around.agents = agents
@@ -135,6 +146,13 @@ class Daemon:
         for candidate, _ in self._candidates.values():
             candidate.wake()
         self._progress.set()
+
+    async def _changed_grants(self, database: GlobalDatabase) -> frozenset[str]:
+        try:
+            return await database.changed_grants()
+        except StoreError:
+            self._grants_stale = True
+            raise
 
     async def _has_rivals(self, database: GlobalDatabase, vn: str) -> bool:
         """Whether another daemon stands for this VN (it then stands for all)."""

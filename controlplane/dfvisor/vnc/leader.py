@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import StoreError, StoreUnavailable
-from dfvisor.model.records import Network, VirtualNetwork
-from dfvisor.model.validate import validate
+from dfvisor.model.grants import Grant
+from dfvisor.model.validate import validate_vn
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
 from dfvisor.store.stats import AgentInfo
 from dfvisor.vnc.compile import CompileError, Entries, Memo, compile_vn
@@ -50,7 +50,7 @@ class Candidate:
         self._wake = asyncio.Event()
         self._stale = True  # the VN must be read again
         self._snapshot: VnSnapshot | None = None
-        self._compiled: tuple[str, int] | None = None  # change of the VN, fabric revision
+        self._compiled: tuple[str, int, Grant] | None = None  # change of the VN, fabric revision
         self._entries: Entries = {}  # the last good ones, and the VN's revision that they are of
         self._revision = 0
         self._memo = Memo()
@@ -204,12 +204,12 @@ class Candidate:
         if snapshot is None or fabric is None:
             self._entries, self._compiled, self._refused = {}, None, ""
             return
-        compiled = (snapshot.change, fabric.revision)
+        compiled = (snapshot.change, fabric.revision, snapshot.grant)
         if compiled == self._compiled:
             return
         self._compiled = compiled
         try:
-            self._entries = _compiled(snapshot.vn, fabric, self._memo)
+            self._entries = _compiled(snapshot, fabric, self._memo)
         except CompileError as error:
             self._refused = f"stays at revision {self._revision}: {error}"
         else:
@@ -253,10 +253,10 @@ class Candidate:
             session.wake()
 
 
-def _compiled(vn: VirtualNetwork, fabric: FabricSnapshot, memo: Memo) -> Entries:
+def _compiled(snapshot: VnSnapshot, fabric: FabricSnapshot, memo: Memo) -> Entries:
     """The VN's entries; CompileError for records that validation refuses."""
-    problems = validate(Network(fabric=fabric.fabric, tenants=fabric.tenants, vns={vn.name: vn}))
+    problems = validate_vn(fabric.fabric, snapshot.vn, snapshot.grant, fabric.tenants)
     if problems:
         shown = "; ".join(map(str, problems[:SHOWN_PROBLEMS]))
         raise CompileError(f"{len(problems)} problems in its records: {shown}")
-    return compile_vn(fabric.fabric, vn, memo)
+    return compile_vn(fabric.fabric, snapshot.vn, memo)
