@@ -40,7 +40,7 @@ from dfvisor.p4rt.ports import SliceDirectory, Slicer, SwitchPort, UpdateStatus
 from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, PacketOut, StreamEvent
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
-from dfvisor.store.stats import AgentInfo, Applied, VnApplied
+from dfvisor.store.stats import Active, AgentInfo, Applied, VnApplied
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +99,14 @@ class Agent:
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._applied: dict[str, VnApplied] = {}
         self._fabric_applied = 0
+        self.active: dict[str, Active] = {}  # of the VNs that are present, as far as read
         self.inbox = PacketLog()
         self._unacknowledged: list[DigestList] = []  # of the present link
         self._looked = False
         held = self._load()
-        self._follower = Follower(settings.zookeeper, self, held, self._new_session)
+        self._follower = Follower(
+            settings.zookeeper, settings.switch, self, held, self._new_session
+        )
         database = lambda: self._follower.database  # noqa: E731
         self._reports = Reports(settings.switch, database, self.applied)
         self._statistics = Statistics(
@@ -168,6 +171,12 @@ class Agent:
         else:
             self._planner.set_vn(name, snapshot.revision, snapshot.vn, snapshot.grant)
         self._mark(name)
+
+    def active_read(self, name: str, active: Active | None) -> None:
+        if active is None:
+            self.active.pop(name, None)
+        else:
+            self.active[name] = active
 
     def vn_unreadable(self, name: str, reason: str) -> None:
         log.error("VN %s: unreadable: %s", name, reason)

@@ -1,7 +1,8 @@
 """Follows the global database: reads what a watch points at, and hands it to a sink.
 
 A thin shell. It starts and goes on without the database, and reads everything again when it is
-back.
+back. Its watches: one on the fabric, one on the list of VNs that are present at the switch, and two
+on each of these (its newest revision, and what is active); each is set by the read itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Protocol
 
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import StoreError, StoreUnavailable
-from dfvisor.store.database import FabricSnapshot, GlobalDatabase, VnSnapshot, Watch
+from dfvisor.store.database import FabricSnapshot, GlobalDatabase, VnSnapshot
+from dfvisor.store.stats import Active
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +26,12 @@ READ_TIMEOUT_S = 10.0
 RETRY_S = 0.5
 RECONNECT_JITTER_S = 0.1  # many agents come back at once
 
+READS_AT_ONCE = 32
+
 _FABRIC = ("fabric", "")
-_VNS = ("vns", "")
 _GRANTS = ("grants", "")
+_PRESENT = ("present", "")
+_ALONE = ("fabric", "grants", "present")  # looked at one after the other, before VNs
 _Look = tuple[str, str]
 
 
@@ -36,7 +41,11 @@ class Sink(Protocol):
     def fabric_read(self, snapshot: FabricSnapshot) -> None: ...
 
     def vn_read(self, name: str, snapshot: VnSnapshot | None) -> None:
-        """The newest revision of a VN, None when there is no such VN."""
+        """The newest revision of a VN, None when it is not present here (any more)."""
+        ...
+
+    def active_read(self, name: str, active: Active | None) -> None:
+        """Who leads a VN that is present here, and which of its revisions may take effect."""
         ...
 
     def vn_unreadable(self, name: str, reason: str) -> None: ...
@@ -55,17 +64,19 @@ class Follower:
     def __init__(
         self,
         address: str,
+        switch: str,
         sink: Sink,
         known: Iterable[str] = (),
         on_session: Callable[[], None] = lambda: None,
     ) -> None:
         self._address = address
+        self._switch = switch
         self._sink = sink
         self._known = set(known)
+        self._looking: dict[_Look, Callable[[], None]] = {}
         self._on_session = on_session
         self._looks: set[_Look] = set()
         self._wake = asyncio.Event()
-        self._watches: dict[str, Watch] = {}
         self._behind = True
         self.database: GlobalDatabase | None = None
 
@@ -101,7 +112,6 @@ class Follower:
         while True:
             try:
                 await database.watch_fabric(lambda: self._look(_FABRIC))
-                await database.watch_vns(lambda: self._look(_VNS))
                 await database.watch_grants(lambda: self._look(_GRANTS))
                 return
             except StoreUnavailable as error:
@@ -121,25 +131,33 @@ class Follower:
         self._wake.set()
 
     def _look_everywhere(self) -> None:
-        self._looks |= {_FABRIC, _VNS, _GRANTS} | {("vn", name) for name in self._known}
+        self._looks |= {_FABRIC, _GRANTS, _PRESENT}
+        self._looks |= {(what, name) for what in ("vn", "active") for name in self._known}
         self._wake.set()
 
     async def _catch_up(self, database: GlobalDatabase) -> None:
-        """Read all that is to be looked at, the fabric and the list of VNs first."""
+        """Read all that is to be looked at: the fabric, then the list of VNs, then VNs."""
         while self._looks:
-            looks, self._looks = sorted(self._looks, key=_urgency), set()
-            for place, look in enumerate(looks):
-                try:
-                    async with asyncio.timeout(READ_TIMEOUT_S):
-                        await self._read(database, look)
-                except (StoreUnavailable, TimeoutError) as error:
-                    log.debug("global database: %s", error)
-                    self._looks |= set(looks[place:])
-                    await asyncio.sleep(RETRY_S)
-                    break
+            looks = sorted(self._looks, key=_urgency)
+            batch = looks[:1] if looks[0][0] in _ALONE else looks[:READS_AT_ONCE]
+            self._looks -= set(batch)
+            done = await asyncio.gather(*(self._try(database, look) for look in batch))
+            if not all(done):
+                self._looks |= {look for look, read in zip(batch, done, strict=True) if not read}
+                await asyncio.sleep(RETRY_S)
         if self._behind:
             self._behind = False
             self._sink.caught_up()
+
+    async def _try(self, database: GlobalDatabase, look: _Look) -> bool:
+        """Whether it could be read."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                await self._read(database, look)
+        except (StoreUnavailable, TimeoutError) as error:
+            log.debug("global database: %s", error)
+            return False
+        return True
 
     async def _read(self, database: GlobalDatabase, look: _Look) -> None:
         what, name = look
@@ -150,32 +168,57 @@ class Follower:
                 raise
             except StoreError as error:
                 log.error("fabric: unreadable, the last good one stays: %s", error)
-        elif what == "vns":
-            names = set(await database.vn_names())
-            for new in names - self._watches.keys():
-                self._watches[new] = await database.watch_vn(new, partial(self._look, ("vn", new)))
-                self._looks.add(("vn", new))
-            self._known |= names
         elif what == "grants":
             self._looks |= {("vn", vn) for vn in await database.changed_grants()}
+        elif what == "present":
+            names = set(await database.read_present(self._switch, self._again(look)))
+            for gone in self._known - names:
+                self._forget(gone)
+            self._looks |= {
+                (what, name) for name in names - self._known for what in ("vn", "active")
+            }
+            self._known = names
+        elif name not in self._known:
+            return  # a watch of before it went
+        elif what == "active":
+            await self._read_active(database, name)
         else:
             await self._read_vn(database, name)
 
+    def _again(self, look: _Look) -> Callable[[], None]:
+        """The watch of a place: the same each time, so that none is set twice."""
+        return self._looking.setdefault(look, partial(self._look, look))
+
+    def _forget(self, name: str) -> None:
+        for what in ("vn", "active"):
+            self._looks.discard((what, name))
+            self._looking.pop((what, name), None)
+        self._sink.active_read(name, None)
+        self._sink.vn_read(name, None)
+
     async def _read_vn(self, database: GlobalDatabase, name: str) -> None:
         try:
-            snapshot = await database.read_vn(name)
+            snapshot = await database.read_vn(name, self._again(("vn", name)))
         except StoreUnavailable:
             raise
         except StoreError as error:
-            self._sink.vn_unreadable(name, str(error))
+            if name in self._known:
+                self._sink.vn_unreadable(name, str(error))
             return
-        if snapshot is None and name not in await database.vn_names():
-            self._known.discard(name)
-            watch = self._watches.pop(name, None)
-            if watch is not None:
-                watch.cancel()
-        self._sink.vn_read(name, snapshot)
+        if name in self._known:  # it may have gone meanwhile
+            self._sink.vn_read(name, snapshot)
+
+    async def _read_active(self, database: GlobalDatabase, name: str) -> None:
+        try:
+            active = await database.read_active(name, self._again(("active", name)))
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            log.error("VN %s: what is active cannot be read, it stays: %s", name, error)
+            return
+        if name in self._known:
+            self._sink.active_read(name, active)
 
 
 def _urgency(look: _Look) -> tuple[int, str]:
-    return (("fabric", "vns", "grants", "vn").index(look[0]), look[1])
+    return ((*_ALONE, "active", "vn").index(look[0]), look[1])

@@ -60,6 +60,19 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
 
 
+class Present(msgspec.Struct, frozen=True, kw_only=True):
+    """`/vns/<vn>/present`: the switches under which the index has the VN.
+
+    `switches` are those of the VN's `revision`; those of `leaving` it does not need any more, but
+    until it is activated their entries stay.
+    """
+
+    switches: tuple[str, ...] = ()
+    leaving: tuple[str, ...] = ()
+    revision: int = 0
+    schema: int = SCHEMA
+
+
 class FabricRevision(msgspec.Struct, frozen=True, kw_only=True):
     """`/fabric/revision`."""
 

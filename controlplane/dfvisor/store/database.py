@@ -15,18 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from dfvisor.errors import StoreError, StoreUnavailable
+from dfvisor.errors import Conflict, StoreError, StoreUnavailable
 from dfvisor.model.grants import Grant
+from dfvisor.model.presence import slices_at
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
 from dfvisor.store import layout
 from dfvisor.store.codec import FabricRevision, encode
 from dfvisor.store.fabric import FabricSnapshot, FabricStore
 from dfvisor.store.grants import GrantedKeys, GrantLog
-from dfvisor.store.owners import Owners, Ownership
+from dfvisor.store.owners import Owners, Ownership, read_epoch
+from dfvisor.store.presence import Presence
 from dfvisor.store.reports import Reports
 from dfvisor.store.stats import Active, AgentInfo, Applied, SwitchStats
 from dfvisor.store.vns import PAGE_GRACE_S, Verify, VnSnapshot, VnStore
@@ -41,6 +43,10 @@ __all__ = [
     "VnSnapshot",
     "Watch",
 ]
+
+
+_VNS_AT_ONCE = 32
+_INDEXED = b"1"  # data of /present once every VN is in the index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +82,9 @@ class GlobalDatabase:
         self._tasks = Tasks()
         self._watches = Watches(zk, self._tasks)
         self._fabric = FabricStore(zk, timeout_s=timeout_s)
-        self._vns = VnStore(zk, timeout_s=timeout_s, page_grace_s=page_grace_s)
-        self._owners = Owners(zk, self._watches)
+        self._presence = Presence(zk, self._fabric)
+        self._vns = VnStore(zk, self._presence, timeout_s=timeout_s, page_grace_s=page_grace_s)
+        self._owners = Owners(zk, self._watches, self._presence)
         self._reports = Reports(zk, self._tasks)
 
     @classmethod
@@ -96,12 +103,21 @@ class GlobalDatabase:
         """
         zk = ZooKeeper(address, session_timeout_s=session_timeout_s)
         await zk.start(timeout_s)
+        found = cls(zk, timeout_s=timeout_s, page_grace_s=page_grace_s)
         try:
             await _make_tree(zk)
+            await found._make_index()
         except BaseException:
-            await zk.close()
+            await found.close()
             raise
-        return cls(zk, timeout_s=timeout_s, page_grace_s=page_grace_s)
+        return found
+
+    async def _make_index(self) -> None:
+        """In a tree of an older version: put all VNs into the index."""
+        data, _ = await self._zk.get(layout.PRESENT)
+        if data != _INDEXED:
+            await self._correct_presence(await self.read_fabric())
+            await self._zk.set(layout.PRESENT, _INDEXED)
 
     async def close(self) -> None:
         """End the session: ephemeral nodes go at once."""
@@ -139,8 +155,35 @@ class GlobalDatabase:
     async def apply_fabric(
         self, base: FabricSnapshot, fabric: Fabric, tenants: Mapping[str, Tenant]
     ) -> FabricSnapshot:
-        """Replace the provider's part; Conflict when no longer at `base`. No-op when equal."""
-        return await self._fabric.apply(base, fabric, tenants)
+        """Replace the provider's part; Conflict when no longer at `base`. No-op when equal.
+
+        Afterwards the index of VNs by switch is what the new fabric makes it.
+        """
+        written = await self._fabric.apply(base, fabric, tenants)
+        if written.fabric != base.fabric:
+            await self._correct_presence(written)
+        return written
+
+    async def _correct_presence(self, fabric: FabricSnapshot) -> None:
+        async def correct(name: str) -> None:
+            try:
+                snapshot = await self.read_vn(name)
+                if snapshot is not None:
+                    await self.set_presence(name, slices_at(fabric.fabric, snapshot.vn))
+            except Conflict:
+                return  # deleted meanwhile
+            except StoreUnavailable:
+                raise
+            except StoreError:
+                return  # a bad record: it is where it was
+
+        names = await self.vn_names()
+        for start in range(0, len(names), _VNS_AT_ONCE):
+            await asyncio.gather(*map(correct, names[start : start + _VNS_AT_ONCE]))
+
+    async def read_epoch(self) -> int:
+        """Raised whenever the database is restored from a copy; 0 before that."""
+        return await read_epoch(self._zk)
 
     async def watch_fabric(self, callback: Callable[[], None]) -> Watch:
         """Look again at `read_fabric`."""
@@ -152,9 +195,15 @@ class GlobalDatabase:
         """Names of the VNs, sorted; one whose first revision is being staged may be among them."""
         return await self._vns.names()
 
-    async def read_vn(self, name: str) -> VnSnapshot | None:
-        """The VN at its newest revision, or None. Reads only the pages not yet held."""
-        return await self._vns.read(name)
+    async def read_vn(
+        self, name: str, watch: Callable[[], None] | None = None
+    ) -> VnSnapshot | None:
+        """The VN at its newest revision, or None. Reads only the pages not yet held.
+
+        `watch` is called once when it changes, comes or goes; not after the connection has gone
+        meanwhile.
+        """
+        return await self._vns.read(name, watch)
 
     async def read_network(self) -> NetworkSnapshot:
         """Everything that a description can say, each VN at its newest revision."""
@@ -197,7 +246,12 @@ class GlobalDatabase:
         )
 
     async def apply(
-        self, base: VnSnapshot | None, vn: VirtualNetwork, *, verify: Verify | None = None
+        self,
+        base: VnSnapshot | None,
+        vn: VirtualNetwork,
+        *,
+        verify: Verify | None = None,
+        activate: bool | None = None,
     ) -> VnSnapshot:
         """Make `vn` the VN's next revision; `base` is what it was derived from (None: a new VN).
 
@@ -205,8 +259,12 @@ class GlobalDatabase:
         raising; one of the same record, or an existing VN where `base` is None, is a Conflict.
         No-op (same revision) when nothing differs. After a lost connection the outcome is looked
         up; StoreUnavailable when it could not be.
+
+        `activate` True: the revision takes effect at once. False: only if there are no flow entries
+        to prepare for it; otherwise when the VN's leader says so by `activate`. None: as the
+        system is set up (`vns.ACTIVATE_AT_ONCE`).
         """
-        return await self._vns.apply(base, vn, verify)
+        return await self._vns.apply(base, vn, verify, activate)
 
     async def delete_vn(self, base: VnSnapshot) -> None:
         """Delete the VN. Conflict when it has changed since `base`."""
@@ -241,19 +299,44 @@ class GlobalDatabase:
         """Look again at `changed_grants`."""
         return await self._watches.node(layout.GRANT_LOG, callback)
 
+    # -- which VNs are present at a switch
+
+    async def read_present(
+        self, switch: str, watch: Callable[[], None] | None = None
+    ) -> tuple[str, ...]:
+        """VNs that are present at a switch, sorted. `watch` as in `read_vn`."""
+        return await self._presence.at(switch, watch)
+
+    async def set_presence(self, vn: str, switches: Collection[str]) -> None:
+        """Say that the VN is present at these switches, if it is not known yet; Conflict when there
+        is no such VN. Whoever changes a VN sets this with it, whoever changes the fabric for all:
+        so this is for who finds it wrong.
+        """
+        await self._presence.set(vn, switches)
+
     # -- leaders
 
     async def contend(self, vn: str, name: str, callback: Callable[[], None]) -> Ownership:
         """Stand for leading `vn`; `callback` when `is_leader` or `lost` may have changed."""
         return await self._owners.contend(vn, name, callback)
 
-    async def claim(self, ownership: Ownership) -> None:
+    async def claim(self, ownership: Ownership) -> Active:
         """As the leader, write name and election id to `active`; Conflict when not the leader."""
-        await self._owners.claim(ownership)
+        return await self._owners.claim(ownership)
 
-    async def read_active(self, vn: str) -> Active | None:
-        """Activated revision and leader; None where there is no such VN."""
-        return await self._vns.active(vn)
+    async def activate(self, ownership: Ownership, revision: int) -> Active:
+        """As the leader, say that the revision may take effect: all that it needs is prepared.
+
+        Returns what `active` is then (perhaps of a later revision); Conflict when not the leader.
+        """
+        return await self._owners.activate(ownership, revision)
+
+    async def read_active(self, vn: str, watch: Callable[[], None] | None = None) -> Active | None:
+        """Activated revision and leader; None where there is no such VN.
+
+        `watch` as in `read_vn`.
+        """
+        return await self._vns.active(vn, watch)
 
     async def watch_active(self, vn: str, callback: Callable[[], None]) -> Watch:
         """Look again at `read_active`."""

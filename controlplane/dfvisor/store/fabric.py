@@ -57,6 +57,16 @@ class FabricStore:
     def __init__(self, zk: ZooKeeper, *, timeout_s: float = 10.0) -> None:
         self._zk = zk
         self._timeout_s = timeout_s
+        self._last: tuple[int, FabricSnapshot] | None = None  # czxid of the revision node
+
+    async def latest(self) -> FabricSnapshot:
+        """As `read`, but read again only if it has changed since the last time."""
+        stat = await self._zk.exists(layout.FABRIC_REVISION)
+        if stat is not None and self._last is not None:
+            czxid, snapshot = self._last
+            if (czxid, snapshot.version) == (stat.czxid, stat.version):
+                return snapshot
+        return await self.read()
 
     async def read(self) -> FabricSnapshot:
         """All of one revision: read again when it changed meanwhile."""
@@ -75,7 +85,7 @@ class FabricStore:
             after = await self._zk.exists(layout.FABRIC_REVISION)
             if after is None or after.version != stat.version:
                 continue
-            return FabricSnapshot(
+            snapshot = FabricSnapshot(
                 revision=revision.revision,
                 fabric=Fabric(
                     switches={
@@ -98,6 +108,8 @@ class FabricStore:
                 version=stat.version,
                 changes=revision.changes,
             )
+            self._last = (stat.czxid, snapshot)
+            return snapshot
         raise StoreError("the fabric keeps changing; it could not be read in one piece")
 
     async def _read_all(self, parent: str) -> dict[str, bytes]:

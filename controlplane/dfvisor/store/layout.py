@@ -1,7 +1,7 @@
 """Where things are in the ZooKeeper tree. All paths are below the chroot of the connection.
 
 /switches/<switch>  /links/<link>  /peers/<peer>                         provider
-/tenants/<tenant>   /fabric/revision                                     provider
+/tenants/<tenant>   /fabric/revision  /fabric/epoch                      provider
 /grants/<vn>                       what the VN may ask for               provider
 /fabric/grants                     which grants changed lately; watched  provider
 /fabric/keys                       ranges of GRE keys granted            provider
@@ -9,6 +9,8 @@
 /vns/<vn>/revision                 number, manifest of pages; watched    tenant
 /vns/<vn>/pages/<generation>-<n>   immutable pages of records            tenant
 /vns/<vn>/active                   activated revision, leader; watched   leader
+/vns/<vn>/present                  where the VN is in the index              who changes it
+/present/<switch>/<vn>             index: the VN is present there; watched   who changes the VN
 /owners/<vn>/n-<sequence>          ephemeral; the lowest leads the VN    VN controllers
 /retired/<vn>                      last revision number before deletion  provider
 /live/agents/<switch>              ephemeral                             agents
@@ -23,12 +25,14 @@ PEERS = "/peers"
 TENANTS = "/tenants"
 FABRIC = "/fabric"
 FABRIC_REVISION = "/fabric/revision"
+EPOCH = "/fabric/epoch"
 GRANTS = "/grants"
 GRANT_LOG = "/fabric/grants"
 GRANTED_KEYS = "/fabric/keys"
 KEYS = "/keys"
 VNS = "/vns"
 OWNERS = "/owners"
+PRESENT = "/present"
 RETIRED = "/retired"
 AGENTS = "/live/agents"
 APPLIED = "/applied"
@@ -44,6 +48,7 @@ FIXED = (
     KEYS,
     VNS,
     OWNERS,
+    PRESENT,
     RETIRED,
     "/live",
     AGENTS,
@@ -70,6 +75,18 @@ def pages(name: str) -> str:
 
 def page(name: str, node: str) -> str:
     return f"{VNS}/{name}/pages/{node}"
+
+
+def vn_present(name: str) -> str:
+    return f"{VNS}/{name}/present"
+
+
+def present(switch: str) -> str:
+    return f"{PRESENT}/{switch}"
+
+
+def presence(switch: str, name: str) -> str:
+    return f"{PRESENT}/{switch}/{name}"
 
 
 def owners(name: str) -> str:

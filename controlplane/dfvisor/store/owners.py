@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from dfvisor.errors import Conflict, StoreError, StoreUnavailable
 from dfvisor.store import layout
 from dfvisor.store.codec import decode, encode
+from dfvisor.store.presence import Presence
 from dfvisor.store.stats import Active
 from dfvisor.store.watch import Watch, Watches
 from dfvisor.store.zk import BadVersion, Check, NoNode, NotEmpty, Session, Set, ZooKeeper
@@ -64,9 +66,10 @@ class Ownership:
 class Owners:
     """Contends for VNs in one session."""
 
-    def __init__(self, zk: ZooKeeper, watches: Watches) -> None:
+    def __init__(self, zk: ZooKeeper, watches: Watches, presence: Presence) -> None:
         self._zk = zk
         self._watches = watches
+        self._presence = presence
         self._held: dict[str, Ownership] = {}
         self._callbacks: dict[str, Callable[[], None]] = {}
         zk.listen(self._on_state)
@@ -165,27 +168,47 @@ class Owners:
         except (NoNode, NotEmpty, StoreUnavailable):
             return  # gone already, or others stand, or the session's end deletes it
 
-    async def claim(self, ownership: Ownership) -> None:
+    async def claim(self, ownership: Ownership) -> Active:
         """Write name and election id to `active`, if (and only if) still the lowest."""
+        nodes = await self._zk.children(layout.owners(ownership.vn))
+        ownership.see(nodes)
+        return await self._set_active(ownership, 0)
+
+    async def activate(self, ownership: Ownership, revision: int) -> Active:
+        """Write to `active` that the revision is prepared, if (and only if) still the lowest."""
+        return await self._set_active(ownership, revision)
+
+    async def _set_active(self, ownership: Ownership, revision: int) -> Active:
+        """Name the leader, and activate `revision` unless a later one is active already.
+
+        The transaction checks the owner node, and who owns the lowest stays the lowest.
+        """
         path = layout.active(ownership.vn)
         for _ in range(_ATTEMPTS):
+            if not ownership.is_leader:
+                raise Conflict(f"{ownership.name} does not lead virtual network {ownership.vn}")
             try:
-                nodes = await self._zk.children(layout.owners(ownership.vn))
-                ownership.see(nodes)
-                if not ownership.is_leader:
-                    raise Conflict(f"{ownership.name} does not lead virtual network {ownership.vn}")
-                data, stat = await self._zk.get(path)
+                (data, stat), epoch, leaving = await asyncio.gather(
+                    self._zk.get(path),
+                    read_epoch(self._zk),
+                    self._presence.activated(ownership.vn, revision),
+                )
                 active = decode(data, Active, path)
                 claimed = Active(
-                    revision=active.revision,
+                    revision=max(active.revision, revision),
                     leader=ownership.name,
                     election_id=ownership.czxid,
+                    epoch=epoch,
                 )
                 if claimed != active:
                     await self._zk.multi(
-                        [Check(ownership.path, 0), Set(path, encode(claimed), stat.version)]
+                        [
+                            Check(ownership.path, 0),
+                            Set(path, encode(claimed), stat.version),
+                            *leaving,
+                        ]
                     )
-                return
+                return claimed
             except BadVersion:
                 continue  # a change of the VN set it meanwhile
             except NoNode as error:
@@ -207,6 +230,15 @@ class Owners:
                 continue
             found.append(decode(data, Owner, path).name)
         return tuple(found)
+
+
+async def read_epoch(zk: ZooKeeper) -> int:
+    """The database's epoch: raised whenever it is restored from a copy; 0 before that."""
+    try:
+        data, _ = await zk.get(layout.EPOCH)
+    except NoNode:
+        return 0
+    return decode(data, int, layout.EPOCH)
 
 
 def _by_sequence(nodes: list[str]) -> list[str]:

@@ -107,9 +107,10 @@ class Active(msgspec.Struct, frozen=True, kw_only=True):
 
     `leader` is a display name (empty: none yet). `election_id` is the czxid of the leader's owner
     node, the only election id (low half) that a slicer accepts for role `vn/<vn>`; 0 while there
-    is none.
+    is none. `epoch` is the database's when the leader claimed the VN: the high half.
     """
 
     revision: int = 0
     leader: str = ""
     election_id: int = 0
+    epoch: int = 0

@@ -11,7 +11,10 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from dfvisor.errors import Conflict, StoreError, StoreUnavailable
+from dfvisor.model.consequences import needs_flows
 from dfvisor.model.grants import Grant
 from dfvisor.model.records import VirtualNetwork
 from dfvisor.store import layout
@@ -31,10 +34,12 @@ from dfvisor.store.codec import (
 from dfvisor.store.grants import GrantStore, Held, give_keys, keys_of, take_keys
 from dfvisor.store.merge import merge_vn
 from dfvisor.store.pages import Layout, digest, lay_out, split
+from dfvisor.store.presence import Presence
 from dfvisor.store.stats import Active
 from dfvisor.store.watch import until_connected
 from dfvisor.store.zk import (
     BadVersion,
+    Callback,
     Check,
     Create,
     Delete,
@@ -50,6 +55,7 @@ from dfvisor.store.zk import (
 MAX_MULTI_BYTES = 900_000  # a server closes the connection on a request over about 1 MB
 PAGE_GRACE_S = 60.0  # an unused page younger than this may belong to a change under way
 REMEMBERED_CHANGES = 16
+ACTIVATE_AT_ONCE = True  # False: what needs flow entries waits for the VN's leader
 _ATTEMPTS = 20
 _READS_AT_ONCE = 64
 
@@ -76,9 +82,15 @@ class VnStore:
     """Reads and changes VNs; holds the decoded pages of those it has read."""
 
     def __init__(
-        self, zk: ZooKeeper, *, timeout_s: float = 10.0, page_grace_s: float = PAGE_GRACE_S
+        self,
+        zk: ZooKeeper,
+        presence: Presence,
+        *,
+        timeout_s: float = 10.0,
+        page_grace_s: float = PAGE_GRACE_S,
     ) -> None:
         self._zk = zk
+        self._presence = presence
         self._timeout_s = timeout_s
         self._page_grace_s = page_grace_s
         self.grants = GrantStore(zk, timeout_s=timeout_s)
@@ -90,16 +102,19 @@ class VnStore:
     async def names(self) -> tuple[str, ...]:
         return tuple(await self._zk.children(layout.VNS))
 
-    async def read(self, name: str) -> VnSnapshot | None:
+    async def read(self, name: str, watch: Callback | None = None) -> VnSnapshot | None:
         """The newest revision; reads only the pages that are not held yet."""
+        path = layout.revision(name)
         for _ in range(_ATTEMPTS):
             try:
-                data, stat = await self._zk.get(layout.revision(name))
+                data, stat = await self._zk.get(path, watch)
             except NoNode:
+                if watch is not None and await self._zk.exists(path, watch) is not None:
+                    continue
                 self._held.pop(name, None)
                 self.grants.forget(name)
                 return None
-            manifest = decode(data, Revision, layout.revision(name))
+            manifest = decode(data, Revision, path)
             try:
                 granted = await self._grant(name, manifest)
                 return await self._read_pages(name, manifest, stat, granted.grant)
@@ -155,23 +170,32 @@ class VnStore:
             raise StoreError(f"{path}: bad record: its content is not what the revision says")
         return decode_page(data, path)
 
-    async def active(self, name: str) -> Active | None:
-        try:
-            data, _ = await self._zk.get(layout.active(name))
-        except NoNode:
-            return None
-        return decode(data, Active, layout.active(name))
+    async def active(self, name: str, watch: Callback | None = None) -> Active | None:
+        path = layout.active(name)
+        while True:
+            try:
+                data, _ = await self._zk.get(path, watch)
+            except NoNode:
+                if watch is None or await self._zk.exists(path, watch) is None:
+                    return None
+                continue
+            return decode(data, Active, path)
 
     # -- changing
 
     async def apply(
-        self, base: VnSnapshot | None, vn: VirtualNetwork, verify: Verify | None = None
+        self,
+        base: VnSnapshot | None,
+        vn: VirtualNetwork,
+        verify: Verify | None = None,
+        activate: bool | None = None,
     ) -> VnSnapshot:
         """Make `vn` the next revision of the VN; see GlobalDatabase.apply."""
         original = base
         current = base
         wanted = vn
         change = str(uuid.uuid4())
+        at_once = ACTIVATE_AT_ONCE if activate is None else activate
         lost: StoreUnavailable | None = None
         for attempt in range(_ATTEMPTS):
             try:
@@ -186,7 +210,7 @@ class VnStore:
                         verify(wanted)
                 if current is not None and current.vn == wanted:
                     return current
-                return await self._try(current, wanted, change)
+                return await self._try(current, wanted, change, at_once)
             except (BadVersion, NodeExists, NoNode):
                 lost = None  # somebody was faster
             except StoreUnavailable as error:
@@ -198,7 +222,9 @@ class VnStore:
                 lost = error
         raise Conflict(f"virtual network {vn.name} keeps changing; {_ATTEMPTS} attempts failed")
 
-    async def _try(self, current: VnSnapshot | None, vn: VirtualNetwork, change: str) -> VnSnapshot:
+    async def _try(
+        self, current: VnSnapshot | None, vn: VirtualNetwork, change: str, at_once: bool
+    ) -> VnSnapshot:
         retired, retired_stat = Retired(revision=0), None
         active, active_stat = Active(), None
         if current is None:
@@ -221,11 +247,13 @@ class VnStore:
             flood_pps=vn.flood_pps,
             pages=pages.manifest,
         )
-        new_active = Active(revision=number, leader=active.leader, election_id=active.election_id)
         before = current.vn if current else None
+        activates = at_once or (
+            active.revision == (current.revision if current else 0) and not needs_flows(before, vn)
+        )
+        new_active = msgspec.structs.replace(active, revision=number) if activates else active
         delicate = before is None or before.tenant != vn.tenant or keys_of(before) != keys_of(vn)
         held = await self.grants.read(vn.name, fresh=delicate)
-        keys = await take_keys(self._zk, before, vn, held)
         bare = encode_grant(Grant(vn=vn.name, tenant=vn.tenant))
         operations: list[Operation]
         if current is None:
@@ -239,11 +267,19 @@ class VnStore:
             operations = [
                 Set(layout.revision(vn.name), encode(manifest), current.version),
                 *_still_there(vn.name, current.manifest),
-                Set(layout.active(vn.name), encode(new_active), _version(active_stat)),
+                # also where it stays as it is: that it does was decided from this version
+                Set(layout.active(vn.name), encode(new_active), _version(active_stat))
+                if activates
+                else Check(layout.active(vn.name), _version(active_stat)),
             ]
             if vn.tenant != current.vn.tenant and held is not None and held.grant.bare:
                 operations.append(Set(layout.grant(vn.name), bare))
-        await self._commit(vn.name, current is None, pages, [*operations, *keys])
+        operations += await take_keys(self._zk, before, vn, held)
+        if current is None or _moves(current.vn, vn):
+            operations += await self._presence.change(vn, number, activated=activates)
+        elif activates:
+            operations += await self._presence.activated(vn.name, number)
+        await self._commit(vn.name, current is None, pages, operations)
         found = await self.read(vn.name)
         if found is None:
             raise Conflict(f"virtual network {vn.name} was deleted by somebody else")
@@ -355,6 +391,7 @@ class VnStore:
                 *(Delete(layout.page(name, node)) for node in nodes),
                 Delete(layout.pages(name)),
                 Delete(layout.active(name)),
+                *await self._presence.deleted(name),
                 Delete(layout.vn(name)),
                 *grant,
                 *_retire(name, retired_stat, number),
@@ -385,6 +422,16 @@ def _reconcile(
     if theirs.revision == base.revision:
         return mine
     return merge_vn(base.vn, mine, theirs.vn)
+
+
+def _moves(old: VirtualNetwork, new: VirtualNetwork) -> bool:
+    """Whether the VN may have come to other switches."""
+
+    def places(vn: VirtualNetwork) -> object:
+        ends = {(one.port.switch if one.port else None, one.peer) for one in vn.endpoints.values()}
+        return ends, {slice_.avoid for slice_ in vn.slices.values() if not slice_.best_effort}
+
+    return places(old) != places(new)
 
 
 def _still_there(name: str, manifest: Revision) -> list[Operation]:

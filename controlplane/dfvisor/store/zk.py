@@ -103,6 +103,18 @@ _UNAVAILABLE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Watcher:
+    """What kazoo calls; equal for equal callbacks, so that none waits twice for the same."""
+
+    callback: Callback
+    hand_over: Callable[[Callback], None]
+
+    def __call__(self, event: WatchedEvent) -> None:
+        if event.type != EventType.NONE:  # NONE: the connection went; reconnecting re-arms
+            self.hand_over(self.callback)
+
+
 class ZooKeeper:
     """One session at a time; a new one is made when it expires. Use from one event loop."""
 
@@ -282,15 +294,8 @@ class ZooKeeper:
             ):
                 raise _translated(result, operation.path) from result
 
-    def _watcher(self, callback: Callback | None) -> Callable[[WatchedEvent], None] | None:
-        if callback is None:
-            return None
-
-        def fired(event: WatchedEvent) -> None:
-            if event.type != EventType.NONE:  # NONE: the connection went; reconnecting re-arms
-                self._hand_over(callback)
-
-        return fired
+    def _watcher(self, callback: Callback | None) -> _Watcher | None:
+        return None if callback is None else _Watcher(callback, self._hand_over)
 
     async def _ask(
         self, label: str, request: Callable[..., Any], *arguments: Any, **options: Any

@@ -201,16 +201,19 @@ class Told:
 
     def vn_unreadable(self, name: str, reason: str) -> None: ...
 
+    def active_read(self, name: str, active: object) -> None: ...
+
     def caught_up(self) -> None: ...
 
 
 async def test_agent_reads_the_networks_whose_grants_changed_and_no_others(
     db: GlobalDatabase, zookeeper: str
 ) -> None:
+    await db.apply_fabric(await db.read_fabric(), DEMO.fabric, DEMO.tenants)
     await db.apply(None, RED)
     await db.apply(None, BLUE)
     told = Told()
-    running = asyncio.create_task(Follower(zookeeper, told).run())
+    running = asyncio.create_task(Follower(zookeeper, "s1", told).run())
     try:
         await until(lambda: {name for name, _ in told.read} == {"red", "blue"}, "read at the start")
         await until(lambda: not running.done(), "running")

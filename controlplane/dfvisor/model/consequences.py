@@ -1,0 +1,31 @@
+"""Which changes of a VN need flow entries before they may take effect: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dfvisor.model.records import Flowspace, Slice, VirtualNetwork
+
+
+def needs_flows(old: VirtualNetwork | None, new: VirtualNetwork) -> bool:
+    """Whether the VN's controller has flow entries to prepare before the change is activated.
+
+    Not if the VN has no slice above best effort (any more), nor if these slices, their flowspaces
+    and the endpoints stay as they are. `old` None: the VN is new.
+    """
+    slices = _qos(new)
+    if not slices:
+        return False
+    if old is None or _qos(old) != slices or old.endpoints != new.endpoints:
+        return True
+    if old.flowspaces is new.flowspaces:
+        return False
+    return _flowspaces(old, slices) != _flowspaces(new, slices)
+
+
+def _qos(vn: VirtualNetwork) -> dict[str, Slice]:
+    return {name: one for name, one in vn.slices.items() if not one.best_effort}
+
+
+def _flowspaces(vn: VirtualNetwork, slices: Mapping[str, Slice]) -> dict[str, Flowspace]:
+    return {name: one for name, one in vn.flowspaces.items() if one.slice in slices}
