@@ -88,6 +88,7 @@ _FUNCTIONS = {
     "sw_inject": ((_PTR, _U32, ctypes.c_char_p, _U32), _INT),
     "sw_port_rate": ((_PTR, _U32, _U64), _INT),
     "sw_process": ((_PTR, _U32, ctypes.c_char_p, _U32, _PTR, _PTR), _INT),
+    "sw_replay": ((_PTR, _U32, ctypes.c_char_p, _U32, _U32, _U32, _PTR), _INT),
     "sw_port_add": ((_PTR, _U32, ctypes.c_char_p), _INT),
     "sw_start": ((_PTR, _PTR), _INT),
     "sw_stop": ((_PTR,), _INT),

@@ -92,3 +92,27 @@ def _store_group(w: Writer, base: str, at: int, group: Sequence[Piece]) -> int:
         terms.append(f"{term} << {left}" if left else term)
     w.line(f"{'sw_put' if size <= 8 else 'sw_put_long'}({target}, {size}, {' | '.join(terms)});")
     return total
+
+
+def add_words(w: Writer, total: str, parts: Sequence[Piece]) -> None:
+    """Add to `total` a number that is congruent, modulo 2^16 - 1, to the sum of the 16-bit words
+    that the pieces make one after the other; 0 only if all of them are. Whole words only."""
+    bits = sum(part.width for part in parts)
+    assert bits % 16 == 0
+    left = bits
+    for part in parts:
+        left -= part.width
+        shift = left % 16
+        if part.value.words == 1 and part.width + shift <= 64:
+            term = f"(uint64_t){part.value.text}"
+            term = f"({term} << {shift})" if shift else term
+            if part.width + shift <= 48:
+                w.line(f"{total} += {term};")
+                continue
+            w.line(f"{total} += {term} >> 32;")
+            w.line(f"{total} += {term} & 0xffffffff;")
+            continue
+        # wider: by 32-bit runs from the right, each a number of whole words but for the shift
+        for low in range(0, part.width, 32):
+            term = f"(uint64_t)({part.value.text} >> {low}) & 0xffffffff"
+            w.line(f"{total} += ({term}) << {shift};")

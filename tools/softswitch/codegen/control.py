@@ -146,7 +146,9 @@ class PipelineGen:
         with w.block("if (x)"):
             w.line(f"struct sw_profile *profile = &e->profiles[{number}];")
             w.line("const struct sw_member_group *g = sw_group_named(profile, x->args[0]);")
-            with w.block("if (g && g->n)"):
+            with w.block("if (g && g->n == 1)"):
+                w.line("m = sw_member_named(profile, g->members[0]);")
+            with w.block("else if (g && g->n)"):
                 parts = [
                     Piece(Value(self.layout.field(ref), words(width)), width)
                     for ref in profile.selector

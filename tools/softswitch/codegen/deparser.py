@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from softswitch import ir
-from softswitch.codegen.bits import Piece, pieces, store
+from softswitch.codegen.bits import Piece, add_words, pieces, store
 from softswitch.codegen.expr import ExprGen, Value, number
 from softswitch.codegen.layout import Layout, words
 from softswitch.codegen.writer import Writer
@@ -100,18 +100,28 @@ def _header_of(item: ir.SumInput) -> str | None:
 
 
 def _write_sum(layout: Layout, w: Writer, index: int, checksum: ir.Checksum) -> None:
-    """The sum over a buffer of all inputs; those of an invalid header are left out."""
+    """The sum of all inputs; those of an invalid header are left out."""
     program = layout.program
     head = f"static uint64_t sw_sum_{index}(const struct sw_packet *k, const struct phv *p)"
+    if _keeps_words(layout, checksum):
+        with w.block(head):
+            w.line("uint64_t sum = 0;")
+            w.line("(void)k, (void)p;")
+            for name, items in _runs(checksum):
+                with w.block(_guard(layout, name)):
+                    add_words(w, "sum", _pieces(layout, name, items))
+            if checksum.payload:
+                w.line("sum += sw_sum(k->data + k->offset, k->len - k->offset, false);")
+            w.line("return sw_checksum(sum);")
+        w.line()
+        return
     size = sum(_most_bits(program, item) for item in checksum.inputs) // 8 + 1
     with w.block(head):
         w.line(f"uint8_t b[{size}];")
         w.line("uint8_t *d = b;")
         w.line("(void)k, (void)p;")
-        for name, run in groupby(checksum.inputs, _header_of):
-            items = list(run)
-            guard = name is not None and not program.headers[name].metadata
-            with w.block(f"if ({layout.header(name)}.valid)" if guard and name else ""):
+        for name, items in _runs(checksum):
+            with w.block(_guard(layout, name)):
                 _write_run(layout, w, checksum, name, items)
         w.line("const uint32_t n = (uint32_t)(d - b);")
         w.line("uint64_t sum = sw_sum(b, n, false);")
@@ -119,6 +129,48 @@ def _write_sum(layout: Layout, w: Writer, index: int, checksum: ir.Checksum) -> 
             w.line("sum += sw_sum(k->data + k->offset, k->len - k->offset, n & 1);")
         w.line("return sw_checksum(sum);")
     w.line()
+
+
+def _runs(checksum: ir.Checksum) -> list[tuple[str | None, list[ir.SumInput]]]:
+    return [(name, list(run)) for name, run in groupby(checksum.inputs, _header_of)]
+
+
+def _guard(layout: Layout, name: str | None) -> str:
+    if name is None or layout.program.headers[name].metadata:
+        return ""
+    return f"if ({layout.header(name)}.valid)"
+
+
+def _keeps_words(layout: Layout, checksum: ir.Checksum) -> bool:
+    """Whether every header puts whole 16-bit words into the sum: then no bytes need be written."""
+    for name, items in _runs(checksum):
+        if name is not None and any(
+            field.varbit for field in _fields(layout.program.header_type(name), items)
+        ):
+            return False
+        parts = _pieces(layout, name, items)
+        if sum(part.width for part in parts) % 16 or any(part.value.words > 2 for part in parts):
+            return False
+    return True
+
+
+def _pieces(layout: Layout, name: str | None, items: list[ir.SumInput]) -> list[Piece]:
+    if name is None:
+        return [_constant(item) for item in items if isinstance(item, ir.SumConst)]
+    type_ = layout.program.header_type(name)
+    names = [field.name for field in _fields(type_, items)]
+    return pieces(layout, layout.header(name), type_, names)
+
+
+def _fields(type_: ir.HeaderType, items: list[ir.SumInput]) -> list[ir.FieldType]:
+    """The fields that a run of inputs of one header names."""
+    fields: list[ir.FieldType] = []
+    for item in items:
+        if isinstance(item, ir.SumHeader):
+            fields += type_.fields
+        elif isinstance(item, ir.SumField):
+            fields.append(_field(type_, item.field))
+    return fields
 
 
 def _write_run(
@@ -131,12 +183,7 @@ def _write_run(
         w.line(f"d += {bits // 8};")
         return
     type_ = layout.program.header_type(name)
-    names: list[str] = []
-    for item in items:
-        if isinstance(item, ir.SumHeader):
-            names += [f.name for f in type_.fields]
-        elif isinstance(item, ir.SumField):
-            names.append(item.field)
+    names = [field.name for field in _fields(type_, items)]
     for varbit, run in groupby(names, lambda n: _field(type_, n).varbit):
         if not varbit:
             _whole_bytes(sum(_field(type_, n).width for n in run), checksum)

@@ -92,8 +92,8 @@ class _Receive:
                 with w.block(f"if ({priority} >= SW_QUEUES)"):
                     w.line("e->drops.priority++;")
                     w.line("return;")
-            self._set("intrinsic_metadata.egress_global_timestamp", "sw_now_us(e)")
-            self._set("queueing_metadata.enq_timestamp", "sw_now_us(e)")
+            self._set("intrinsic_metadata.egress_global_timestamp", "sw_packet_us(e)")
+            self._set("queueing_metadata.enq_timestamp", "sw_packet_us(e)")
             queue = priority if priority is not None else "0"
             self._set("queueing_metadata.enq_qdepth", f"sw_queue_depth(e, port, {queue})")
             for name in ("deq_timedelta", "deq_qdepth"):
@@ -210,7 +210,7 @@ class _Receive:
             w.line("memset(p, 0, sizeof *p);")
             self._set("standard_metadata.ingress_port", "port")
             self._set("standard_metadata.packet_length", "len")
-            w.line("k->now_us = sw_now_us(e);")
+            w.line("k->now_us = sw_packet_us(e);")
             self._set("intrinsic_metadata.ingress_global_timestamp", "k->now_us")
             w.line("sw_parse(e, k, p);")
             w.line("sw_verify_checksums(k, p);")

@@ -452,6 +452,10 @@ void sw_out_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t 
             sw_io_commit(e, port, queue, header_len, payload, payload_len);
         return;
     }
+    if (s->counts) {
+        s->used++;
+        return;
+    }
     uint32_t record[2] = {port, header_len + payload_len};
     if (!sink_reserve(s, sizeof record + header_len + payload_len)) {
         s->failed = true;
@@ -468,6 +472,7 @@ int sw_process(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t
     e->processed.used = 0;
     e->processed.failed = false;
     e->sink = &e->processed;
+    sw_tick(e);
     sw_program.receive(e, data, len, port);
     e->sink = NULL;
     *out = e->processed.data;
@@ -475,4 +480,24 @@ int sw_process(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t
     bool failed = e->processed.failed;
     sw_unlock(e);
     return failed ? -ENOMEM : 0;
+}
+
+#define REPLAY_BATCH 64
+
+int sw_replay(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t stride, uint32_t n,
+              uint32_t rounds, uint64_t *out) {
+    struct sw_sink sink = {.counts = true};
+    for (uint64_t left = (uint64_t)n * rounds, at = 0; left;) {
+        sw_lock(e);
+        e->sink = &sink;
+        sw_tick(e);
+        for (uint32_t i = 0; i < REPLAY_BATCH && left; i++, left--) {
+            sw_program.receive(e, data + at * stride, stride, port);
+            at = at + 1 < n ? at + 1 : 0;
+        }
+        e->sink = NULL;
+        sw_unlock(e);
+    }
+    *out = sink.used;
+    return 0;
 }

@@ -86,6 +86,7 @@ struct sw_sink {
     uint8_t *data;
     size_t used, capacity;
     bool failed; /* out of memory */
+    bool counts; /* only count, in `used` the packets */
 };
 
 struct sw_engine {
@@ -100,7 +101,7 @@ struct sw_engine {
     uint32_t cpu_port; /* SW_NO_PORT: none */
     uint32_t ageing;   /* entries with an idle timeout */
     struct sw_drops drops;
-    uint64_t start_us;
+    uint64_t start_us, packet_us;
     /* The lock is fair: whoever waits for `turn` holds the next place. */
     pthread_mutex_t lock, turn;
     struct sw_io *io;
@@ -146,6 +147,16 @@ uint64_t sw_clock_us(void);
 
 /* Microseconds since the engine was created. */
 uint64_t sw_now_us(const struct sw_engine *e);
+
+/* What packets take for the time: that at which their batch was taken up. */
+SW_INLINE uint64_t sw_packet_us(const struct sw_engine *e) {
+    return e->packet_us;
+}
+
+/* Take up a batch. */
+SW_INLINE void sw_tick(struct sw_engine *e) {
+    e->packet_us = sw_now_us(e);
+}
 
 SW_INLINE void sw_count(struct sw_engine *e, uint32_t counter, uint64_t index,
                         const struct sw_packet *k) {
@@ -213,5 +224,10 @@ int sw_drops_read(struct sw_engine *e, struct sw_drops *out);
 /* Run one packet and leave what came out in *out, valid until the next call. */
 int sw_process(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len,
                const uint8_t **out, size_t *out_len);
+
+/* Run n packets of `stride` bytes each, `rounds` times over, in batches as the packet thread does;
+ * headers are written, payload stays where it is. *out is how many came out. */
+int sw_replay(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t stride, uint32_t n,
+              uint32_t rounds, uint64_t *out);
 
 #endif

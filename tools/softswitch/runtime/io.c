@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "io.h"
 #include "queue.h"
+#include "ring.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -16,10 +17,11 @@
 
 #define BATCH 64
 #define PORTS 512
-#define VLAN_TAG 4
-#define FRAME_MAX 65536
-/* Not a power of two, so that the starts of the buffers fall into different cache sets. */
-#define FRAME_STRIDE (FRAME_MAX + 2048 + 64)
+#define PREFETCH 4
+#define ROUNDS 4 /* batches of one port before the others get their turn */
+/* Slots of the receive rings: this many for each port, and in all as many as 8 ports have. */
+#define SLOTS 2048
+#define SLOTS_LEAST 512
 #define SOCKET_BUFFER (8 << 20)
 #define AGE_INTERVAL_MS 250
 #define MOST_INJECTED 4096
@@ -28,6 +30,7 @@ struct port {
     struct sw_port_stats stats;
     char interface[IF_NAMESIZE];
     int fd;
+    struct sw_ring ring;
     uint32_t pending;
     bool dirty;
     struct mmsghdr messages[BATCH];
@@ -55,14 +58,7 @@ struct sw_io {
     uint32_t n_shaped;   /* ports with a rate */
     bool running;        /* written with both `control` and `inject_lock` */
     pthread_t thread;
-    uint8_t *frames;
-    struct mmsghdr messages[BATCH];
-    struct iovec parts[BATCH];
-    struct sockaddr_ll senders[BATCH];
-    union {
-        char bytes[CMSG_SPACE(sizeof(struct tpacket_auxdata))];
-        struct cmsghdr align;
-    } controls[BATCH];
+    uint8_t *queued; /* room for a frame that is longer than a ring's slot */
 };
 
 /* Statistics are read by other threads without a lock. */
@@ -132,7 +128,7 @@ void sw_io_destroy(struct sw_engine *e) {
             close(fds[i]);
     pthread_mutex_destroy(&e->io->inject_lock);
     pthread_mutex_destroy(&e->io->control);
-    free(e->io->frames);
+    free(e->io->queued);
     free(e->io);
 }
 
@@ -200,57 +196,48 @@ static void flush_all(struct sw_io *io) {
 /* --- receiving
  * ------------------------------------------------------------------------------------ */
 
-static const struct tpacket_auxdata *auxdata(struct msghdr *m) {
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
-        if (c->cmsg_level == SOL_PACKET && c->cmsg_type == PACKET_AUXDATA)
-            return (const struct tpacket_auxdata *)(const void *)CMSG_DATA(c);
-    return NULL;
-}
-
-/* The kernel takes an outer VLAN tag out of the frame: put it back into the room before it. */
-static uint8_t *restore_tag(uint8_t *frame, uint32_t *len, struct msghdr *m) {
-    const struct tpacket_auxdata *aux = auxdata(m);
-    if (!aux || !(aux->tp_status & TP_STATUS_VLAN_VALID) || *len < 2 * ETH_ALEN)
-        return frame;
-    uint16_t type = aux->tp_status & TP_STATUS_VLAN_TPID_VALID ? aux->tp_vlan_tpid : ETH_P_8021Q;
-    memmove(frame - VLAN_TAG, frame, 2 * ETH_ALEN);
-    frame -= VLAN_TAG;
-    sw_put16(frame + 2 * ETH_ALEN, type);
-    sw_put16(frame + 2 * ETH_ALEN + 2, aux->tp_vlan_tci);
-    *len += VLAN_TAG;
-    return frame;
-}
-
-static void receive(struct sw_engine *e, struct port *p) {
+/* One batch; returns its size. */
+static uint32_t receive_batch(struct sw_engine *e, struct port *p) {
     struct sw_io *io = e->io;
-    for (uint32_t i = 0; i < BATCH; i++) {
-        io->messages[i].msg_hdr.msg_controllen = sizeof io->controls[i].bytes;
-        io->messages[i].msg_hdr.msg_namelen = sizeof io->senders[i];
-    }
-    /* an error (the interface went down) is cleared by being read; the socket stays */
-    int n = recvmmsg(p->fd, io->messages, BATCH, MSG_DONTWAIT, NULL);
+    uint32_t n = sw_ring_waiting(&p->ring, BATCH);
     uint64_t bytes = 0, packets = 0;
-    if (n <= 0)
-        return;
+    if (!n)
+        return 0;
+    for (uint32_t i = 0; i < n && i < PREFETCH; i++)
+        sw_ring_prefetch(&p->ring, i);
     sw_lock(e);
-    for (int i = 0; i < n; i++) {
-        struct msghdr *m = &io->messages[i].msg_hdr;
-        uint32_t len = io->messages[i].msg_len;
-        if (io->senders[i].sll_pkttype == PACKET_OUTGOING)
-            continue;
-        if (m->msg_flags & MSG_TRUNC) {
+    sw_tick(e);
+    for (uint32_t i = 0; i < n; i++) {
+        if (i + PREFETCH < n)
+            sw_ring_prefetch(&p->ring, i + PREFETCH);
+        struct sw_frame frame = sw_ring_frame(&p->ring, i, io->queued);
+        if (!frame.data) {
             add(&p->stats.rx_oversize, 1);
             continue;
         }
-        uint8_t *frame = restore_tag(io->parts[i].iov_base, &len, m);
         packets++;
-        bytes += len;
-        sw_program.receive(e, frame, len, p->stats.port);
+        bytes += frame.len;
+        sw_program.receive(e, frame.data, frame.len, p->stats.port);
+        if (frame.queued)
+            flush_all(io); /* while its bytes are there */
     }
     sw_unlock(e);
     add(&p->stats.rx_packets, packets);
     add(&p->stats.rx_bytes, bytes);
     flush_all(io);
+    sw_ring_release(&p->ring, n);
+    return n;
+}
+
+static void receive(struct sw_engine *e, struct port *p, uint32_t events) {
+    /* that the interface went down is told by an error once; the socket stays */
+    int error;
+    socklen_t len = sizeof error;
+    if (events & EPOLLERR)
+        getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    for (uint32_t i = 0; i < ROUNDS; i++)
+        if (!receive_batch(e, p))
+            break;
 }
 
 /* --- what the control side hands in
@@ -292,6 +279,7 @@ static void receive_injected(struct sw_engine *e) {
         struct injected *one = list;
         list = one->next;
         sw_lock(e);
+        sw_tick(e);
         sw_program.receive(e, one->data, one->len, one->port);
         sw_unlock(e);
         flush_all(io); /* while its bytes are there */
@@ -405,7 +393,7 @@ static void *run(void *argument) {
             } else if (tag == &io->timer) {
                 clear(io->timer);
             } else {
-                receive(e, tag);
+                receive(e, tag, events[i].events);
             }
         }
         if (__atomic_load_n(&io->n_shaped, __ATOMIC_RELAXED))
@@ -458,7 +446,7 @@ static int option(int fd, int level, int name, int value) {
     return setsockopt(fd, level, name, &value, sizeof value) ? -errno : 0;
 }
 
-static int open_socket(const char *interface) {
+static int open_socket(const char *interface, struct sw_ring *ring, uint32_t slots) {
     struct sockaddr_ll address = {.sll_family = AF_PACKET};
     struct packet_mreq promiscuous = {.mr_type = PACKET_MR_PROMISC};
     int index = (int)if_nametoindex(interface);
@@ -470,9 +458,7 @@ static int open_socket(const char *interface) {
         return -errno;
     address.sll_ifindex = promiscuous.mr_ifindex = index;
     address.sll_protocol = __builtin_bswap16(ETH_P_ALL);
-    int rc = option(fd, SOL_PACKET, PACKET_AUXDATA, 1);
-    if (!rc)
-        rc = option(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
+    int rc = option(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
     /* larger buffers need privileges beyond raw sockets in some containers: not fatal */
     if (option(fd, SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER))
         option(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER);
@@ -480,9 +466,12 @@ static int open_socket(const char *interface) {
         option(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER);
     if (!rc && setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof promiscuous))
         rc = -errno;
+    if (!rc)
+        rc = sw_ring_open(ring, fd, slots);
     if (!rc && bind(fd, (struct sockaddr *)&address, sizeof address))
         rc = -errno;
     if (rc) {
+        sw_ring_close(ring);
         close(fd);
         return rc;
     }
@@ -502,6 +491,7 @@ static void close_all(struct sw_io *io) {
         struct port *p = io->ports[i];
         if (p && p->fd >= 0) {
             collect_drops(p);
+            sw_ring_close(&p->ring);
             close(p->fd);
             p->fd = -1;
             p->stats.up = 0;
@@ -511,32 +501,25 @@ static void close_all(struct sw_io *io) {
     }
 }
 
-static int prepare_frames(struct sw_io *io) {
-    if (io->frames)
-        return 0;
-    io->frames = malloc((size_t)BATCH * FRAME_STRIDE);
-    if (!io->frames)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < BATCH; i++) {
-        struct msghdr *m = &io->messages[i].msg_hdr;
-        io->parts[i].iov_base = io->frames + (size_t)i * FRAME_STRIDE + VLAN_TAG;
-        io->parts[i].iov_len = FRAME_MAX;
-        m->msg_iov = &io->parts[i];
-        m->msg_iovlen = 1;
-        m->msg_control = io->controls[i].bytes;
-        m->msg_name = &io->senders[i];
-    }
-    return 0;
+static uint32_t slots_per_port(const struct sw_io *io) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < PORTS; i++)
+        n += io->ports[i] != NULL;
+    uint32_t share = n > 8 ? SLOTS * 8 / n : SLOTS;
+    return share > SLOTS_LEAST ? share : SLOTS_LEAST;
 }
 
 static int open_all(struct sw_io *io, uint32_t *port) {
-    int rc = prepare_frames(io);
+    uint32_t slots = slots_per_port(io);
+    if (!io->queued)
+        io->queued = malloc(SW_RING_ROOM + SW_RING_FRAME_MAX);
+    int rc = io->queued ? 0 : -ENOMEM;
     for (uint32_t i = 0; !rc && i < PORTS; i++) {
         struct port *p = io->ports[i];
         if (!p)
             continue;
         *port = i;
-        p->fd = open_socket(p->interface);
+        p->fd = open_socket(p->interface, &p->ring, slots);
         rc = p->fd < 0 ? p->fd : watch(io, p->fd, p);
         p->stats.up = !rc;
     }
