@@ -21,7 +21,7 @@ import msgspec
 
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.book import Book
-from dfvisor.agent.directory import Directory
+from dfvisor.agent.directory import Directory, links
 from dfvisor.agent.follower import Follower
 from dfvisor.agent.inbox import PacketLog, learn_reports, reason_of
 from dfvisor.agent.link import Link, Outranked, Written, open_link
@@ -86,7 +86,7 @@ class Agent:
         self._numbers = LocalNumbers(local)
         self._book = Book()
         self._planner = Planner(settings.switch, self._numbers, self._book)
-        self._directory = Directory(self._flows_completed)
+        self._directory = Directory(self._flows_completed, settings.switch)
         self._make_slicer = make_slicer
         self._slicer: Slicer | None = None  # serving
         self._boot = local.next_boot_id()
@@ -203,6 +203,8 @@ class Agent:
     # -- what the switch sends unasked
 
     def _event(self, event: StreamEvent) -> None:
+        if self._slicer is not None:
+            self._slicer.event(event)
         match event:
             case PacketIn():
                 if self.inbox.take(event):
@@ -348,6 +350,8 @@ class Agent:
         try:
             if fabric:
                 self._directory.set_neighbours(self._planner.stage_fabric())
+                if self._planner.site is not None:
+                    self._directory.set_links(links(self._planner.site))
             names |= {name for name, held in self._applied.items() if held.error}
             staged = self._planner.stage(names)
             for one in staged:

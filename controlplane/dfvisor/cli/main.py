@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -29,6 +30,8 @@ from dfvisor.cli.change import (
     write_vn,
 )
 from dfvisor.cli.difference import Line, Outcome, fabric_lines, grant_lines, vn_lines
+from dfvisor.cli.history import difference_lines, history_table, newest, who
+from dfvisor.cli.history import revision as at_revision
 from dfvisor.cli.output import Output, complain, console, dump, say, table
 from dfvisor.cli.status import read_status, show_status
 from dfvisor.cli.wait import expectations, wait_applied
@@ -64,6 +67,8 @@ Wait = Annotated[
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for that.", min=0)]
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="Form of the output.")]
 File = Annotated[Path, typer.Argument(help="A network description: YAML, or JSON in *.json.")]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")]
+Revision = Annotated[int, typer.Argument(metavar="REVISION", min=1)]
 VnName = Annotated[str, typer.Argument(metavar="VN")]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 
@@ -87,7 +92,7 @@ def _run(work: Callable[[GlobalDatabase], Awaitable[T]]) -> T:
     """Do the work with a session of the global database."""
 
     async def session() -> T:
-        db = await GlobalDatabase.connect(_address, timeout_s=CONNECT_TIMEOUT_S)
+        db = await GlobalDatabase.connect(_address, timeout_s=CONNECT_TIMEOUT_S, user=who())
         async with db:
             await db.sync()
             return await work(db)
@@ -99,14 +104,14 @@ def _run(work: Callable[[GlobalDatabase], Awaitable[T]]) -> T:
 
 
 @app.command()
-def apply(file: File, wait: Wait = False, timeout: Timeout = 30.0) -> None:
+def apply(file: File, wait: Wait = False, timeout: Timeout = 30.0, why: Why = "") -> None:
     """Write a description into the database: its records replace those of the same name."""
     description = load(file)
-    _run(lambda db: _apply(db, description, wait, timeout))
+    _run(lambda db: _apply(db, description, wait, timeout, why))
 
 
 async def _apply(
-    db: GlobalDatabase, description: Description, wait: bool, timeout_s: float
+    db: GlobalDatabase, description: Description, wait: bool, timeout_s: float, why: str
 ) -> None:
     snapshot = await db.read_network()
     network = plan_description(snapshot, description)
@@ -121,7 +126,7 @@ async def _apply(
         await write_grants(db, snapshot, network)
         _print_lines(lines, "grants")
     for name in description.vns:
-        written.vns[name] = await write_vn(db, snapshot, network, name)
+        written.vns[name] = await write_vn(db, snapshot, network, name, why)
         if name in old.vns:
             written.before[name] = old.vns[name]
         _print_lines(
@@ -187,6 +192,64 @@ def check(
         f"{file}: fine ({len(network.fabric.switches)} switches, {len(network.vns)} virtual "
         f"networks, {flowspaces} flowspaces)"
     )
+
+
+# -- history
+
+
+@app.command()
+def history(vn: VnName) -> None:
+    """Print who made the revisions of a virtual network, when and why; the last ones are kept."""
+
+    async def work(db: GlobalDatabase) -> None:
+        entries = await db.read_history(vn)
+        if not entries:
+            raise Refused(f"there never was a virtual network {vn!r}")
+        console().print(history_table(entries))
+
+    _run(work)
+
+
+@app.command()
+def diff(
+    vn: VnName,
+    old: Revision,
+    new: Annotated[
+        int | None, typer.Argument(metavar="[REVISION]", min=1, help="Without it: the newest.")
+    ] = None,
+) -> None:
+    """Print what is other in a later revision of a virtual network."""
+
+    async def work(db: GlobalDatabase) -> None:
+        after = (await newest(db, vn)).vn if new is None else await at_revision(db, vn, new)
+        for line in difference_lines(await at_revision(db, vn, old), after):
+            say(line)
+
+    _run(work)
+
+
+@app.command()
+def rollback(
+    vn: VnName, revision: Revision, wait: Wait = False, timeout: Timeout = 30.0, why: Why = ""
+) -> None:
+    """Make a virtual network what it was at an earlier revision: by a new one."""
+
+    async def work(db: GlobalDatabase) -> None:
+        wanted = await at_revision(db, vn, revision)
+        snapshot = await db.read_network()
+        if vn not in snapshot.vns:
+            raise Refused(f"virtual network {vn!r} cannot be read: {snapshot.bad.get(vn)}")
+        old = snapshot.vns[vn]
+        network = replace(snapshot.network, vns=snapshot.network.vns | {vn: wanted})
+        plan_network(snapshot, network)
+        reason = f"rollback to {revision}" + (f": {why}" if why else "")
+        written = Written(vns={vn: await write_vn(db, snapshot, network, vn, reason)})
+        written.before[vn] = old.vn
+        _print_lines(vn_lines(old.vn, wanted), f"vn {vn}: revision {written.vns[vn]}")
+        if wait:
+            await _wait(db, network, written, timeout)
+
+    _run(work)
 
 
 # -- get, status, stats, entries
@@ -291,7 +354,12 @@ def entries(switch: Annotated[str, typer.Argument(metavar="SWITCH")]) -> None:
 
 
 def _delete(
-    change: Callable[[Network], Network], record: str, vn: str | None, wait: bool, timeout_s: float
+    change: Callable[[Network], Network],
+    record: str,
+    vn: str | None,
+    wait: bool,
+    timeout_s: float,
+    why: str,
 ) -> None:
     """Write the network that `change` makes; `vn` is the VN changed, None the provider's part."""
 
@@ -307,11 +375,11 @@ def _delete(
             written.fabric = await write_fabric(db, snapshot, network)
             say(f"deleted {record}; fabric: revision {written.fabric}")
         elif vn in network.vns:
-            written.vns[vn] = await write_vn(db, snapshot, network, vn)
+            written.vns[vn] = await write_vn(db, snapshot, network, vn, why or f"delete {record}")
             written.before[vn] = snapshot.vns[vn].vn
             say(f"deleted {record}; vn {vn}: revision {written.vns[vn]}")
         else:
-            await db.delete_vn(snapshot.vns[vn])
+            await db.delete_vn(snapshot.vns[vn], why)
             written.deleted.add(vn)
             say(f"deleted {record}")
         if wait:
@@ -321,13 +389,13 @@ def _delete(
 
 
 @delete_app.command("vn")
-def delete_vn(name: Name, wait: Wait = False, timeout: Timeout = 30.0) -> None:
+def delete_vn(name: Name, wait: Wait = False, timeout: Timeout = 30.0, why: Why = "") -> None:
     """A virtual network with all in it: its traffic stops."""
 
     async def unreadable(db: GlobalDatabase) -> bool:
         snapshot = await db.read_network()
         if name in snapshot.bad:
-            await db.delete_unreadable_vn(name)
+            await db.delete_unreadable_vn(name, why)
             say(f"deleted vn {name}, which could not be read")
             if wait:
                 await _wait(db, snapshot.network, Written(deleted={name}), timeout)
@@ -335,7 +403,9 @@ def delete_vn(name: Name, wait: Wait = False, timeout: Timeout = 30.0) -> None:
 
     if _run(unreadable):
         return
-    _delete(lambda network: remove.without_vn(network, name), f"vn {name}", name, wait, timeout)
+    _delete(
+        lambda network: remove.without_vn(network, name), f"vn {name}", name, wait, timeout, why
+    )
 
 
 @delete_app.command("slice")
@@ -345,6 +415,7 @@ def delete_slice(
     cascade: Annotated[bool, typer.Option("--cascade", help="Its flowspaces, too.")] = False,
     wait: Wait = False,
     timeout: Timeout = 30.0,
+    why: Why = "",
 ) -> None:
     """A slice above best effort: its traffic moves to the VN's best-effort slice."""
     _delete(
@@ -353,6 +424,7 @@ def delete_slice(
         vn,
         wait,
         timeout,
+        why,
     )
 
 
@@ -371,15 +443,18 @@ class _Provided(StrEnum):
 
 
 def _add_inner(kind: _Inner, change: Callable[[Network, str, str], Network]) -> None:
-    def command(vn: VnName, name: Name, wait: Wait = False, timeout: Timeout = 30.0) -> None:
-        _delete(lambda network: change(network, vn, name), f"{kind} {vn}/{name}", vn, wait, timeout)
+    def command(
+        vn: VnName, name: Name, wait: Wait = False, timeout: Timeout = 30.0, why: Why = ""
+    ) -> None:
+        record = f"{kind} {vn}/{name}"
+        _delete(lambda network: change(network, vn, name), record, vn, wait, timeout, why)
 
     delete_app.command(kind.value, help=f"A {kind.value} of a virtual network.")(command)
 
 
 def _add_provided(kind: _Provided, change: Callable[[Network, str], Network]) -> None:
     def command(name: Name, wait: Wait = False, timeout: Timeout = 30.0) -> None:
-        _delete(lambda network: change(network, name), f"{kind} {name}", None, wait, timeout)
+        _delete(lambda network: change(network, name), f"{kind} {name}", None, wait, timeout, "")
 
     delete_app.command(kind.value, help=f"A {kind.value}.")(command)
 

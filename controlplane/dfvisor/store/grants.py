@@ -267,9 +267,9 @@ def _sorted_spans(grants: Mapping[str, Grant]) -> list[tuple[Span, str]]:
 # -- keys of VNs whose grant does not limit them
 
 
-def keys_of(vn: VirtualNetwork) -> frozenset[int]:
+def keys_of(vn: VirtualNetwork | None) -> frozenset[int]:
     """The GRE keys of its slices."""
-    return frozenset(slice_.key for slice_ in vn.slices.values())
+    return frozenset(slice_.key for slice_ in vn.slices.values()) if vn else frozenset()
 
 
 async def read_ledger(zk: ZooKeeper) -> tuple[GrantedKeys, Stat]:
@@ -303,7 +303,7 @@ async def take_keys(
 
     Conflict names the owner of a key that is not free.
     """
-    before = keys_of(old) if old is not None else frozenset()
+    before = keys_of(old)
     wanted = keys_of(new)
     if old is not None and before == wanted:
         return []
