@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from enum import StrEnum
@@ -30,9 +30,11 @@ from dfvisor.cli.change import (
     write_vn,
 )
 from dfvisor.cli.difference import Line, Outcome, fabric_lines, grant_lines, vn_lines
-from dfvisor.cli.history import difference_lines, history_table, newest, who
+from dfvisor.cli.history import difference_lines, history_table, newest
 from dfvisor.cli.history import revision as at_revision
 from dfvisor.cli.output import Output, complain, console, dump, say, table
+from dfvisor.cli.session import DEFAULT_ZOOKEEPER, configure
+from dfvisor.cli.session import run as _run
 from dfvisor.cli.status import read_status, show_status
 from dfvisor.cli.wait import expectations, wait_applied
 from dfvisor.errors import DescriptionError, DFVisorError
@@ -42,8 +44,6 @@ from dfvisor.p4rt.inspect import read_entries
 from dfvisor.store.database import GlobalDatabase
 from dfvisor.store.stats import SwitchStats
 
-DEFAULT_ZOOKEEPER = "127.0.0.1:2181/dfvisor"
-CONNECT_TIMEOUT_S = 5.0
 WATCH_INTERVAL_S = 1.0
 LISTED = 40  # records listed per outcome; the rest is counted
 
@@ -58,8 +58,6 @@ app = typer.Typer(
 )
 delete_app = typer.Typer(no_args_is_help=True, help="Delete a record that nothing refers to.")
 app.add_typer(delete_app, name="delete")
-
-_address = DEFAULT_ZOOKEEPER
 
 Wait = Annotated[
     bool, typer.Option("--wait", help="Return when the live switches have applied it.")
@@ -76,28 +74,24 @@ Name = Annotated[str, typer.Argument(metavar="NAME")]
 @app.callback()
 def _options(
     zookeeper: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="DFVISOR_ZOOKEEPER",
             metavar="HOST:PORT[,...]/CHROOT",
             help="The global database.",
+            show_default=DEFAULT_ZOOKEEPER,
         ),
-    ] = DEFAULT_ZOOKEEPER,
+    ] = None,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DFVISOR_CREDENTIALS",
+            metavar="FILE",
+            help="Credentials for the global database, and perhaps where it is.",
+        ),
+    ] = None,
 ) -> None:
-    global _address
-    _address = zookeeper
-
-
-def _run(work: Callable[[GlobalDatabase], Awaitable[T]]) -> T:
-    """Do the work with a session of the global database."""
-
-    async def session() -> T:
-        db = await GlobalDatabase.connect(_address, timeout_s=CONNECT_TIMEOUT_S, user=who())
-        async with db:
-            await db.sync()
-            return await work(db)
-
-    return asyncio.run(session())
+    configure(zookeeper, credentials)
 
 
 # -- apply, check

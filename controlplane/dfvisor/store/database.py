@@ -24,7 +24,10 @@ from dfvisor.model.grants import Grant
 from dfvisor.model.presence import slices_at
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
 from dfvisor.store import layout
+from dfvisor.store.access import Guard
+from dfvisor.store.acl import Access
 from dfvisor.store.codec import FabricRevision, encode
+from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.fabric import FabricSnapshot, FabricStore
 from dfvisor.store.grants import GrantedKeys, GrantLog
 from dfvisor.store.history import HistoryEntry
@@ -90,8 +93,14 @@ class GlobalDatabase:
         self._watches = Watches(zk, self._tasks)
         self._fabric = FabricStore(zk, timeout_s=timeout_s)
         self._presence = Presence(zk, self._fabric)
+        self._guard = Guard(zk)
         self._vns = VnStore(
-            zk, self._presence, timeout_s=timeout_s, page_grace_s=page_grace_s, user=user
+            zk,
+            self._presence,
+            self._guard,
+            timeout_s=timeout_s,
+            page_grace_s=page_grace_s,
+            user=user,
         )
         self._owners = Owners(zk, self._watches, self._presence)
         self._reports = Reports(zk, self._tasks)
@@ -105,18 +114,21 @@ class GlobalDatabase:
         timeout_s: float = 10.0,
         page_grace_s: float = PAGE_GRACE_S,
         user: str = "",
+        credentials: Credentials = ANONYMOUS,
     ) -> Self:
         """Open a session at `host:port[,host:port...][/chroot]` and make the fixed nodes.
 
-        `user` is who makes the changes of this session, for the history.
+        `user` is who makes the changes of this session, for the history; `credentials` is as whom
+        the server knows it.
 
         StoreUnavailable when no server answers within `timeout_s`. Afterwards the session is kept
         up (reconnecting for ever) until `close`.
         """
-        zk = ZooKeeper(address, session_timeout_s=session_timeout_s)
+        zk = ZooKeeper(address, session_timeout_s=session_timeout_s, credentials=credentials)
         await zk.start(timeout_s)
         found = cls(zk, timeout_s=timeout_s, page_grace_s=page_grace_s, user=user)
         try:
+            await found._guard.load()
             await _make_tree(zk)
             await found._make_index()
         except BaseException:
@@ -172,6 +184,8 @@ class GlobalDatabase:
         Afterwards the index of VNs by switch is what the new fabric makes it.
         """
         written = await self._fabric.apply(base, fabric, tenants)
+        if self._guard.closed:
+            await self._guard.place_switches(fabric.switches.keys() - base.fabric.switches.keys())
         if written.fabric != base.fabric:
             await self._correct_presence(written)
         return written
@@ -337,6 +351,19 @@ class GlobalDatabase:
         """
         await self._presence.set(vn, switches)
 
+    # -- who may do what
+
+    async def read_access(self) -> Access | None:
+        """Who is who; None where the tree is open to all."""
+        return await self._guard.read()
+
+    async def close_tree(self, access: Access) -> int:
+        """Give every node its access control list, for the first time or anew; returns how many
+        there are. StoreError when these credentials would be shut out.
+        """
+        fabric = await self.read_fabric()
+        return await self._guard.close(access, fabric.fabric.switches, self._vns.grants)
+
     # -- leaders
 
     async def contend(self, vn: str, name: str, callback: Callable[[], None]) -> Ownership:
@@ -381,7 +408,7 @@ class GlobalDatabase:
 
     async def watch_agents(self, callback: Callable[[], None]) -> Watch:
         """Look again at `read_agents`."""
-        return await self._watches.children(layout.AGENTS, callback)
+        return await self._reports.watch_agents(self._watches, callback)
 
     async def publish_applied(self, switch: str, record: Applied) -> None:
         """Say what the switch's agent has applied."""

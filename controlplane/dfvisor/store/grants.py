@@ -26,6 +26,7 @@ from dfvisor.model.records import VirtualNetwork
 from dfvisor.model.source import show
 from dfvisor.store import layout
 from dfvisor.store.codec import decode, decode_grant, encode, encode_grant
+from dfvisor.store.schema import newest
 from dfvisor.store.watch import until_connected
 from dfvisor.store.zk import (
     BadVersion,
@@ -55,14 +56,14 @@ class GrantLog(msgspec.Struct, frozen=True, kw_only=True):
     floor: int = 0
     changed: dict[str, int] = {}
     changes: tuple[str, ...] = ()
-    schema: int = 1
+    schema: int = newest("GrantLog")
 
 
 class GrantedKeys(msgspec.Struct, frozen=True, kw_only=True):
     """`/fabric/keys`: the ranges of GRE keys that are granted, by VN."""
 
     granted: dict[str, tuple[str, ...]] = {}
-    schema: int = 1
+    schema: int = newest("GrantedKeys")
 
 
 @dataclass(frozen=True, slots=True)

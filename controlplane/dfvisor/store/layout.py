@@ -2,6 +2,7 @@
 
 /switches/<switch>  /links/<link>  /peers/<peer>                         provider
 /tenants/<tenant>   /fabric/revision  /fabric/epoch                      provider
+/fabric/access                     who is who, for access control lists  provider
 /grants/<vn>                       what the VN may ask for               provider
 /fabric/grants                     which grants changed lately; watched  provider
 /fabric/keys                       ranges of GRE keys granted            provider
@@ -14,7 +15,7 @@
 /history/<vn>/<revision>            who, when, why; bounded                    who changes the VN
 /owners/<vn>/n-<sequence>          ephemeral; the lowest leads the VN    VN controllers
 /retired/<vn>                      last revision number before deletion  provider
-/live/agents/<switch>              ephemeral                             agents
+/live/agents/<switch>/agent        ephemeral                             agents
 /applied/<switch>  /stats/<switch>/<page>                                agents
 """
 
@@ -27,6 +28,7 @@ TENANTS = "/tenants"
 FABRIC = "/fabric"
 FABRIC_REVISION = "/fabric/revision"
 EPOCH = "/fabric/epoch"
+ACCESS = "/fabric/access"
 GRANTS = "/grants"
 GRANT_LOG = "/fabric/grants"
 GRANTED_KEYS = "/fabric/keys"
@@ -106,6 +108,22 @@ def history_end(name: str, revision: int) -> str:
 
 def owners(name: str) -> str:
     return f"{OWNERS}/{name}"
+
+
+def agents_of(switch: str) -> str:
+    return f"{AGENTS}/{switch}"
+
+
+def agent(switch: str) -> str:
+    return f"{AGENTS}/{switch}/agent"
+
+
+def applied(switch: str) -> str:
+    return f"{APPLIED}/{switch}"
+
+
+def stats(switch: str) -> str:
+    return f"{STATS}/{switch}"
 
 
 def grant(name: str) -> str:

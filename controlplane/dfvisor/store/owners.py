@@ -11,6 +11,7 @@ from dfvisor.errors import Conflict, StoreError, StoreUnavailable
 from dfvisor.store import layout
 from dfvisor.store.codec import decode, encode
 from dfvisor.store.presence import Presence
+from dfvisor.store.schema import newest
 from dfvisor.store.stats import Active
 from dfvisor.store.watch import Watch, Watches
 from dfvisor.store.zk import BadVersion, Check, NoNode, NotEmpty, Session, Set, ZooKeeper
@@ -22,6 +23,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """Data of an owner node."""
 
     name: str
+    schema: int = newest("Owner")
 
 
 class Ownership:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from dfvisor.store.schema import newest
+
 
 class Counter(msgspec.Struct, frozen=True, kw_only=True):
     """A direct counter summed over the table entries that stand for one record.
@@ -74,6 +76,7 @@ class AgentInfo(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     switch_address: str = ""
     device_id: int = 0
+    schema: int = newest("AgentInfo")
 
 
 class VnApplied(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +103,7 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     vns: dict[str, VnApplied] = {}
     fabric: int = 0
     at: float = 0.0
+    schema: int = newest("Applied")
 
 
 class Active(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,3 +118,4 @@ class Active(msgspec.Struct, frozen=True, kw_only=True):
     leader: str = ""
     election_id: int = 0
     epoch: int = 0
+    schema: int = newest("Active")

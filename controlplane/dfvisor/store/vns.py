@@ -19,6 +19,7 @@ from dfvisor.model.consequences import needs_flows
 from dfvisor.model.grants import Grant
 from dfvisor.model.records import VirtualNetwork
 from dfvisor.store import layout
+from dfvisor.store.access import Guard
 from dfvisor.store.codec import (
     Delta,
     History,
@@ -123,6 +124,7 @@ class VnStore:
         self,
         zk: ZooKeeper,
         presence: Presence,
+        guard: Guard,
         *,
         timeout_s: float = 10.0,
         page_grace_s: float = PAGE_GRACE_S,
@@ -130,6 +132,7 @@ class VnStore:
     ) -> None:
         self._zk = zk
         self._presence = presence
+        self._guard = guard
         self._timeout_s = timeout_s
         self._page_grace_s = page_grace_s
         self._user = user
@@ -347,8 +350,12 @@ class VnStore:
             following = await self._following(current, vn, uuid_, change)
         entry = _entry(following.record, change, self._user, why)
         before = current.vn if current else None
-        activates = at_once or (
-            active.revision == (current.revision if current else 0) and not needs_flows(before, vn)
+        activates = not self._guard.intent_only and (
+            at_once
+            or (
+                active.revision == (current.revision if current else 0)
+                and not needs_flows(before, vn)
+            )
         )
         new_active = msgspec.structs.replace(active, revision=number) if activates else active
         record = encode(following.record)
@@ -357,6 +364,7 @@ class VnStore:
         grant = Grant(vn=vn.name, tenant=vn.tenant)  # bare, unless the provider has written one
         if held is not None and not held.grant.bare:
             grant = held.grant
+        self._guard.tenants[vn.name] = vn.tenant
         await self.history.prepare(vn.name)
         append = Create(layout.history_of(vn.name, number), encode(entry))
         operations: list[Operation]
@@ -381,7 +389,9 @@ class VnStore:
             if given and held is not None and held.grant.bare:
                 operations.append(Set(layout.grant(vn.name), encode_grant(grant), held.version))
         operations += await take_keys(self._zk, before, vn, held)
-        if current is None or _moves(current.vn, vn):
+        if self._guard.intent_only:
+            pass  # the VN's leader activates, and corrects the index
+        elif current is None or _moves(current.vn, vn):
             operations += await self._presence.change(vn, number, activated=activates)
         elif activates:
             operations += await self._presence.activated(vn.name, number)
@@ -396,6 +406,10 @@ class VnStore:
         self._held[vn.name] = found
         if given:
             self.grants.forget(vn.name)
+        if self._guard.closed and current is None:
+            await self._guard.place_vn(vn.name)
+        elif self._guard.closed and given:
+            await self._guard.own(vn.name, vn.tenant)
         with contextlib.suppress(StoreUnavailable):  # the next change tidies up
             found = await self._fold(found)
             if current is not None and (following.staged or number % COLLECT_EVERY == 0):
@@ -513,7 +527,7 @@ class VnStore:
         """
         try:
             used = _nodes(snapshot.manifest)
-            for record in await self.history.trim(name):
+            for record in await self.history.trim(name, delete=not self._guard.intent_only):
                 used |= _nodes(record)
                 if record.manifest is not None:
                     used |= {node for node, _ in (await self._references(name, record)).values()}
