@@ -33,6 +33,7 @@ from dfvisor.cli.difference import Line, Outcome, fabric_lines, grant_lines, vn_
 from dfvisor.cli.history import difference_lines, history_table, newest
 from dfvisor.cli.history import revision as at_revision
 from dfvisor.cli.output import Output, complain, console, dump, say, table
+from dfvisor.cli.pki import pki_app
 from dfvisor.cli.session import DEFAULT_ZOOKEEPER, configure
 from dfvisor.cli.session import run as _run
 from dfvisor.cli.status import read_status, show_status
@@ -58,6 +59,7 @@ app = typer.Typer(
 )
 delete_app = typer.Typer(no_args_is_help=True, help="Delete a record that nothing refers to.")
 app.add_typer(delete_app, name="delete")
+app.add_typer(pki_app, name="pki")
 
 Wait = Annotated[
     bool, typer.Option("--wait", help="Return when the live switches have applied it.")

@@ -16,6 +16,7 @@ from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.model.grants import Grant
 from dfvisor.model.validate import validate_vn
+from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
 from dfvisor.store.stats import AgentInfo
 from dfvisor.vnc.compile import CompileError, Entries, Memo, compile_vn
@@ -38,6 +39,7 @@ class Surroundings:
     fabric: FabricSnapshot | None = None
     agents: dict[str, AgentInfo] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
+    tls: Credentials | None = None  # towards slicers
 
 
 class Candidate:
@@ -246,6 +248,7 @@ class Candidate:
             may_write=lambda: self.leading,
             turns=self._around.turns,
             on_progress=self._around.on_progress,
+            tls=self._around.tls,
         )
 
     def _pass_on(self) -> None:

@@ -43,7 +43,9 @@ struct port {
 /* A packet that the control side hands in. */
 struct injected {
     struct injected *next;
+    uint64_t id;
     uint32_t port, len;
+    bool mark; /* no packet: report that what came before is done */
     uint8_t data[];
 };
 
@@ -250,20 +252,21 @@ void sw_io_wake(struct sw_engine *e) {
         ;
 }
 
-int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len) {
+static int hand_in(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len,
+                   uint64_t id, bool mark) {
     struct sw_io *io = e->io;
     struct injected *fresh = malloc(sizeof *fresh + len + 1);
     if (!fresh)
         return -ENOMEM;
-    *fresh = (struct injected){.port = port, .len = len};
+    *fresh = (struct injected){.id = id, .port = port, .len = len, .mark = mark};
     if (len)
         memcpy(fresh->data, data, len);
     pthread_mutex_lock(&io->inject_lock);
-    int rc = !io->running ? -ENETDOWN : io->n_injected == MOST_INJECTED ? -EAGAIN : 0;
+    int rc = !io->running ? -ENETDOWN : io->n_injected == MOST_INJECTED && !mark ? -EAGAIN : 0;
     if (!rc) {
         *io->last = fresh;
         io->last = &fresh->next;
-        io->n_injected++;
+        io->n_injected += !mark;
     }
     pthread_mutex_unlock(&io->inject_lock);
     if (rc)
@@ -273,15 +276,30 @@ int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t 
     return rc;
 }
 
+int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len, uint64_t id) {
+    return hand_in(e, port, data, len, id, false);
+}
+
+int sw_inject_mark(struct sw_engine *e, uint64_t mark) {
+    return hand_in(e, 0, NULL, 0, mark, true);
+}
+
 static void receive_injected(struct sw_engine *e) {
     struct sw_io *io = e->io;
     struct injected *list = take_injected(io);
     while (list) {
         struct injected *one = list;
         list = one->next;
+        if (one->mark) {
+            sw_events_add(&e->events, SW_EVENT_MARK, &one->id, sizeof one->id, NULL, 0);
+            free(one);
+            continue;
+        }
         sw_lock(e);
         sw_tick(e);
+        e->injected = one->id;
         sw_program.receive(e, one->data, one->len, one->port);
+        e->injected = 0;
         sw_unlock(e);
         flush_all(io); /* while its bytes are there */
         free(one);
