@@ -16,6 +16,7 @@ from typing import Protocol
 
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import StoreError, StoreUnavailable
+from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, VnSnapshot
 from dfvisor.store.stats import Active
 
@@ -68,7 +69,9 @@ class Follower:
         sink: Sink,
         known: Iterable[str] = (),
         on_session: Callable[[], None] = lambda: None,
+        credentials: Credentials = ANONYMOUS,
     ) -> None:
+        self._credentials = credentials
         self._address = address
         self._switch = switch
         self._sink = sink
@@ -102,7 +105,9 @@ class Follower:
         while True:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S * 2):  # it takes several steps
-                    return await GlobalDatabase.connect(self._address, timeout_s=CONNECT_TIMEOUT_S)
+                    return await GlobalDatabase.connect(
+                        self._address, timeout_s=CONNECT_TIMEOUT_S, credentials=self._credentials
+                    )
             except (StoreError, TimeoutError) as error:
                 log.warning("global database: %s", str(error) or "no answer in time")
                 await backoff.sleep()

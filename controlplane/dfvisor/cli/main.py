@@ -20,6 +20,7 @@ from rich.live import Live
 
 from dfvisor.cli import counters, remove
 from dfvisor.cli import get as getting
+from dfvisor.cli.access import access_app
 from dfvisor.cli.change import (
     Refused,
     Written,
@@ -37,9 +38,11 @@ from dfvisor.cli.pki import pki_app
 from dfvisor.cli.session import DEFAULT_ZOOKEEPER, configure
 from dfvisor.cli.session import run as _run
 from dfvisor.cli.status import read_status, show_status
+from dfvisor.cli.transfer import export_command, import_command
 from dfvisor.cli.wait import expectations, wait_applied
 from dfvisor.errors import DescriptionError, DFVisorError
 from dfvisor.model.description import Description, load, plan
+from dfvisor.model.jsonschema import json_schema
 from dfvisor.model.records import Network
 from dfvisor.p4rt.inspect import read_entries
 from dfvisor.store.database import GlobalDatabase
@@ -60,6 +63,9 @@ app = typer.Typer(
 delete_app = typer.Typer(no_args_is_help=True, help="Delete a record that nothing refers to.")
 app.add_typer(delete_app, name="delete")
 app.add_typer(pki_app, name="pki")
+app.add_typer(access_app, name="access")
+app.command("export")(export_command)
+app.command("import")(import_command)
 
 Wait = Annotated[
     bool, typer.Option("--wait", help="Return when the live switches have applied it.")
@@ -246,6 +252,12 @@ def rollback(
             await _wait(db, network, written, timeout)
 
     _run(work)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of network descriptions, by which editors complete and check them."""
+    dump(json_schema(), Output.JSON)
 
 
 # -- get, status, stats, entries

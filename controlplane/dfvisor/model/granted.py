@@ -37,6 +37,11 @@ def parse_grant(label: str, value: Plain, path: Path, problems: Problems) -> Gra
     return grant if fields.end() else None
 
 
+@form.described(
+    type="object",
+    propertyNames={"pattern": f"^{form.NAME.pattern}$"},
+    additionalProperties=form.sequence(form.span(1, MAX_PORT)),
+)
 def _ports(value: Plain) -> dict[str, tuple[Span, ...]]:
     if not isinstance(value, dict):
         raise ValueError('expected a mapping of switches to ports, like {s1: ["11-19"]}')

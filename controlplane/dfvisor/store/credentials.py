@@ -10,13 +10,15 @@ Paths are relative to the file. Without such a file connections are plain and an
 
 from __future__ import annotations
 
+import argparse
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from dfvisor.errors import DescriptionError, Problem
+from dfvisor.errors import DescriptionError, DFVisorError, Problem
 from dfvisor.model import plain as form
 from dfvisor.model.plain import Fields, Problems
 from dfvisor.model.source import Path as At
@@ -72,6 +74,31 @@ class Credentials:
 
 
 ANONYMOUS = Credentials()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--zookeeper` and `--credentials` of a daemon; for `given`."""
+    parser.add_argument(
+        "--zookeeper",
+        metavar="HOSTS/CHROOT",
+        default=os.environ.get("DFVISOR_ZOOKEEPER", ""),
+        help="host:port[,host:port...]/chroot (default: $DFVISOR_ZOOKEEPER, or as in the file)",
+    )
+    parser.add_argument(
+        "--credentials",
+        metavar="FILE",
+        default=os.environ.get("DFVISOR_CREDENTIALS"),
+        help="credentials for ZooKeeper (default: $DFVISOR_CREDENTIALS, or none)",
+    )
+
+
+def given(options: argparse.Namespace, role: Role) -> tuple[str, Credentials]:
+    """Where the database is, and as whom to come there. DFVisorError when nothing says where."""
+    found = load(options.credentials) if options.credentials else ANONYMOUS
+    address = options.zookeeper or found.zookeeper
+    if not address:
+        raise DFVisorError("where is ZooKeeper? give --zookeeper, or name it in --credentials")
+    return address, replace(found, role=role)
 
 
 def load(path: Path | str) -> Credentials:

@@ -31,7 +31,7 @@ from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.fabric import FabricSnapshot, FabricStore
 from dfvisor.store.grants import GrantedKeys, GrantLog
 from dfvisor.store.history import HistoryEntry
-from dfvisor.store.owners import Owners, Ownership, read_epoch
+from dfvisor.store.owners import Owners, Ownership, raise_epoch, read_epoch
 from dfvisor.store.presence import Presence
 from dfvisor.store.reports import Reports
 from dfvisor.store.stats import Active, AgentInfo, Applied, SwitchStats
@@ -211,6 +211,10 @@ class GlobalDatabase:
         """Raised whenever the database is restored from a copy; 0 before that."""
         return await read_epoch(self._zk)
 
+    async def raise_epoch(self, at_least: int = 0) -> int:
+        """Begin another epoch, of this number or a higher one; returns it."""
+        return await raise_epoch(self._zk, at_least)
+
     async def watch_fabric(self, callback: Callable[[], None]) -> Watch:
         """Look again at `read_fabric`."""
         return await self._watches.node(layout.FABRIC_REVISION, callback)
@@ -279,6 +283,7 @@ class GlobalDatabase:
         verify: Verify | None = None,
         activate: bool | None = None,
         why: str = "",
+        at_least: int = 0,
     ) -> VnSnapshot:
         """Make `vn` the VN's next revision; `base` is what it was derived from (None: a new VN).
 
@@ -289,9 +294,10 @@ class GlobalDatabase:
 
         `activate` True: the revision takes effect at once. False: only if there are no flow entries
         to prepare for it; otherwise when the VN's leader says so by `activate`. None: as the
-        system is set up (`vns.ACTIVATE_AT_ONCE`). `why` is for the history.
+        system is set up (`vns.ACTIVATE_AT_ONCE`). `why` is for the history. `at_least` makes it a
+        revision of this number or a higher one, even if nothing differs.
         """
-        return await self._vns.apply(base, vn, verify, activate, why)
+        return await self._vns.apply(base, vn, verify, activate, why, at_least)
 
     async def delete_vn(self, base: VnSnapshot, why: str = "") -> None:
         """Delete the VN. Conflict when it has changed since `base`."""

@@ -298,6 +298,7 @@ class VnStore:
         verify: Verify | None = None,
         activate: bool | None = None,
         why: str = "",
+        at_least: int = 0,
     ) -> VnSnapshot:
         """Make `vn` the next revision of the VN; see GlobalDatabase.apply."""
         original = base
@@ -321,9 +322,10 @@ class VnStore:
                     wanted = _reconcile(original, vn, current)
                     if verify is not None and wanted is not vn:
                         verify(wanted)
-                if current is not None and current.vn == wanted:
+                known = current is not None and current.revision >= at_least
+                if current is not None and known and current.vn == wanted:
                     return current
-                return await self._try(current, wanted, change, at_once, why)
+                return await self._try(current, wanted, change, at_once, why, at_least)
             except (BadVersion, NodeExists, NoNode):
                 lost = None  # somebody was faster
             except StoreUnavailable as error:
@@ -336,18 +338,27 @@ class VnStore:
         raise Conflict(f"virtual network {vn.name} keeps changing; {_ATTEMPTS} attempts failed")
 
     async def _try(
-        self, current: VnSnapshot | None, vn: VirtualNetwork, uuid_: str, at_once: bool, why: str
+        self,
+        current: VnSnapshot | None,
+        vn: VirtualNetwork,
+        uuid_: str,
+        at_once: bool,
+        why: str,
+        at_least: int,
     ) -> VnSnapshot:
         change = difference(current.vn if current else settings_of(vn), vn)
         if current is None:
             retired, retired_stat = await self._retired(vn.name)
             active, active_stat = Active(), None
-            number = retired.revision + 1
+            number = max(retired.revision + 1, at_least)
             following = _first(vn, number, uuid_)
         else:
             active, active_stat = await self._active(vn.name)
-            number = current.revision + 1
-            following = await self._following(current, vn, uuid_, change)
+            number = max(current.revision + 1, at_least)
+            if number == current.revision + 1:
+                following = await self._following(current, vn, uuid_, change)
+            else:  # changes inline follow one another without a gap
+                following = _first(vn, number, uuid_, current.manifest)
         entry = _entry(following.record, change, self._user, why)
         before = current.vn if current else None
         activates = not self._guard.intent_only and (
@@ -671,8 +682,8 @@ def _snapshot(record: Revision, vn: VirtualNetwork, stat: Stat, grant: Grant) ->
     )
 
 
-def _first(vn: VirtualNetwork, number: int, uuid_: str) -> _Next:
-    """The first revision of a VN: all in pages."""
+def _first(vn: VirtualNetwork, number: int, uuid_: str, old: Revision | None = None) -> _Next:
+    """The first revision of a VN, or one that does not depend on that before: all in pages."""
     records = records_of(vn)
     pages = split(records)
     laid = lay_out(pages, {}, _new_generation(number))
@@ -680,8 +691,8 @@ def _first(vn: VirtualNetwork, number: int, uuid_: str) -> _Next:
     return _paged(
         Revision(
             revision=number,
-            origin=uuid_,
-            changes=(uuid_,),
+            origin=old.origin if old else uuid_,
+            changes=(uuid_, *(old.changes if old else ()))[:REMEMBERED_CHANGES],
             tenant=vn.tenant,
             unknown_unicast=vn.unknown_unicast.value,
             source_guard=vn.source_guard,

@@ -17,6 +17,8 @@ import msgspec
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.p4rt.tls import Credentials
+from dfvisor.store.credentials import ANONYMOUS
+from dfvisor.store.credentials import Credentials as Login
 from dfvisor.store.database import GlobalDatabase, Watch
 from dfvisor.vnc.leader import Candidate, Surroundings
 
@@ -38,8 +40,14 @@ class Daemon:
     """Run it with `run`. `directory` holds a status file for people; nothing depends on it."""
 
     def __init__(
-        self, zookeeper: str, directory: Path, name: str, tls: Credentials | None = None
+        self,
+        zookeeper: str,
+        directory: Path,
+        name: str,
+        tls: Credentials | None = None,
+        login: Login = ANONYMOUS,
     ) -> None:
+        self._login = login
         self._tls = tls
         self._zookeeper = zookeeper
         self._directory = directory
@@ -72,7 +80,7 @@ class Daemon:
         said = False
         while True:
             try:
-                return await GlobalDatabase.connect(self._zookeeper)
+                return await GlobalDatabase.connect(self._zookeeper, credentials=self._login)
             except StoreUnavailable as error:
                 log.log(logging.DEBUG if said else logging.WARNING, "waiting: %s", error)
                 said = True

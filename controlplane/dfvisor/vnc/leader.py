@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dfvisor.agent.backoff import Backoff
-from dfvisor.errors import StoreError, StoreUnavailable
+from dfvisor.errors import Conflict, StoreError, StoreUnavailable
 from dfvisor.model.grants import Grant
+from dfvisor.model.presence import slices_at
 from dfvisor.model.validate import validate_vn
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
@@ -168,6 +169,18 @@ class Candidate:
         self._pass_on()
         if fresh:  # the VN may be another one of the same name
             await database.claim(self._ownership)
+            await self._index(database)
+
+    async def _index(self, database: GlobalDatabase) -> None:
+        """See that the agents of all switches concerned know of the VN: a tenant who changes it may
+        not write that himself.
+        """
+        if self._snapshot is not None and self._around.fabric is not None and not self._refused:
+            present = slices_at(self._around.fabric.fabric, self._snapshot.vn)
+            try:
+                await database.set_presence(self.vn, present)
+            except Conflict as error:
+                log.debug("VN %s: %s", self.vn, error)  # the next change looks again
 
     async def _claim(self, ownership: Ownership) -> None:
         await self._around.database.claim(ownership)
