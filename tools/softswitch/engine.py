@@ -18,7 +18,7 @@ from softswitch import ir
 from softswitch.build import build
 from softswitch.codegen import generate
 from softswitch.config import load_program
-from softswitch.entries import KeyPart, PackedKey, Table, Words
+from softswitch.entries import FlatKey, KeyPart, PackedKey, Table, Words
 from softswitch.errors import BusyError, EntryError, PortError, UnknownNameError
 from softswitch.events import Digest, Event, EventQueue, IdleTimeout, Mark, PacketIn, PortOutput
 from softswitch.instance import Instance
@@ -41,6 +41,7 @@ __all__ = [
     "DropStats",
     "Engine",
     "Event",
+    "FlatKey",
     "IdleTimeout",
     "KeyPart",
     "Mark",
@@ -532,7 +533,7 @@ class Engine:
     def _insert(
         self, table: Table, key: Sequence[KeyPart], priority: int, action_id: int, args: Words
     ) -> int:
-        packed = table.key(key)
+        packed = table.flat_key(key.flat) if isinstance(key, FlatKey) else table.key(key)
         if table.ir.match is not ir.Match.TERNARY:
             priority = packed.prefix_len
         elif not 0 < priority < 1 << 31:

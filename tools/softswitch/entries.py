@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, overload
 
 from softswitch import ir
 from softswitch.codegen.keys import KeyLayout, key_layout
@@ -13,7 +14,8 @@ from softswitch.codegen.program import arg_words
 from softswitch.errors import EntryError, UnknownNameError
 
 _WORD = 1 << 64
-Words = ctypes.Array[ctypes.c_uint64]
+Words = bytes
+"""64-bit words in the machine's own order, and one more than needed: C takes no empty arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,7 @@ class KeyPart:
     high: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PackedKey:
+class PackedKey(NamedTuple):
     """A key's words, its masks', and the prefix length of its lpm field."""
 
     values: bytes
@@ -39,9 +40,43 @@ class PackedKey:
     prefix_len: int
 
 
+class FlatKey(Sequence[KeyPart]):
+    """A key as one tuple, which is quick to pack: for each field of the table in its order `value`
+    (exact), `value, prefix length` (lpm), `value, mask` (ternary, optional) or `low, high` (range).
+    The values fit their fields, and nothing is set outside of masks and prefixes.
+    """
+
+    __slots__ = ("flat",)
+
+    def __init__(self, flat: tuple[int, ...]) -> None:
+        self.flat = flat
+
+    def parts(self) -> list[KeyPart]:
+        """The same as parts."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.parts())
+
+    def __iter__(self) -> Iterator[KeyPart]:
+        return iter(self.parts())
+
+    @overload
+    def __getitem__(self, index: int) -> KeyPart: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[KeyPart]: ...
+    def __getitem__(self, index: int | slice) -> KeyPart | list[KeyPart]:
+        return self.parts()[index]
+
+
 def as_words(values: Sequence[int], size: int) -> Words:
-    """An array of at least `size` words, and never an empty one."""
-    return (ctypes.c_uint64 * (max(size, len(values)) + 1))(*values)
+    """At least `size` words, those beyond the values zero."""
+    count = max(size, len(values)) + 1
+    return struct.pack(f"={count}Q", *values, *(0,) * (count - len(values)))
+
+
+_Simple = tuple[tuple[int, ...], struct.Struct, tuple[int, ...]]
+"""Arguments of one word each: what each must be below, their packing, and the words after them."""
 
 
 class Table:
@@ -54,6 +89,43 @@ class Table:
         self._program = program
         self._layout: KeyLayout = key_layout(table)
         self._arg_words = arg_words(program, table)
+        self._simple: dict[int, _Simple] = {}
+        self._exact_masks = 0
+        self._masked: list[tuple[int, int]] = []  # places in a flat key, and shifts
+        self._exact: list[tuple[int, int]] = []
+        self._prefix: tuple[int, int, int] | None = None  # place, shift, width
+        at = 0
+        for key, place in zip(table.keys, self._layout.places, strict=True):
+            shift = 64 * place.word + place.shift
+            if key.match is ir.Match.EXACT:
+                self._exact.append((at, shift))
+                self._exact_masks |= (1 << key.width) - 1 << shift
+            elif key.match is ir.Match.LPM:
+                self._prefix = at, shift, key.width
+            else:
+                self._masked.append((at, shift))
+            at += 1 if key.match is ir.Match.EXACT else 2
+
+    def flat_key(self, flat: tuple[int, ...]) -> PackedKey:
+        """Pack a key that fits. Raises EntryError if the table has none."""
+        if not self.ir.keys:
+            raise EntryError(f"table '{self.name}' has no key, so it takes no entries")
+        values, masks, prefix_len = 0, self._exact_masks, 0
+        for at, shift in self._exact:
+            values |= flat[at] << shift
+        for at, shift in self._masked:
+            if mask := flat[at + 1]:
+                values |= flat[at] << shift
+                masks |= mask << shift
+        if self._prefix is not None:
+            at, shift, width = self._prefix
+            prefix_len = flat[at + 1]
+            full = (1 << width) - 1
+            values |= flat[at] << shift
+            masks |= (full & ~(full >> prefix_len)) << shift
+        size = 8 * self._layout.words
+        packed = values.to_bytes(size, "little"), masks.to_bytes(size, "little")
+        return PackedKey(*packed, prefix_len)
 
     def action(self, name: str) -> int:
         """Id of an action. Raises UnknownNameError."""
@@ -64,7 +136,25 @@ class Table:
 
     def args(self, action_id: int, args: Sequence[int]) -> Words:
         """An action's arguments. Raises EntryError."""
+        simple = self._simple.get(action_id)
+        if simple is None:
+            simple = self._simple[action_id] = self._simple_args(action_id)
+        limits, packer, rest = simple
+        if len(args) == len(limits):
+            for value, limit in zip(args, limits, strict=True):
+                if not 0 <= value < limit:
+                    break
+            else:
+                return packer.pack(*args, *rest)
         return as_words(pack_args(self._program, action_id, args), self._arg_words)
+
+    def _simple_args(self, action_id: int) -> _Simple:
+        action = self._program.actions[action_id]
+        limits = tuple([1 << width for _name, width in action.params])
+        if action.negative or any(width > 64 for _name, width in action.params):
+            limits = (0, *limits)  # never as many as there are arguments
+        count = self._arg_words + 1
+        return limits, struct.Struct(f"={count}Q"), (0,) * (count - len(action.params))
 
     def no_args(self) -> Words:
         """What an entry without action has for arguments."""

@@ -26,6 +26,7 @@ from softswitch.server.pb import p4r_grpc
 from softswitch.server.pipeline import realize
 from softswitch.server.ports import PortHost, check_ports
 from softswitch.server.service import P4RuntimeService
+from softswitch.stf import command as stf
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,10 @@ class StartError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the switch until a signal; returns the exit status."""
-    options = parse_options(sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["stf"]:
+        return stf.run(given[1:])
+    options = parse_options(given)
     logging.basicConfig(
         stream=sys.stdout if options.log_console else sys.stderr,
         level=_LEVELS[options.log_level],

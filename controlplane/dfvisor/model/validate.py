@@ -15,6 +15,7 @@ from dfvisor.model.granted import clashes, outside
 from dfvisor.model.grants import Grant
 from dfvisor.model.overlap import conflicts
 from dfvisor.model.paths import next_hops
+from dfvisor.model.permissions import permission_problems
 from dfvisor.model.plain import ETH_TYPES, IP_PROTOCOLS, Problems, link_name
 from dfvisor.model.records import (
     Endpoint,
@@ -23,6 +24,7 @@ from dfvisor.model.records import (
     MissPolicy,
     Network,
     Peer,
+    Stale,
     Tenant,
     Treatment,
     VirtualNetwork,
@@ -226,6 +228,8 @@ class _Validator:
                 self._add(
                     (*where, "avoid"), "a best-effort slice takes any path and can avoid nothing"
                 )
+            if slice_.stale is not Stale.HOLD:
+                self._add((*where, "stale"), "what is best effort already holds")
             if slice_.miss is not MissPolicy.BEST_EFFORT:
                 self._add((*where, "miss"), "a best-effort slice has no flow entries to miss")
         unread = any(broken[: len(path) + 1] == (*path, "slices") for broken in self._broken)
@@ -299,6 +303,8 @@ class _Validator:
                 (*path, "treatment"),
                 f"slice {in_slice.name} is best effort: it has no flow entries and no controller",
             )
+        for message in permission_problems(vn, flowspace):
+            self._add(path, message)
         match = flowspace.match
         where = (*path, "match")
         if match.endpoint is not None:

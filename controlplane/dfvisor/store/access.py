@@ -17,7 +17,7 @@ from dfvisor.store.acl import Access, Entry, acl_of, parse_access, render_access
 from dfvisor.store.codec import decode_plain, encode, encode_plain
 from dfvisor.store.credentials import Role
 from dfvisor.store.grants import GrantStore
-from dfvisor.store.stats import Applied
+from dfvisor.store.stats import Applied, Seen
 from dfvisor.store.zk import Forbidden, NodeExists, NoNode, ZooKeeper
 
 _AT_ONCE = 64
@@ -31,6 +31,7 @@ class Guard:
         self._zk = zk
         self._access: Access | None = None
         self.tenants: dict[str, str] = {}  # of VNs
+        self._switches: set[str] = set()
 
     @property
     def closed(self) -> bool:
@@ -71,7 +72,7 @@ class Guard:
         self._zk.lists = self._list
 
     def _list(self, path: str) -> tuple[Entry, ...]:
-        return acl_of(path, self._access or Access(), self.tenants)
+        return acl_of(path, self._access or Access(), self.tenants, self._switches)
 
     async def close(self, access: Access, switches: Iterable[str], grants: GrantStore) -> int:
         """Lay out the lists in the whole tree, for the first time or anew; returns the number of
@@ -120,16 +121,24 @@ class Guard:
                 await self._zk.delete(path)
 
     async def place_switches(self, switches: Iterable[str]) -> None:
-        """Make the places that the agents of these switches write to."""
-        for switch in switches:
+        """Make the places that the agents of these switches write to. All switches, or what was
+        said of the others is lost.
+        """
+        self._switches = set(switches)
+        await self._zk.set_acl(layout.DOWN, self._list(layout.DOWN))
+        for switch in sorted(self._switches):
             for path in (
                 layout.agents_of(switch),
                 layout.stats(switch),
                 layout.present(switch),
             ):
                 await self._zk.ensure(path)
-            with contextlib.suppress(NodeExists):
-                await self._zk.create(layout.applied(switch), encode(Applied()))
+            for path, record in (
+                (layout.applied(switch), encode(Applied())),
+                (layout.seen(switch), encode(Seen())),
+            ):
+                with contextlib.suppress(NodeExists):
+                    await self._zk.create(path, record)
 
     async def place_vn(self, name: str) -> None:
         """Make the places where controllers stand for the VN, and its history."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from dfvisor.model import plain as form
@@ -129,9 +129,15 @@ def _render(principals: tuple[Principal, ...]) -> list[Plain]:
     return [str(one) for one in principals]
 
 
-def acl_of(path: str, access: Access, tenants: Mapping[str, str]) -> tuple[Entry, ...]:
+def acl_of(
+    path: str, access: Access, tenants: Mapping[str, str], switches: Collection[str] = ()
+) -> tuple[Entry, ...]:
     """The list of a node; `tenants` has the tenant of each VN."""
-    who, permissions = _writers(path.strip("/").split("/"), access, tenants)
+    if path == layout.DOWN:  # flat, for the sake of one watch: all agents share it
+        who = tuple(dict.fromkeys(one for name in switches for one in access.agent(name)))
+        permissions = "rcd"
+    else:
+        who, permissions = _writers(path.strip("/").split("/"), access, tenants)
     found = [] if path == layout.ACCESS else [Entry(principal=ANYONE, permissions="r")]
     found += [Entry(principal=one, permissions="cdrwa") for one in access.provider]
     if permissions:
@@ -162,7 +168,12 @@ def _writers(
             return access.controllers or (CREATOR,), "rw"
         case ["live", "agents", switch]:
             return access.agent(switch), "rcd"
-        case ["live", "agents", switch, _] | ["applied", switch] | ["stats", switch, _]:
+        case (
+            ["live", "agents", switch, _]
+            | ["applied", switch]
+            | ["seen", switch]
+            | ["stats", switch, _]
+        ):
             return access.agent(switch) or (CREATOR,), "rw"
         case ["stats", switch]:
             return access.agent(switch), "rwcd"

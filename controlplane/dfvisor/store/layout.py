@@ -17,6 +17,8 @@
 /retired/<vn>                      last revision number before deletion  provider
 /live/agents/<switch>/agent        ephemeral                             agents
 /applied/<switch>  /stats/<switch>/<page>                                agents
+/down/<switch>:<port>              the link at this port is down; watched    agents
+/seen/<switch>                     fabric ports: who is at the other end     agents
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ RETIRED = "/retired"
 AGENTS = "/live/agents"
 APPLIED = "/applied"
 STATS = "/stats"
+DOWN = "/down"
+SEEN = "/seen"
 
 FIXED = (
     SWITCHES,
@@ -59,6 +63,8 @@ FIXED = (
     AGENTS,
     APPLIED,
     STATS,
+    DOWN,
+    SEEN,
 )
 
 
@@ -120,6 +126,10 @@ def agent(switch: str) -> str:
 
 def applied(switch: str) -> str:
     return f"{APPLIED}/{switch}"
+
+
+def seen(switch: str) -> str:
+    return f"{SEEN}/{switch}"
 
 
 def stats(switch: str) -> str:

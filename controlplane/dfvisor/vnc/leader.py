@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -26,8 +25,6 @@ from dfvisor.vnc.session import Progress, Session, Target
 log = logging.getLogger(__name__)
 
 SHOWN_PROBLEMS = 3
-LOOK_AGAIN_S = 30.0
-"""Watches tell of every change; this long, at most, goes unseen what one should fail to tell."""
 
 
 @dataclass(slots=True)
@@ -40,6 +37,7 @@ class Surroundings:
     fabric: FabricSnapshot | None = None
     agents: dict[str, AgentInfo] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
+    on_read: Callable[[VnSnapshot], None] = lambda _: None
     tls: Credentials | None = None  # towards slicers
 
 
@@ -98,7 +96,7 @@ class Candidate:
                     try:
                         await self._step(tasks)
                         backoff.reset()
-                        await self._until_woken()
+                        await self._wake.wait()
                     except StoreError as error:
                         self._fail(str(error))
                         self._stale = True
@@ -107,21 +105,6 @@ class Candidate:
         finally:
             if self._watch is not None:
                 self._watch.cancel()
-
-    async def _until_woken(self) -> None:
-        """Wait for news; now and then look without any."""
-        try:
-            async with asyncio.timeout(LOOK_AGAIN_S * random.uniform(0.5, 1.0)):
-                await self._wake.wait()
-        except TimeoutError:
-            held = self._snapshot
-            self._stale = True
-            if self.leading and await self._read() and held is not None:
-                assert self._snapshot is not None
-                if self._snapshot.revision != held.revision:
-                    log.error(
-                        "VN %s: no watch told of revision %d", self.vn, self._snapshot.revision
-                    )
 
     async def _retry(self, pause_s: float) -> None:
         """Wait for news, or for the pause to end."""
@@ -211,6 +194,8 @@ class Candidate:
         except BaseException:
             self._stale = True
             raise
+        if self._snapshot is not None:
+            self._around.on_read(self._snapshot)
         return self._snapshot is not None
 
     def _compile(self) -> None:

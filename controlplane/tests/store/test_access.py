@@ -249,6 +249,8 @@ PROVIDERS = [
     _create("/stats/s9"),
     _create("/more"),
     _delete("/vns"),
+    _set("/down"),
+    _delete("/seen/s1"),
 ]
 OF_RED = [
     _set("/vns/red/revision"),
@@ -269,23 +271,35 @@ OF_CONTROLLERS = [
     _create("/present/s9"),
     _create("/owners/x"),
 ]
+SHARED = _create("/down/s1:1")
 OF_S1 = [
     _set("/applied/s1"),
+    _set("/seen/s1"),
+    SHARED,
     _create("/stats/s1/0"),
     _create("/live/agents/s1/agent", ephemeral=True),
 ]
 OF_S2 = [
     _set("/applied/s2"),
+    _set("/seen/s2"),
     _create("/stats/s2/0"),
     _create("/live/agents/s2/agent", ephemeral=True),
 ]
+NEVER_DOWN = [_create("/down/s1:2")]  # all agents share it, nobody else
 NEVER_TENANTS = [_delete("/history/red/0000000001"), _delete("/history/blue/0000000001")]
 FORBIDDEN = {
-    "red": [*PROVIDERS, *OF_BLUE, *OF_CONTROLLERS, *OF_S1, *OF_S2, *NEVER_TENANTS],
-    "blue": [*PROVIDERS, *OF_RED, *OF_CONTROLLERS, *OF_S1, *OF_S2, *NEVER_TENANTS],
+    "red": [*PROVIDERS, *OF_BLUE, *OF_CONTROLLERS, *OF_S1, *OF_S2, *NEVER_DOWN, *NEVER_TENANTS],
+    "blue": [*PROVIDERS, *OF_RED, *OF_CONTROLLERS, *OF_S1, *OF_S2, *NEVER_DOWN, *NEVER_TENANTS],
     "s1": [*PROVIDERS, *OF_RED, *OF_BLUE, *OF_CONTROLLERS, *OF_S2, *NEVER_TENANTS],
-    "s2": [*PROVIDERS, *OF_RED, *OF_BLUE, *OF_CONTROLLERS, *OF_S1, *NEVER_TENANTS],
-    "vnc": [*PROVIDERS, *OF_RED, *OF_BLUE, *OF_S1, *OF_S2, *NEVER_TENANTS],
+    "s2": [
+        *PROVIDERS,
+        *OF_RED,
+        *OF_BLUE,
+        *OF_CONTROLLERS,
+        *(one for one in OF_S1 if one is not SHARED),
+        *NEVER_TENANTS,
+    ],
+    "vnc": [*PROVIDERS, *OF_RED, *OF_BLUE, *OF_S1, *OF_S2, *NEVER_DOWN, *NEVER_TENANTS],
 }
 ALLOWED = {"red": OF_RED, "blue": OF_BLUE, "vnc": OF_CONTROLLERS, "s1": OF_S1, "s2": OF_S2}
 

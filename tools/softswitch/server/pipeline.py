@@ -96,7 +96,7 @@ class Pipeline:
     def write(self, update: p4r.Update) -> None:
         """Apply one update."""
         kind = update.type
-        if kind == p4r.Update.UNSPECIFIED or kind not in p4r.Update.Type.values():
+        if kind not in _UPDATES:
             raise invalid(f"update type {kind}, expected INSERT, MODIFY or DELETE")
         name = update.entity.WhichOneof("entity")
         if name is None:
@@ -421,6 +421,9 @@ class Pipeline:
         """Id of the action profile of a table; 0 without one."""
         table = self.schema.tables.get(table_id)
         return 0 if table is None else table.profile
+
+
+_UPDATES = frozenset((p4r.Update.INSERT, p4r.Update.MODIFY, p4r.Update.DELETE))
 
 
 def realize(bmv2_json: bytes, build: Builder) -> DataPlane:

@@ -7,6 +7,7 @@ keeps equal to the BMv2 JSON's; `json_view.check_against` verifies it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -77,6 +78,19 @@ class MeterKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """The keys that give the same fields in the same order.
+
+    `blank` is the key whose other fields are don't-care; `fields` are the given ones: place in it,
+    kind, width, field; `ordered` says that they are given in P4Info order.
+    """
+
+    blank: tuple[int, ...]
+    fields: tuple[tuple[int, MatchKind, int, Field], ...]
+    ordered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table; `index` maps a field id to its place in the key."""
 
@@ -94,6 +108,10 @@ class Table:
     idle_timeout: bool
     profile: int
     """Id of the action profile that holds its actions; 0 if its entries hold them."""
+    shapes: dict[tuple[int, ...], Shape] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """What `match` has learned about the keys of its entries; belongs to that module."""
 
 
 @dataclass(frozen=True, slots=True)
