@@ -16,7 +16,7 @@ PACKAGES := python3-venv gcc libc6-dev iproute2 ethtool iputils-ping iperf3 tcpd
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help deps packages p4 build build-and-run down shell docs lint format type test test-unit test-zk \
-        ptf parity vectors e2e soak clean \
+        ptf parity vectors e2e soak clean zk-ensemble \
         bench bench-db bench-switch bench-slicer
 
 help: ## list the targets
@@ -56,6 +56,9 @@ build-and-run: build ## the whole system on this machine, with real traffic (ONC
 
 down: $(STAMP) ## end whatever build-and-run left
 	@$(BIN)/python -m emulation.down
+
+zk-ensemble: deps ## a ZooKeeper ensemble on loopback until Ctrl-C: make zk-ensemble N=3 OBSERVERS=0
+	@$(BIN)/python -m emulation.ensemble --servers $(or $(N),3) --observers $(or $(OBSERVERS),0)
 
 shell: .venv-shell/.installed $(STAMP) ## p4runtime-shell at a slicer: make shell SWITCH=s1 ROLE=slice/red/gold
 	@$(BIN)/python tools/shell.py $(SWITCH) $(ROLE)

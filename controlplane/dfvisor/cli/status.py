@@ -154,6 +154,8 @@ def _applied_rows(name: str, status: Status) -> list[tuple[object, ...]]:
         )
         missing = expected.missing(applied)
         state = "ok" if missing is None else missing.split(": ", 2)[2]
+        if missing is None and found is not None and found.error is not None:
+            state = found.error  # such as a record that was good, and is now outside its grant
         if switch not in status.agents:
             state = "agent not live"
         rows.append(

@@ -59,10 +59,13 @@ class Watch:
         self._name = name
         self._cancelled = False
         self._generation = 0
+        self.inner: dict[str, Watch] = {}  # what it led to, and ends with it
 
     def cancel(self) -> None:
         self._cancelled = True
         self._owner.forget(self)
+        for watch in self.inner.values():
+            watch.cancel()
 
     async def arm(self) -> None:
         """Set the one-shot watch; without a connection the next reconnect does it.
