@@ -179,13 +179,14 @@ static void age_table(struct sw_engine *e, uint32_t table, uint64_t now_us) {
     const struct sw_table *t = &e->tables[table];
     for (uint32_t i = 0; i < t->n_handles; i++) {
         struct sw_entry *x = t->handles[i].entry;
-        if (!x || !x->idle_ms || x->reported_us == x->hit_us + 1)
+        if (!x || !x->idle_ms)
             continue;
-        if (now_us - x->hit_us < (uint64_t)x->idle_ms * 1000)
+        uint64_t since_us = x->reported_us > x->hit_us ? x->reported_us : x->hit_us;
+        if (now_us - since_us < (uint64_t)x->idle_ms * 1000)
             continue;
         uint64_t record[2] = {table, x->handle};
         sw_events_add(&e->events, SW_EVENT_IDLE, record, sizeof record, NULL, 0);
-        x->reported_us = x->hit_us + 1;
+        x->reported_us = now_us;
     }
 }
 

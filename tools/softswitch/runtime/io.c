@@ -29,7 +29,7 @@
 struct port {
     struct sw_port_stats stats;
     char interface[IF_NAMESIZE];
-    int fd; /* receives */
+    int fd;  /* receives */
     int out; /* sends; not watched, or every packet sent would look for who waits for room */
     struct sw_ring ring;
     uint32_t pending;
@@ -472,9 +472,8 @@ static int packet_socket(void) {
 }
 
 static int bind_to(int fd, int index, uint16_t protocol) {
-    struct sockaddr_ll address = {.sll_family = AF_PACKET,
-                                  .sll_ifindex = index,
-                                  .sll_protocol = __builtin_bswap16(protocol)};
+    struct sockaddr_ll address = {
+        .sll_family = AF_PACKET, .sll_ifindex = index, .sll_protocol = __builtin_bswap16(protocol)};
     return bind(fd, (struct sockaddr *)&address, sizeof address) ? -errno : 0;
 }
 

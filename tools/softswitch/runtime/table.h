@@ -30,7 +30,7 @@ struct sw_entry {
     uint64_t sequence;
     uint64_t packets, bytes;
     uint64_t hit_us;      /* last hit, or since when it is as it is */
-    uint64_t reported_us; /* hit_us when it was last reported idle, plus one */
+    uint64_t reported_us; /* when it was last reported idle */
     uint64_t handle;
     uint32_t idle_ms; /* report when not hit for so long; 0: never */
     struct sw_group *group;
