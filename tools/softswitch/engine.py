@@ -19,7 +19,14 @@ from softswitch.build import build
 from softswitch.codegen import generate
 from softswitch.config import load_program
 from softswitch.entries import FlatKey, KeyPart, PackedKey, Table, Words
-from softswitch.errors import BusyError, EntryError, PortError, UnknownNameError
+from softswitch.errors import (
+    INCONSISTENT,
+    BusyError,
+    EntryError,
+    PortError,
+    UnknownNameError,
+    inconsistent,
+)
 from softswitch.events import Digest, Event, EventQueue, IdleTimeout, Mark, PacketIn, PortOutput
 from softswitch.instance import Instance
 from softswitch.meters import (
@@ -93,7 +100,7 @@ class Engine:
         Blocking, seconds on a cache miss. Raises ConfigError, UnsupportedError, CompileError.
         """
         program = load_program(bmv2_json)
-        path = build(generate(program), cache_dir, sanitize=sanitize)
+        path = build(generated(program), cache_dir, sanitize=sanitize)
         return cls(program, Library(path))
 
     # --- tables -------------------------------------------------------------------------------
@@ -568,6 +575,14 @@ class Engine:
             args = table.args(entry.call.action, entry.call.args)
             key = table.packed(values, masks, 0)
             yield self._add(table, key, priority, entry.call.action, args)
+
+
+def generated(program: ir.Program) -> str:
+    """The program's C text. Raises ConfigError, UnsupportedError."""
+    try:
+        return generate(program)
+    except INCONSISTENT as error:
+        raise inconsistent(error) from error
 
 
 def _copies(replicas: Sequence[tuple[int, int]]) -> object:

@@ -90,7 +90,7 @@ def _table(scope: Scope, actions: Actions, pipeline: str, item: View) -> ir.Tabl
         match=match,
         keys=keys,
         actions=dict(zip(names, ids, strict=True)),
-        max_size=item.get("max_size").integer(),
+        max_size=item.get("max_size").size(),
         counters=item.get("with_counters").flag(),
         default=None if default_view is None else _call(actions, default_view),
         default_const=const_flag is not None and const_flag.flag(),
@@ -127,7 +127,7 @@ def load_profile(scope: Scope, item: View) -> ir.Profile:
                 f"{len(headers)} headers in a selector (at most {MAX_SELECTOR_HEADERS})",
                 selector.path,
             )
-    return ir.Profile(item.get("name").text(), item.get("max_size").integer(), tuple(fields))
+    return ir.Profile(item.get("name").text(), item.get("max_size").size(), tuple(fields))
 
 
 def _match(view: View) -> ir.Match:

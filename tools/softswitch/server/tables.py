@@ -210,7 +210,8 @@ class TableState:
         """The same for what only the counter or the meter of an entry is written by."""
         old = self._existing(entry, what)
         saved = self.direct.save(old.handle, counters=True)
-        return lambda: self.direct.restore(old.handle, saved)
+        at = self._entry_id(entry)  # deleted and put back, it has another handle
+        return lambda: self.direct.restore(self._entries[at].handle, saved)
 
     # -- reconciliation -----------------------------------------------------------------------
 
