@@ -105,9 +105,7 @@ def probe_items(site: Site, numbers: Numbers) -> Iterator[Item]:
 
 def _towards(next_hop: int, port: int, mac: int, mtu: int) -> Item:
     key = exact(next_hop=next_hop)
-    return entry(
-        "next_hop", "to_neighbour", key, vtep=PROBE_VTEP, port=port, mac=mac, mtu=mtu
-    )
+    return entry("next_hop", "to_neighbour", key, vtep=PROBE_VTEP, port=port, mac=mac, mtu=mtu)
 
 
 # -- probes
