@@ -164,6 +164,10 @@ class Engine:
         found = self._indirect(table)
         self._change(found, handle, 0, self._reference(found, member, group))
 
+    def set_idle_timeout(self, table: str, handle: int, idle_timeout_ms: int) -> None:
+        """Report the entry when nothing has hit it for so long; 0: never. Its clock starts anew."""
+        self._set_idle(self._mutable(table), handle, idle_timeout_ms)
+
     def since_last_hit_us(self, table: str, handle: int) -> int:
         """Microseconds since something hit the entry, or since it was made."""
         ago = ctypes.c_uint64()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 from softswitch.server.pb import p4i, p4r
-from softswitch.tests.p4client import Client, Switch, exact, key_of
+from softswitch.tests.p4client import Client, Switch, exact, key_of, streams_config
 from softswitch.tests.test_engine_state import array, metered
-from softswitch.tests.test_server_atomicity import fails
+from softswitch.tests.test_server_atomicity import fails, member, route
+from softswitch.tests.test_server_reconcile import edited
 
 CONFIG = p4r.MeterConfig(cir=5, cburst=6, pir=7, pburst=8)
 OTHER = p4r.MeterConfig(cir=1, cburst=1, pir=1, pburst=1)
@@ -246,3 +249,39 @@ async def test_direct_meter_and_registers_survive_reconciliation(stateful: Clien
     await stateful.push(larger, "RECONCILE_AND_COMMIT")
     assert await meter_of(stateful, 1) == CONFIG
     assert await values(stateful, cell(2)) == [(2, b"\x07")]
+
+
+# --- idle timeouts where the actions are in a profile ---------------------------------------------
+
+
+async def test_idle_timeout_of_an_entry_with_an_action_profile(
+    client: Client, switch: Switch, data_plane: str
+) -> None:
+    aged = edited(streams_config(), routes_that_age)
+    client.use(aged)
+    await client.become_primary()
+    await client.push(aged)
+    first = route(client, 1, member=1)
+    first.idle_timeout_ns = 5_000_000_000
+    await client.write(("INSERT", member(client, 1, b"\x01")), ("INSERT", first))
+    assert await client.entries(table_id=first.table_id) == [first]
+    if data_plane == "fake":
+        name = (
+            "StreamsIngress.routes" if "StreamsIngress.routes" in switch.fake.tables else "routes"
+        )
+        ((_, held),) = switch.fake.tables[name].entries.items()
+        assert held.idle_timeout_ms == 5000
+        first.idle_timeout_ns = 7_000_000_000
+        await client.write(("MODIFY", first))
+        assert held.idle_timeout_ms == 7000
+    await client.write(("DELETE", key_of(first)))
+
+
+def routes_that_age(info: p4i.P4Info, document: Any) -> None:
+    for table in info.tables:
+        if table.preamble.alias == "routes":
+            table.idle_timeout_behavior = p4i.Table.NOTIFY_CONTROL
+    for pipeline in document["pipelines"]:
+        for row in pipeline["tables"]:
+            if row["name"].endswith("routes"):
+                row["support_timeout"] = True
