@@ -30,10 +30,11 @@ from softswitch.meters import (
     counts_of,
     rates_of,
 )
-from softswitch.native import Counter, Drops, Library, PortRecord, Replica
+from softswitch.native import Counter, Drops, Library, PortRecord, QueueRecord, Replica
 from softswitch.profiles import Profile
+from softswitch.rates import QUEUES, Rate
 from softswitch.registers import Registers
-from softswitch.stats import DropStats, PortStats
+from softswitch.stats import DropStats, PortStats, QueueStats
 
 __all__ = [
     "ColorCounts",
@@ -49,6 +50,8 @@ __all__ = [
     "PacketIn",
     "PortOutput",
     "PortStats",
+    "QueueStats",
+    "Rate",
 ]
 
 MAX_GROUP = 65535
@@ -392,12 +395,33 @@ class Engine:
             raise PortError(f"port {port} at '{ifname}': {reason}")
         self._interfaces[port] = ifname
 
-    def set_port_rate(self, port: int, pps: int | None) -> None:
-        """Packets per second that leave by a port, strict priority between its 8 queues of 64
-        packets; None: as fast as the interface takes them."""
-        if pps is not None and not 0 < pps < 1 << 63:
-            raise PortError(f"port {port}: {pps} packets per second, expected 1 or more")
-        self._c.call(f"port {port}", "sw_port_rate", port, pps or 0)
+    def set_port_rate(self, port: int, rate: Rate | int | None, queue: int | None = None) -> None:
+        """What leaves by a port, or by one of its queues, in a second at most; None: no limit, a
+        bare number: packets.
+
+        A port with any rate has 8 queues of 64 packets, the highest served first.
+        """
+        if isinstance(rate, int):
+            rate = Rate(rate)
+        if queue is not None and not 0 <= queue < QUEUES:
+            raise PortError(f"port {port}: queue {queue} is not in 0..{QUEUES - 1}")
+        per_second, bits = (rate.per_second, rate.bits) if rate is not None else (0, False)
+        if rate is not None and not 0 < per_second < 1 << 63:
+            raise PortError(f"port {port}: rate {rate}, expected 1 or more a second")
+        place = QUEUES if queue is None else queue
+        self._c.call(f"port {port}", "sw_port_rate", port, place, per_second, bits)
+
+    def queue_stats(self, port: int) -> list[QueueStats]:
+        """The statistics of a port's queues, 0 first."""
+        records = (QueueRecord * QUEUES)()
+        self._c.call(f"port {port}", "sw_queue_stats_read", port, records)
+        return [QueueStats(r.packets, r.bytes, r.drops, r.waiting) for r in records]
+
+    def capture(self, port: int, received: Path, sent: Path) -> None:
+        """Add what a port receives and sends to two pcap files; before `start`."""
+        rc = self._c.raw("sw_port_pcap", port, os.fsencode(received), os.fsencode(sent))
+        if rc:
+            raise PortError(f"port {port}: cannot write {received}, {sent}: {os.strerror(-rc)}")
 
     def start(self) -> None:
         """Open all ports and start moving packets. Raises PortError and leaves nothing open."""
@@ -427,6 +451,7 @@ class Engine:
                 rx_kernel_drops=r.rx_kernel_drops,
                 rx_oversize=r.rx_oversize,
                 tx_failures=r.tx_failures,
+                pcap_failures=r.pcap_failures,
             )
             for r in records[:count]
         }
