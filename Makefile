@@ -16,7 +16,7 @@ PACKAGES := python3-venv gcc libc6-dev iproute2 ethtool iputils-ping iperf3 tcpd
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help deps packages p4 build build-and-run down shell docs lint format type test test-unit test-zk \
-        ptf parity vectors e2e bench bench-switch soak clean
+        ptf parity vectors e2e bench bench-switch fuzz soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,12 +68,12 @@ shell: .venv-shell/.installed $(STAMP) ## p4runtime-shell at a slicer: make shel
 lint: $(STAMP) ## ruff and clang-format, without changing anything
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/clang-format --dry-run -Werror tools/softswitch/runtime/*.[ch]
+	@$(BIN)/clang-format --dry-run -Werror tools/softswitch/runtime/*.[ch] tools/softswitch/fuzz/*.c tools/bench/*.c
 
 format: $(STAMP) ## format the sources
 	@$(BIN)/ruff check -q --fix .
 	@$(BIN)/ruff format .
-	@$(BIN)/clang-format -i tools/softswitch/runtime/*.[ch]
+	@$(BIN)/clang-format -i tools/softswitch/runtime/*.[ch] tools/softswitch/fuzz/*.c tools/bench/*.c
 
 type: $(STAMP) ## mypy, strict
 	@$(BIN)/mypy
@@ -105,7 +105,10 @@ bench-switch: build ## the switches beside a bare forwarder: CPU time per packet
 bench: bench-switch ## bench-switch, and the latency of a change
 	@$(BIN)/python -m bench.change
 
-soak: build ## longer, seeded runs of the property and parity tests
+fuzz: $(STAMP) ## the softswitch's pipeline under sanitizers, guided by coverage: PACKETS, SEED
+	@$(BIN)/python ptf_tests/fuzz.py --packets $(or $(PACKETS),10000000) --seed $(or $(SEED),1)
+
+soak: build fuzz ## longer, seeded runs of the property and parity tests, and the fuzzer
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q controlplane/tests -m "not zk and not e2e"
 	@$(BIN)/python ptf_tests/parity.py --scenarios $(or $(SCENARIOS),500) --seed $(or $(SEED),1)
 

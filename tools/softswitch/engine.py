@@ -56,6 +56,7 @@ __all__ = [
 
 MAX_GROUP = 65535
 MAX_PORTS = 512
+FUZZ_MAP = 1 << 15
 _NO_PORT = (1 << 32) - 1
 _NO_ACTION = (1 << 32) - 1
 
@@ -90,13 +91,20 @@ class Engine:
             self._const_handles[table.name] = tuple(self._insert_const(table))
 
     @classmethod
-    def build(cls, bmv2_json: bytes, *, cache_dir: Path, sanitize: bool = False) -> Engine:
+    def build(
+        cls,
+        bmv2_json: bytes,
+        *,
+        cache_dir: Path,
+        sanitize: bool = False,
+        fuzzer: bool = False,
+    ) -> Engine:
         """Read, generate, compile (or take from the cache) and load a program; state is empty.
 
         Blocking, seconds on a cache miss. Raises ConfigError, UnsupportedError, CompileError.
         """
         program = load_program(bmv2_json)
-        path = build(generate(program), cache_dir, sanitize=sanitize)
+        path = build(generate(program), cache_dir, sanitize=sanitize, fuzzer=fuzzer)
         return cls(program, Library(path))
 
     # --- tables -------------------------------------------------------------------------------
@@ -473,13 +481,7 @@ class Engine:
         results = ctypes.byref(out), ctypes.byref(size)
         self._c.call("packet", "sw_process", port, packet, len(packet), *results)
         data = ctypes.string_at(out.value, size.value) if size.value and out.value else b""
-        result, at = [], 0
-        while at < len(data):
-            egress, length = struct.unpack_from("=II", data, at)
-            at += 8
-            result.append((egress, data[at : at + length]))
-            at += length
-        return result
+        return _records(data)
 
     def replay(self, port: int, packets: Sequence[bytes], rounds: int) -> int:
         """Run packets of one length `rounds` times over, as the packet thread would; returns how
@@ -492,6 +494,24 @@ class Engine:
         arguments = port, data, stride, len(packets), rounds, ctypes.byref(out)
         self._c.call("replay", "sw_replay", *arguments)
         return out.value
+
+    def fuzz(
+        self, seed: int, count: int, known: Sequence[tuple[int, bytes]], seen: bytearray
+    ) -> list[tuple[int, bytes]]:
+        """Run `count` packets made from the known ones; returns those that took new ways.
+
+        `seen` (FUZZ_MAP bytes) remembers the ways and is updated. Only of an engine that was built
+        with `fuzzer`.
+        """
+        data = b"".join(struct.pack("=II", port, len(p)) + p for port, p in known)
+        out, size = ctypes.c_void_p(), ctypes.c_size_t()
+        ways = (ctypes.c_uint8 * FUZZ_MAP).from_buffer(seen)
+        results = ways, ctypes.byref(out), ctypes.byref(size)
+        self._c.call("fuzzer", "sw_fuzz", seed, count, data, len(data), *results)
+        assert out.value is not None
+        found = _records(ctypes.string_at(out.value, size.value))
+        self._c.free(out.value)
+        return found
 
     def close(self) -> None:
         """Stop and free everything; the engine is of no use afterwards. May be called again."""
@@ -593,6 +613,17 @@ class Engine:
             args = table.args(entry.call.action, entry.call.args)
             key = table.packed(values, masks, 0)
             yield self._add(table, key, priority, entry.call.action, args)
+
+
+def _records(data: bytes) -> list[tuple[int, bytes]]:
+    """(port, bytes) of what C wrote one after the other."""
+    result, at = [], 0
+    while at < len(data):
+        port, length = struct.unpack_from("=II", data, at)
+        at += 8
+        result.append((port, data[at : at + length]))
+        at += length
+    return result
 
 
 def _copies(replicas: Sequence[tuple[int, int]]) -> object:

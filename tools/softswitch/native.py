@@ -116,6 +116,15 @@ _FUNCTIONS = {
 }
 
 
+# what only some objects have
+_OPTIONAL = {
+    "sw_fuzz": (
+        (_PTR, _U64, _U64, ctypes.c_char_p, ctypes.c_size_t, _PTR, _PTR, _PTR),
+        _INT,
+    ),
+}
+
+
 class Library(ctypes.CDLL):
     """A loaded pipeline. Holds no state: everything lives in what sw_create returns."""
 
@@ -124,7 +133,8 @@ class Library(ctypes.CDLL):
             super().__init__(str(path))
         except OSError as error:
             raise CompileError(f"cannot load {path}: {error}") from error
-        for name, (arguments, result) in _FUNCTIONS.items():
+        optional = {name: kind for name, kind in _OPTIONAL.items() if hasattr(self, name)}
+        for name, (arguments, result) in {**_FUNCTIONS, **optional}.items():
             function = self[name]
             function.argtypes = arguments
             function.restype = result
