@@ -12,11 +12,12 @@ STAMP := $(VENV)/.installed
 TARGET ?= $(if $(shell command -v simple_switch_grpc 2>/dev/null),bmv2,softswitch)
 NETWORK ?= examples/demo.yaml
 PACKAGES := python3-venv gcc libc6-dev iproute2 ethtool iputils-ping iperf3 tcpdump tshark \
-            procps default-jre-headless zookeeper openvswitch-switch
+            procps default-jre-headless zookeeper openvswitch-switch openssl
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help deps packages p4 build build-and-run down shell docs lint format type test test-unit test-zk \
-        ptf parity vectors e2e bench bench-switch fuzz soak clean
+        ptf parity vectors e2e fuzz soak clean \
+        bench bench-switch bench-slicer
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +105,9 @@ bench-switch: build ## the switches beside a bare forwarder: CPU time per packet
 
 bench: bench-switch ## bench-switch, and the latency of a change
 	@$(BIN)/python -m bench.change
+
+bench-slicer: build ## the slicer: beside direct writes, under floods, with many slices
+	@$(BIN)/python -m bench.slicer
 
 fuzz: $(STAMP) ## the softswitch's pipeline under sanitizers, guided by coverage: PACKETS, SEED
 	@$(BIN)/python ptf_tests/fuzz.py --packets $(or $(PACKETS),10000000) --seed $(or $(SEED),1)

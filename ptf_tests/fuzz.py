@@ -4,8 +4,8 @@
 scenarios of the parity tests, whose packets are the first to be changed; every scenario gets
 BATCHES batches of packets, and between them its entries are taken out and put in again. Packets
 that took new ways stay in the corpus directory, together with how far the run has come: one that
-was interrupted goes on there. What a sanitizer reports ends the run with status 1, and happens again
-when it is started again.
+was interrupted goes on there. What a sanitizer reports ends the run with status 1, and happens
+again when it is started again.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from softswitch.server.pb import p4r_grpc
 from softswitch.server.pipeline import realize
 from softswitch.server.ports import PortHost, check_ports
 from softswitch.server.service import P4RuntimeService
+from softswitch.stf import command as stf
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class StartError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the switch until a signal; returns the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["stf"]:
+        return stf.run(given[1:])
     if given and given[0] == "ctl":
         status, text = ask(given[1:])
         if text:

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from dfvisor.agent.desired import VnPlan
 from dfvisor.agent.site import Site
-from dfvisor.model.space import Space, Spaces
-from dfvisor.p4rt.ports import ANYONE, NEIGHBOUR, AccessVlans, Fence, SliceInfo
+from dfvisor.model.space import Space, Spaces, flowspace_keys
+from dfvisor.p4rt.ports import NEIGHBOUR, AccessVlans, Fence, SliceInfo
 
 
 class Directory:
@@ -21,10 +21,12 @@ class Directory:
 
     def __init__(self, on_flows: Callable[[str, int], None], switch: str = "") -> None:
         self._on_flows = on_flows
+        self.on_offered: Callable[[str, int], None] = lambda vn, revision: None
         self._switch = switch
         self._spaces: dict[str, Spaces] = {}
         self._slices: dict[int, tuple[str, str]] = {}
         self._links: dict[int, int] = {}
+        self._fences: dict[str, Fence] = {}
         self._on_change: list[Callable[[str], None]] = []
         self._plans: dict[str, VnPlan] = {}
         self._revisions: dict[str, int] = {}
@@ -81,6 +83,17 @@ class Directory:
         """Virtual next hop -> next-hop id of the neighbour switches."""
         self._neighbours = dict(neighbours)
 
+    def set_fence(self, vn: str, fence: Fence | None) -> None:
+        """The election id of the VN's leader, as the database says; None: there is none."""
+        if self._fences.get(vn) == fence:
+            return
+        if fence is None:
+            self._fences.pop(vn, None)
+        else:
+            self._fences[vn] = fence
+        for changed in self._on_change:
+            changed(vn)
+
     def set_links(self, links: Mapping[int, int]) -> None:
         """Fabric port -> virtual next hop of the neighbour switch behind it."""
         self._links = dict(links)
@@ -104,14 +117,21 @@ class Directory:
         return Space() if spaces is None else spaces.of(slice_name)
 
     def readable(self, vn: str, slice_name: str) -> Sequence[tuple[str, Space]]:
-        return ()
+        plan = self._plans.get(vn)
+        if plan is None:
+            return ()
+        return [
+            (flowspace.slice, Space(flowspace_keys(plan.vn, flowspace)))
+            for flowspace in plan.vn.flowspaces.values()
+            if slice_name in flowspace.readers
+        ]
 
     def tenant(self, vn: str) -> str | None:
         plan = self._plans.get(vn)
         return plan.vn.tenant if plan else None
 
     def fence(self, vn: str) -> Fence | None:
-        return ANYONE
+        return self._fences.get(vn)
 
     def next_hops(self, vn: str) -> Sequence[int]:
         plan = self._plans.get(vn)
@@ -162,6 +182,7 @@ class Directory:
         return None
 
     async def wait_for_revision(self, vn: str, revision: int, timeout_s: float) -> bool:
+        self.on_offered(vn, revision)
         try:
             async with asyncio.timeout(timeout_s):
                 while self._revisions.get(vn, -1) < revision:
@@ -185,8 +206,4 @@ def _vlans(plan: VnPlan, switch: str, port: int) -> set[int | None]:
 
 def links(site: Site) -> dict[int, int]:
     """Fabric port -> virtual next hop of the neighbour switch behind it."""
-    return {
-        peer.link.port: NEIGHBOUR + peer.device_id
-        for peer in site.peers.values()
-        if peer.link is not None and peer.device_id is not None
-    }
+    return {cable.port: NEIGHBOUR + cable.device_id for cable in site.cables}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,3 +57,23 @@ def is_local(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def add_arguments(parser: argparse.ArgumentParser, where: str) -> None:
+    """The three options of a daemon that has a certificate."""
+    group = parser.add_argument_group(f"TLS {where} (all three or none)")
+    group.add_argument("--tls-cert", type=Path, metavar="FILE", help="own certificate, PEM")
+    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
+    group.add_argument(
+        "--tls-ca", type=Path, metavar="FILE", help="the authority of the other side, PEM"
+    )
+
+
+def given(options: argparse.Namespace) -> Credentials | None:
+    """The credentials that the options name, None without them; SwitchError for a part of them."""
+    paths = (options.tls_cert, options.tls_key, options.tls_ca)
+    if all(path is None for path in paths):
+        return None
+    if any(path is None for path in paths):
+        raise SwitchError("--tls-cert, --tls-key and --tls-ca go together")
+    return Credentials.load(*paths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -39,8 +40,11 @@ REVISION = "dfvisor-revision"
 COMPLETE = "dfvisor-complete"
 """Request metadata: with this Write the VN's flow entries of this revision are complete here."""
 REVISION_WAIT_S = 5.0
+FENCE_WAIT_S = 2.0
 LONGEST_DELAY_S = 5.0
 REFUSAL_DELAY_S = 0.05  # a client that is refused in a loop should not spin
+POLITE_CALLS = 2
+GREEDY_PRICE = 5
 KNOWN_VIEWS = 256
 NOBODY = Role("")
 """Whose account the requests for roles of VNs that are not here go to."""
@@ -76,6 +80,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         self._accounts = Accounts(limits or Limits(), time.monotonic)
         self._roles_of: dict[int, set[Role]] = {}  # slice id -> roles that it was offered to
         self._refitting: set[str] = set()
+        self._news = asyncio.Event()  # something of a VN has changed
         self._tasks: set[asyncio.Task[None]] = set()
         directory.on_change(self._changed)
 
@@ -120,6 +125,8 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             if not stream.who.provider and stream.who.tenant != tenant:
                 stream.close(denied(f"virtual network {vn} is not tenant {stream.who.tenant}'s"))
         self._streams.fence_changed(vn)
+        self._news.set()
+        self._news = asyncio.Event()
         if vn not in self._refitting:
             self._refitting.add(vn)
             task = asyncio.get_running_loop().create_task(self._refit(vn), name=f"refit {vn}")
@@ -243,6 +250,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                     if role is not None:
                         stream.who.check(role, self._directory.tenant(role.vn))
                         await self._pace(role, "requests")
+                        await self._until_fenced(role, message.arbitration)
                     self._streams.arbitrate(stream, message.arbitration)
                 elif kind == "packet":
                     await self._packet_out(stream, message.packet)
@@ -253,6 +261,13 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         except Refused as refused:
             await asyncio.sleep(REFUSAL_DELAY_S)
             stream.close(refused)
+
+    async def _until_fenced(self, role: Role, message: p4r.MasterArbitrationUpdate) -> None:
+        """Wait, bounded, for the news that a new leader is one: it may be here before them."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FENCE_WAIT_S):
+                while self._streams.too_new(role, message):
+                    await self._news.wait()
 
     async def _packet_out(self, stream: Stream, message: p4r.PacketOut) -> None:
         role = stream.role
@@ -298,7 +313,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             self._check_device(request.device_id)
             self._streams.check_primary(role, number(request.election_id), context.peer())
             async with self._calls.of(role):
-                await self._pace(role, "writes")
+                await self._pace(role, "writes", self._price(role))
                 await self._pace(role, "updates", len(request.updates))
                 statuses = await self._write(role, request, context)
         except Refused as refused:
@@ -529,6 +544,13 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         """Whose account a request goes to."""
         known = self._directory.revision(role.vn) is not None
         return role if known or self._streams.knows(role) else NOBODY
+
+    def _price(self, role: Role) -> int:
+        """What a Write costs its role: more if it has others waiting while another role wants
+        something, because then those are what the other waits for.
+        """
+        greedy = self._calls.number(role) > POLITE_CALLS and self._tables.turns.contended(role)
+        return GREEDY_PRICE if greedy else 1
 
     async def _pace(self, role: Role, kind: str, tokens: int = 1) -> None:
         """Wait as long as the role has used more than its share."""

@@ -151,6 +151,16 @@ class Streams:
                 f"{fence.election_id} (epoch {fence.epoch}, czxid {fence.czxid})",
             )
 
+    def too_new(self, role: Role, message: p4r.MasterArbitrationUpdate) -> bool:
+        """Whether this may be a leader of role `vn/...` of whom the database has yet to tell."""
+        if not role.whole_vn or not message.HasField("election_id"):
+            return False
+        try:
+            self._check_fence(role, number(message.election_id))
+        except Refused as refused:
+            return refused.code is grpc.StatusCode.UNAVAILABLE
+        return False
+
     def fence_changed(self, vn: str) -> None:
         """End the streams of role `vn/<vn>` whose election id is not the leader's any more."""
         role = Role(vn)

@@ -22,14 +22,16 @@ from typing import Self
 from dfvisor.errors import Conflict, StoreError, StoreUnavailable
 from dfvisor.model.presence import slices_at
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
+from dfvisor.model.types import PortRef
 from dfvisor.store import layout
 from dfvisor.store.codec import FabricRevision, encode
 from dfvisor.store.fabric import FabricSnapshot, FabricStore
 from dfvisor.store.history import HistoryEntry
+from dfvisor.store.links import LinkStates
 from dfvisor.store.owners import Owners, Ownership, read_epoch
 from dfvisor.store.presence import Presence
 from dfvisor.store.reports import Reports
-from dfvisor.store.stats import Active, AgentInfo, Applied, SwitchStats
+from dfvisor.store.stats import Active, AgentInfo, Applied, Seen, SwitchStats
 from dfvisor.store.vns import PAGE_GRACE_S, Verify, VnSnapshot, VnStore
 from dfvisor.store.watch import Tasks, Watch, Watches
 from dfvisor.store.zk import NodeExists, Session, ZooKeeper
@@ -88,6 +90,7 @@ class GlobalDatabase:
         )
         self._owners = Owners(zk, self._watches, self._presence)
         self._reports = Reports(zk, self._tasks)
+        self._links = LinkStates(zk)
 
     @classmethod
     async def connect(
@@ -145,7 +148,14 @@ class GlobalDatabase:
 
     def on_session(self, callback: Callable[[bool], None]) -> None:
         """Call back with True after reconnecting, False when the connection goes."""
-        self._zk.listen(lambda state: callback(state is Session.CONNECTED))
+        before = self.connected
+
+        def changed(state: Session) -> None:
+            nonlocal before
+            if before != (before := state is Session.CONNECTED):
+                callback(before)
+
+        self._zk.listen(changed)
 
     async def sync(self) -> None:
         """Make the following reads see everything committed before now."""
@@ -205,8 +215,8 @@ class GlobalDatabase:
     ) -> VnSnapshot | None:
         """The VN at its newest revision, or None. Reads only the pages not yet held.
 
-        `watch` is called once when it changes, comes or goes; not after the connection has gone
-        meanwhile.
+        `watch` is called once when it changes or goes, if there is one now; not after the
+        connection has gone meanwhile.
         """
         return await self._vns.read(name, watch)
 
@@ -284,7 +294,7 @@ class GlobalDatabase:
     async def read_present(
         self, switch: str, watch: Callable[[], None] | None = None
     ) -> tuple[str, ...]:
-        """VNs that are present at a switch, sorted. `watch` as in `read_vn`."""
+        """VNs that are present at a switch, sorted. `watch` is called once if one comes or goes."""
         return await self._presence.at(switch, watch)
 
     async def set_presence(self, vn: str, switches: Collection[str]) -> None:
@@ -326,6 +336,28 @@ class GlobalDatabase:
         """Display names of the contenders, the leader first."""
         return await self._owners.names(vn)
 
+    # -- links
+
+    async def read_down(self) -> frozenset[PortRef]:
+        """Fabric ports whose link its agent finds down; `model.links.usable` makes use of them."""
+        return await self._links.down()
+
+    async def watch_down(self, callback: Callable[[], None]) -> Watch:
+        """Look again at `read_down`."""
+        return await self._watches.children(layout.DOWN, callback)
+
+    async def report_down(self, switch: str, ports: Collection[int]) -> None:
+        """As the agent of the switch: these of its ports are down, and no others."""
+        await self._links.report(switch, ports)
+
+    async def publish_seen(self, switch: str, record: Seen) -> None:
+        """Say what the switch's agent finds at its fabric ports."""
+        await self._reports.publish_seen(switch, record)
+
+    async def read_seen(self) -> dict[str, Seen]:
+        """By switch; also of agents that are no longer live."""
+        return await self._reports.seen()
+
     # -- reports
 
     async def register_agent(self, switch: str, info: AgentInfo) -> None:
@@ -344,9 +376,9 @@ class GlobalDatabase:
         """Say what the switch's agent has applied."""
         await self._reports.publish_applied(switch, record)
 
-    async def read_applied(self) -> dict[str, Applied]:
-        """By switch; also of agents that are no longer live."""
-        return await self._reports.applied()
+    async def read_applied(self, switches: Collection[str] | None = None) -> dict[str, Applied]:
+        """By switch, of all or of these; also of agents that are no longer live."""
+        return await self._reports.applied(switches)
 
     async def publish_stats(self, stats: SwitchStats) -> None:
         """Push a reading of the switch's counters."""

@@ -13,6 +13,8 @@
 /retired/<vn>                      last revision number before deletion  provider
 /live/agents/<switch>              ephemeral                             agents
 /applied/<switch>  /stats/<switch>/<page>                                agents
+/down/<switch>:<port>              the link at this port is down; watched    agents
+/seen/<switch>                     fabric ports: who is at the other end     agents
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ RETIRED = "/retired"
 AGENTS = "/live/agents"
 APPLIED = "/applied"
 STATS = "/stats"
+DOWN = "/down"
+SEEN = "/seen"
 
 FIXED = (
     SWITCHES,
@@ -50,6 +54,8 @@ FIXED = (
     AGENTS,
     APPLIED,
     STATS,
+    DOWN,
+    SEEN,
 )
 
 

@@ -5,14 +5,14 @@ alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.store import layout
 from dfvisor.store.codec import decode, encode
-from dfvisor.store.stats import AgentInfo, Applied, SwitchStats
+from dfvisor.store.stats import AgentInfo, Applied, Seen, SwitchStats
 from dfvisor.store.watch import Tasks
 from dfvisor.store.zk import (
     Create,
@@ -92,8 +92,9 @@ class Reports:
     # -- applied revisions
 
     async def publish_applied(self, switch: str, record: Applied) -> None:
-        path = f"{layout.APPLIED}/{switch}"
-        data = encode(record)
+        await self._publish(f"{layout.APPLIED}/{switch}", encode(record))
+
+    async def _publish(self, path: str, data: bytes) -> None:
         for _ in range(_ATTEMPTS):
             try:
                 await self._zk.set(path, data)
@@ -107,13 +108,24 @@ class Reports:
                 continue
         raise StoreError(f"{path}: comes and goes")
 
-    async def applied(self) -> dict[str, Applied]:
-        found = await self._read_children(layout.APPLIED)
+    async def applied(self, switches: Collection[str] | None = None) -> dict[str, Applied]:
+        found = await self._read_children(layout.APPLIED, switches)
         return {
             name: decode(data, Applied, f"{layout.APPLIED}/{name}") for name, data in found.items()
         }
 
-    async def _read_children(self, parent: str) -> dict[str, bytes]:
+    # -- what is at the other ends of cables
+
+    async def publish_seen(self, switch: str, record: Seen) -> None:
+        await self._publish(f"{layout.SEEN}/{switch}", encode(record))
+
+    async def seen(self) -> dict[str, Seen]:
+        found = await self._read_children(layout.SEEN)
+        return {name: decode(data, Seen, f"{layout.SEEN}/{name}") for name, data in found.items()}
+
+    async def _read_children(
+        self, parent: str, only: Collection[str] | None = None
+    ) -> dict[str, bytes]:
         async def read(name: str) -> tuple[str, bytes] | None:
             try:
                 data, _ = await self._zk.get(f"{parent}/{name}")
@@ -121,7 +133,7 @@ class Reports:
                 return None
             return name, data
 
-        names = await self._zk.children(parent)
+        names = only if only is not None else await self._zk.children(parent)
         return dict(filter(None, await asyncio.gather(*(read(name) for name in names))))
 
     # -- statistics
@@ -180,7 +192,7 @@ class Reports:
 
 def split_stats(stats: SwitchStats, size: int = RECORDS_PER_PAGE) -> list[SwitchStats]:
     """At least one part; no part has more than `size` records of a kind."""
-    longest = max(len(stats.counters), len(stats.drops), len(stats.ports), 1)
+    longest = max(len(stats.counters), len(stats.drops), len(stats.ports), len(stats.latency), 1)
     return [
         SwitchStats(
             switch=stats.switch,
@@ -188,6 +200,7 @@ def split_stats(stats: SwitchStats, size: int = RECORDS_PER_PAGE) -> list[Switch
             counters=stats.counters[start : start + size],
             drops=stats.drops[start : start + size],
             ports=stats.ports[start : start + size],
+            latency=stats.latency[start : start + size],
         )
         for start in range(0, longest, size)
     ]
@@ -201,4 +214,5 @@ def join_stats(parts: Sequence[SwitchStats]) -> SwitchStats:
         counters=tuple(counter for part in parts for counter in part.counters),
         drops=tuple(drop for part in parts for drop in part.drops),
         ports=tuple(port for part in parts for port in part.ports),
+        latency=tuple(one for part in parts for one in part.latency),
     )

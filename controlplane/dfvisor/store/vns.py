@@ -149,8 +149,6 @@ class VnStore:
             try:
                 data, stat = await self._zk.get(path, watch)
             except NoNode:
-                if watch is not None and await self._zk.exists(path, watch) is not None:
-                    continue
                 self.forget(name)
                 return None
             record = decode(data, Revision, path)
@@ -232,14 +230,11 @@ class VnStore:
 
     async def active(self, name: str, watch: Callback | None = None) -> Active | None:
         path = layout.active(name)
-        while True:
-            try:
-                data, _ = await self._zk.get(path, watch)
-            except NoNode:
-                if watch is None or await self._zk.exists(path, watch) is None:
-                    return None
-                continue
-            return decode(data, Active, path)
+        try:
+            data, _ = await self._zk.get(path, watch)
+        except NoNode:
+            return None
+        return decode(data, Active, path)
 
     # -- earlier revisions
 

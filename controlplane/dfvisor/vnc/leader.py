@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.model.records import Network, VirtualNetwork
 from dfvisor.model.validate import validate
+from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
 from dfvisor.store.stats import AgentInfo
 from dfvisor.vnc.compile import CompileError, Entries, Memo, compile_vn
@@ -24,8 +24,6 @@ from dfvisor.vnc.session import Progress, Session, Target
 log = logging.getLogger(__name__)
 
 SHOWN_PROBLEMS = 3
-LOOK_AGAIN_S = 30.0
-"""Watches tell of every change; this long, at most, goes unseen what one should fail to tell."""
 
 
 @dataclass(slots=True)
@@ -38,6 +36,8 @@ class Surroundings:
     fabric: FabricSnapshot | None = None
     agents: dict[str, AgentInfo] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
+    on_read: Callable[[VnSnapshot], None] = lambda _: None
+    tls: Credentials | None = None  # towards slicers
 
 
 class Candidate:
@@ -95,7 +95,7 @@ class Candidate:
                     try:
                         await self._step(tasks)
                         backoff.reset()
-                        await self._until_woken()
+                        await self._wake.wait()
                     except StoreError as error:
                         self._fail(str(error))
                         self._stale = True
@@ -104,21 +104,6 @@ class Candidate:
         finally:
             if self._watch is not None:
                 self._watch.cancel()
-
-    async def _until_woken(self) -> None:
-        """Wait for news; now and then look without any."""
-        try:
-            async with asyncio.timeout(LOOK_AGAIN_S * random.uniform(0.5, 1.0)):
-                await self._wake.wait()
-        except TimeoutError:
-            held = self._snapshot
-            self._stale = True
-            if self.leading and await self._read() and held is not None:
-                assert self._snapshot is not None
-                if self._snapshot.revision != held.revision:
-                    log.error(
-                        "VN %s: no watch told of revision %d", self.vn, self._snapshot.revision
-                    )
 
     async def _retry(self, pause_s: float) -> None:
         """Wait for news, or for the pause to end."""
@@ -196,6 +181,8 @@ class Candidate:
         except BaseException:
             self._stale = True
             raise
+        if self._snapshot is not None:
+            self._around.on_read(self._snapshot)
         return self._snapshot is not None
 
     def _compile(self) -> None:
@@ -246,6 +233,7 @@ class Candidate:
             may_write=lambda: self.leading,
             turns=self._around.turns,
             on_progress=self._around.on_progress,
+            tls=self._around.tls,
         )
 
     def _pass_on(self) -> None:

@@ -20,6 +20,7 @@ from dfvisor.p4rt.entries import Item, TableEntry, by_key, diff, entry_key
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.tls import Credentials
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.service import COMPLETE, REVISION
 from dfvisor.slicer.view import TABLES
@@ -73,7 +74,9 @@ class Session:
         may_write: Callable[[], bool],
         turns: asyncio.Semaphore,
         on_progress: Callable[[], None] = lambda: None,
+        tls: Credentials | None = None,
     ) -> None:
+        self._tls = tls
         self.vn = vn
         self.switch = switch
         self.device_id = device_id
@@ -131,6 +134,7 @@ class Session:
             election_id=(0, self._election_id),
             role=str(self._role),
             on_standing=lambda _: self._changed.set(),
+            tls=self._tls,
         )
         try:
             async with self._turns:

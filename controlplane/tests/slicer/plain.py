@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Self
 
@@ -25,15 +25,16 @@ class PlainClient:
         role: str,
         election_id: int | None = 1,
         *,
-        channel: grpc.aio.Channel | None = None,
+        device_id: int = DEVICE,
     ) -> None:
+        self.device_id = device_id
         self.role = role
         self.election_id = election_id
-        self.channel = channel or grpc.aio.insecure_channel(
+        self.channel = grpc.aio.insecure_channel(
             address, options=(("grpc.use_local_subchannel_pool", 1),)
         )
         self.stub = p4r_grpc.P4RuntimeStub(self.channel)
-        self.requests: asyncio.Queue[p4r.StreamMessageRequest] = asyncio.Queue()
+        self.requests: asyncio.Queue[p4r.StreamMessageRequest | None] = asyncio.Queue()
         self.stream = self.stub.StreamChannel(self._outgoing())
         self.heard: asyncio.Queue[p4r.StreamMessageResponse] = asyncio.Queue()
         self._reading = asyncio.create_task(self._read(), name=f"plain {role}")
@@ -41,10 +42,16 @@ class PlainClient:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, address: str, role: str, election_id: int | None = 1, *, arbitrate: bool = True
+        cls,
+        address: str,
+        role: str,
+        election_id: int | None = 1,
+        *,
+        arbitrate: bool = True,
+        device_id: int = DEVICE,
     ) -> AsyncIterator[Self]:
         """Connected, arbitration sent but its answer not read."""
-        client = cls(address, role, election_id)
+        client = cls(address, role, election_id, device_id=device_id)
         try:
             if arbitrate:
                 client.arbitrate(role)
@@ -54,20 +61,22 @@ class PlainClient:
 
     @classmethod
     @asynccontextmanager
-    async def primary(cls, address: str, role: str, election_id: int = 1) -> AsyncIterator[Self]:
+    async def primary(
+        cls, address: str, role: str, election_id: int = 1, *, device_id: int = DEVICE
+    ) -> AsyncIterator[Self]:
         """Primary of the role."""
-        async with cls.opened(address, role, election_id) as client:
+        async with cls.opened(address, role, election_id, device_id=device_id) as client:
             answer = await client.next()
             assert answer.arbitration.status.code == 0, answer
             yield client
 
     async def _outgoing(self) -> AsyncIterator[p4r.StreamMessageRequest]:
-        while True:
-            yield await self.requests.get()
+        while (message := await self.requests.get()) is not None:
+            yield message
 
-    def arbitrate(self, role: str, device_id: int = DEVICE) -> None:
+    def arbitrate(self, role: str, device_id: int | None = None) -> None:
         message = p4r.StreamMessageRequest()
-        message.arbitration.device_id = device_id
+        message.arbitration.device_id = self.device_id if device_id is None else device_id
         message.arbitration.role.name = role
         if self.election_id is not None:
             message.arbitration.election_id.high = self.election_id >> 64
@@ -112,18 +121,19 @@ class PlainClient:
             message.packet.metadata.add(metadata_id=PACKET_OUT[name], value=data)
         self.requests.put_nowait(message)
 
-    async def write(
-        self, updates: list[p4r.Update], role: str | None = None, device_id: int = DEVICE
-    ) -> None:
-        request = p4r.WriteRequest(
-            device_id=device_id, role=self.role if role is None else role, updates=updates
-        )
+    def request(self, updates: Iterable[p4r.Update]) -> p4r.WriteRequest:
+        """A Write in this client's name."""
+        request = p4r.WriteRequest(device_id=self.device_id, role=self.role, updates=updates)
         if self.election_id is not None:
             request.election_id.high = self.election_id >> 64
             request.election_id.low = self.election_id & (1 << 64) - 1
-        await self.stub.Write(request, timeout=WAIT_S)
+        return request
+
+    async def write(self, updates: Iterable[p4r.Update]) -> None:
+        await self.stub.Write(self.request(updates), timeout=WAIT_S)
 
     async def close(self) -> None:
+        self.requests.put_nowait(None)  # or gRPC's task that waits for more is never ended
         self.stream.cancel()
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)

@@ -90,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="softswitch",
         usage="softswitch [options] (--no-p4 | CONFIG.json) [-- target options]\n"
-        "       softswitch --compile-only [--cache-dir DIR] CONFIG.json",
+        "       softswitch --compile-only [--cache-dir DIR] CONFIG.json\n"
+        "       softswitch stf CONFIG.json TEST.stf",
         description="A software switch for P4 programs compiled for BMv2's v1model: it compiles "
         "the BMv2 JSON to machine code and serves P4Runtime.",
         allow_abbrev=False,
