@@ -82,7 +82,7 @@ type: $(STAMP) ## mypy, strict
 
 test: build test-unit test-zk ptf parity e2e ## the whole suite
 
-test-unit: $(STAMP) ## without ZooKeeper and namespaces
+test-unit: $(STAMP) .venv-shell/.installed ## without ZooKeeper and namespaces
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not zk and not e2e"
 
 test-zk: $(STAMP) ## against a real ZooKeeper server

@@ -19,7 +19,14 @@ from softswitch.build import build
 from softswitch.codegen import generate
 from softswitch.config import load_program
 from softswitch.entries import FlatKey, KeyPart, PackedKey, Table, Words
-from softswitch.errors import BusyError, EntryError, PortError, UnknownNameError
+from softswitch.errors import (
+    INCONSISTENT,
+    BusyError,
+    EntryError,
+    PortError,
+    UnknownNameError,
+    inconsistent,
+)
 from softswitch.events import Digest, Event, EventQueue, IdleTimeout, Mark, PacketIn, PortOutput
 from softswitch.instance import Instance
 from softswitch.meters import (
@@ -104,7 +111,7 @@ class Engine:
         Blocking, seconds on a cache miss. Raises ConfigError, UnsupportedError, CompileError.
         """
         program = load_program(bmv2_json)
-        path = build(generate(program), cache_dir, sanitize=sanitize, fuzzer=fuzzer)
+        path = build(generated(program), cache_dir, sanitize=sanitize, fuzzer=fuzzer)
         return cls(program, Library(path))
 
     # --- tables -------------------------------------------------------------------------------
@@ -167,6 +174,10 @@ class Engine:
         """Let an entry name another member or group."""
         found = self._indirect(table)
         self._change(found, handle, 0, self._reference(found, member, group))
+
+    def set_idle_timeout(self, table: str, handle: int, idle_timeout_ms: int) -> None:
+        """Report the entry when nothing has hit it for so long; 0: never. Its clock starts anew."""
+        self._set_idle(self._mutable(table), handle, idle_timeout_ms)
 
     def since_last_hit_us(self, table: str, handle: int) -> int:
         """Microseconds since something hit the entry, or since it was made."""
@@ -624,6 +635,14 @@ def _records(data: bytes) -> list[tuple[int, bytes]]:
         result.append((port, data[at : at + length]))
         at += length
     return result
+
+
+def generated(program: ir.Program) -> str:
+    """The program's C text. Raises ConfigError, UnsupportedError."""
+    try:
+        return generate(program)
+    except INCONSISTENT as error:
+        raise inconsistent(error) from error
 
 
 def _copies(replicas: Sequence[tuple[int, int]]) -> object:

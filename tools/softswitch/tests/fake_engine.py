@@ -216,6 +216,9 @@ class FakeEngine:
         entry = self._entry(table, handle)
         entry.member, entry.group = member, group
 
+    def set_idle_timeout(self, table: str, handle: int, idle_timeout_ms: int) -> None:
+        self._entry(table, handle).idle_timeout_ms = idle_timeout_ms
+
     def since_last_hit_us(self, table: str, handle: int) -> int:
         return self._entry(table, handle).idle_us
 
