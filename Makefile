@@ -15,9 +15,8 @@ PACKAGES := python3-venv gcc libc6-dev iproute2 ethtool iputils-ping iperf3 tcpd
             procps default-jre-headless zookeeper openvswitch-switch openssl
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help deps packages p4 build build-and-run down shell docs lint format type test test-unit test-zk \
-        ptf parity vectors e2e fuzz soak clean \
-        bench bench-switch bench-slicer
+# every target that `make help` lists, and those it does not
+.PHONY: packages $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\#.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +55,9 @@ build-and-run: build ## the whole system on this machine, with real traffic (ONC
 
 down: $(STAMP) ## end whatever build-and-run left
 	@$(BIN)/python -m emulation.down
+
+zk-ensemble: deps ## a ZooKeeper ensemble on loopback until Ctrl-C: make zk-ensemble N=3 OBSERVERS=0
+	@$(BIN)/python -m emulation.ensemble --servers $(or $(N),3) --observers $(or $(OBSERVERS),0)
 
 shell: .venv-shell/.installed $(STAMP) ## p4runtime-shell at a slicer: make shell SWITCH=s1 ROLE=slice/red/gold
 	@$(BIN)/python tools/shell.py $(SWITCH) $(ROLE)
@@ -99,6 +101,9 @@ vectors: build ## record anew what BMv2 sends (needs simple_switch_grpc)
 
 e2e: build ## the whole system in network namespaces
 	@DFVISOR_TARGET=$(TARGET) $(BIN)/pytest -q -m e2e
+
+bench-db: build ## the two-level database: latency, bulk, many agents, many VNs (ONLY="latency agents")
+	@$(BIN)/python -m bench.db $(if $(ONLY),--only $(ONLY))
 
 bench-switch: build ## the switches beside a bare forwarder: CPU time per packet, packets/s, inserts
 	@$(BIN)/python -m bench.switch
