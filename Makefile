@@ -15,8 +15,7 @@ PACKAGES := python3-venv gcc libc6-dev iproute2 ethtool iputils-ping iperf3 tcpd
             procps default-jre-headless zookeeper openvswitch-switch openssl
 export PYTHONDONTWRITEBYTECODE :=
 
-# every target that `make help` lists, and those it does not
-# every target that `make help` lists, and those it does not
+# every target that `make help` lists, and one that it does not
 .PHONY: packages $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\#.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
