@@ -6,12 +6,22 @@ test suite runs on both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from softswitch.engine import ColorCounts, Engine, Event, KeyPart, MeterConfig
+from softswitch.engine import (
+    ColorCounts,
+    DropStats,
+    Engine,
+    Event,
+    KeyPart,
+    MeterConfig,
+    PortStats,
+    QueueStats,
+    Rate,
+)
 
 
 class DataPlane(Protocol):
@@ -83,7 +93,13 @@ class DataPlane(Protocol):
     ) -> None: ...
     def clone_session_delete(self, session: int) -> None: ...
     def set_cpu_port(self, port: int | None) -> None: ...
-    def set_port_rate(self, port: int, pps: int | None) -> None: ...
+    def set_port_rate(
+        self, port: int, rate: Rate | int | None, queue: int | None = None
+    ) -> None: ...
+    def port_stats(self) -> Mapping[int, PortStats]: ...
+    def queue_stats(self, port: int) -> Sequence[QueueStats]: ...
+    def drop_stats(self) -> DropStats: ...
+    def capture(self, port: int, received: Path, sent: Path) -> None: ...
     def set_events_only(self, on: bool) -> None: ...
     def inject(self, port: int, packet: bytes, packet_id: int = 0) -> None: ...
     def inject_mark(self, mark: int) -> None: ...
