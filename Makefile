@@ -119,6 +119,8 @@ fuzz: $(STAMP) ## the softswitch's pipeline under sanitizers, guided by coverage
 
 soak: build fuzz ## longer, seeded runs of the property and parity tests, and the fuzzer
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q controlplane/tests -m "not zk and not e2e"
+	@DFVISOR_CHANGES=$(or $(CHANGES),10000) DFVISOR_SEED=$(or $(SEED),1) \
+	    $(BIN)/pytest -q -s controlplane/tests/vnc/test_model.py
 	@$(BIN)/python ptf_tests/parity.py --scenarios $(or $(SCENARIOS),500) --seed $(or $(SEED),1)
 
 clean: ## remove what was built here
