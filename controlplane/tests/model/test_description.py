@@ -74,6 +74,7 @@ def test_every_example_is_tested() -> None:
         "two-switches.yaml",
         "foreign-peer.yaml",
         "add-slice.yaml",
+        "grants.yaml",
     }
 
 
