@@ -74,6 +74,7 @@ def show_status(status: Status) -> None:
     )
     out.print()
     rows = [row for name in status.snapshot.vns for row in _applied_rows(name, status)]
+    rows += [row for name in status.snapshot.bad for row in _bad_rows(name, status)]
     out.print(
         table(
             "applied",
@@ -124,6 +125,15 @@ def _vn_row(name: str, status: Status) -> tuple[object, ...]:
         leader,
         ", ".join(owners[1:] if leader else owners),
     )
+
+
+def _bad_rows(name: str, status: Status) -> list[tuple[object, ...]]:
+    """Where a VN is that cannot be read, and what its agents say to it."""
+    return [
+        (name, switch, found.revision, found.flows, age(found.at), found.error or "last good state")
+        for switch, applied in sorted(status.applied.items())
+        if (found := applied.vns.get(name)) is not None
+    ]
 
 
 def _applied_rows(name: str, status: Status) -> list[tuple[object, ...]]:

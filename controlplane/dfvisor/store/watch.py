@@ -1,8 +1,9 @@
 """Standing watches over ZooKeeper's one-shot ones.
 
-A watch means "look again". It is armed anew before its callback runs, so nothing is missed in
-between; after a reconnect every watch is armed and called once, spread over a short time, because
-kazoo drops all watches with the connection.
+A watch means "look again". Arming it anew is asked for before its callback runs, and a session's
+requests are carried out in their order: so what the callback reads misses nothing. After a
+reconnect every watch is armed and called once, spread over a short time, because kazoo drops all
+watches with the connection.
 """
 
 from __future__ import annotations
@@ -96,9 +97,11 @@ class Watch:
             await asyncio.sleep(delay_s)
         if self._cancelled:
             return
-        await self.arm()
+        arming = asyncio.ensure_future(self.arm())
+        await asyncio.sleep(0)  # it is asked for; the answer need not be waited for
         if not self._cancelled:
             self._callback()
+        await arming
 
 
 class Watches:
