@@ -1,7 +1,8 @@
 # DFVisor. `make help` lists the targets; everything runs from a fresh clone as root on Debian 12.
 SHELL := /bin/sh
 SWITCH ?= s1
-ROLE ?= slice/red/gold
+SLICE ?= red/gold
+ROLE ?= slice/$(SLICE)
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -57,7 +58,7 @@ build-and-run: build ## the whole system on this machine, with real traffic (ONC
 down: $(STAMP) ## end whatever build-and-run left
 	@$(BIN)/python -m emulation.down
 
-shell: .venv-shell/.installed $(STAMP) ## p4runtime-shell at a slicer: make shell SWITCH=s1 ROLE=slice/red/gold
+shell: .venv-shell/.installed $(STAMP) ## p4runtime-shell at a slicer: make shell SWITCH=s1 SLICE=red/gold
 	@$(BIN)/python tools/shell.py $(SWITCH) $(ROLE)
 
 .venv-shell/.installed: requirements-shell.lock
@@ -82,7 +83,7 @@ type: $(STAMP) ## mypy, strict
 
 test: build test-unit test-zk ptf parity e2e ## the whole suite
 
-test-unit: $(STAMP) ## without ZooKeeper and namespaces
+test-unit: $(STAMP) .venv-shell/.installed ## without ZooKeeper and namespaces
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not zk and not e2e"
 
 test-zk: $(STAMP) ## against a real ZooKeeper server
