@@ -45,7 +45,7 @@ VIEWS = {whole: View(Schema(role_view(PROGRAM.proto, whole))) for whole in (True
 ROLES = (Role("red", "gold"), Role("red", "silver"), Role("blue", "gold"), Role("red"))
 INFOS = {"gold": RED_GOLD, "silver": RED_SILVER}
 PORTS = (80, 81, 443)
-QUOTA = 4
+QUOTA = 2
 UDP = {"ip_proto": (17, 0xFF)}
 
 roles = st.sampled_from(ROLES)
