@@ -16,7 +16,7 @@ PACKAGES := python3-venv gcc libc6-dev iproute2 ethtool iputils-ping iperf3 tcpd
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help deps packages p4 build build-and-run down shell docs lint format type test test-unit test-zk \
-        ptf parity vectors e2e bench soak clean
+        ptf parity vectors e2e bench bench-repair soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ vectors: build ## record anew what BMv2 sends (needs simple_switch_grpc)
 
 e2e: build ## the whole system in network namespaces
 	@DFVISOR_TARGET=$(TARGET) $(BIN)/pytest -q -m e2e
+
+bench-repair: build ## how long a cut cable is felt, at 10,000 packets/s
+	@$(BIN)/python -m bench.repair --target $(TARGET)
 
 bench: build ## packets per second, and the latency of a change, beside their yardsticks
 	@$(BIN)/python -m bench.switch

@@ -5,15 +5,18 @@ A VN whose newest record cannot be used keeps its last good state, and has an er
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dfvisor.agent.book import Book, Clash
 from dfvisor.agent.desired import LEARN, VnPlan, fabric_items, neighbours, vn_plan
-from dfvisor.agent.inbox import Learned, LearnReport
+from dfvisor.agent.hosts import HostBook, Outcome
+from dfvisor.agent.inbox import LearnReport
 from dfvisor.agent.numbers import Numbers, NumbersExhausted
 from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
+from dfvisor.model.learned import PREFIX, with_hosts
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
 from dfvisor.model.validate import validate
 
@@ -58,7 +61,7 @@ class Planner:
         self._good: dict[str, Held] = {}
         self._unreadable: dict[str, str] = {}
         self._plans: dict[str, VnPlan] = {}  # the last ones made, to start from
-        self._learned = Learned()
+        self.hosts = HostBook(switch, time.time)
         self.site: Site | None = None
         self.fabric_revision = 0
 
@@ -107,19 +110,22 @@ class Planner:
             held.pop(name, None)
         self._unreadable.pop(name, None)
         self._plans.pop(name, None)
-        self._learned.forget(name)
+        self.hosts.forget(name)
 
-    def learn(self, report: LearnReport) -> str | None:
-        """A sender that is not known; the name of its VN if there is something to write for it."""
+    def learn(self, report: LearnReport) -> tuple[str, Outcome] | None:
+        """A sender that is not known: its VN, and what became of it; None if no VN wants it."""
         for name, plan in self._plans.items():
             if plan.vn_id == report.vn_id and plan.learns and report.port in plan.ports:
-                new = self._learned.add(name, report.mac, report.port)
-                return name if new else None
+                for one in plan.vn.endpoints.values():
+                    if one.mac.value == report.mac and not one.name.startswith(PREFIX):
+                        owner = f"endpoint {one.name}"
+                        return name, self.hosts.hosts(name).refuse(one.mac, report.port, owner)
+                return name, self.hosts.add(name, report.mac, report.port)
         return None  # of a VN that is gone or learns no more: the report was under way
 
     def learned(self, name: str) -> Mapping[int, int]:
         """The hosts of a VN that were seen here: MAC -> port."""
-        return self._learned.of(name)
+        return self.hosts.of(name)
 
     def names(self) -> set[str]:
         """All VNs known of."""
@@ -188,14 +194,19 @@ class Planner:
         if problems:
             raise _Impossible(_summary([str(problem) for problem in problems]))
         plan = vn_plan(
-            self.site, vn, self._numbers, self._plans.get(vn.name), self._learned.of(vn.name)
+            self.site,
+            with_hosts(vn, self.hosts.elsewhere(vn.name)),
+            self._numbers,
+            self._plans.get(vn.name),
+            self.hosts.of(vn.name),
+            self.hosts.doubted(vn.name),
         )
         if plan is not None:
             self._plans[vn.name] = plan
         else:
             self._plans.pop(vn.name, None)
         if plan is None or not plan.learns:
-            self._learned.forget(vn.name)
+            self.hosts.forget(vn.name)
         return plan
 
 
