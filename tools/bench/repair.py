@@ -68,14 +68,16 @@ def main() -> int:
     parser.add_argument("--cuts", type=int, default=10)
     options = parser.parse_args()
     name = f"bench{os.getpid()}"
-    with Emulation(load_network(NETWORK), instance=name, target=options.target) as net:
-        with Readings(net.zookeeper, sorted(net.switches)) as readings:
-            net.dfvctl("apply", NETWORK)
-            net.wait_until(
-                lambda: len(readings.agents()) == len(net.switches), "the agents", DEADLINE_S
-            )
-            net.dfvctl("apply", "--wait", NETWORK)
-            results = sample(net, readings, options.cuts)
+    with (
+        Emulation(load_network(NETWORK), instance=name, target=options.target) as net,
+        Readings(net.zookeeper, sorted(net.switches)) as readings,
+    ):
+        net.dfvctl("apply", NETWORK)
+        net.wait_until(
+            lambda: len(readings.agents()) == len(net.switches), "the agents", DEADLINE_S
+        )
+        net.dfvctl("apply", "--wait", NETWORK)
+        results = sample(net, readings, options.cuts)
     table = Table(title=f"cable cut in silence, {PPS} packets/s, {options.target}")
     for column in ("traffic back after", "samples", "p50 ms", "slowest ms"):
         table.add_column(column, justify="right" if column != "traffic back after" else "left")

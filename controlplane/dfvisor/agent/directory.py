@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from dfvisor.agent.desired import VnPlan
 from dfvisor.agent.site import Site
-from dfvisor.model.space import Space, Spaces
+from dfvisor.model.space import Space, Spaces, flowspace_keys
 from dfvisor.p4rt.ports import NEIGHBOUR, AccessVlans, Fence, SliceInfo
 
 
@@ -21,6 +21,7 @@ class Directory:
 
     def __init__(self, on_flows: Callable[[str, int], None], switch: str = "") -> None:
         self._on_flows = on_flows
+        self.on_offered: Callable[[str, int], None] = lambda vn, revision: None
         self._switch = switch
         self._spaces: dict[str, Spaces] = {}
         self._slices: dict[int, tuple[str, str]] = {}
@@ -116,7 +117,14 @@ class Directory:
         return Space() if spaces is None else spaces.of(slice_name)
 
     def readable(self, vn: str, slice_name: str) -> Sequence[tuple[str, Space]]:
-        return ()
+        plan = self._plans.get(vn)
+        if plan is None:
+            return ()
+        return [
+            (flowspace.slice, Space(flowspace_keys(plan.vn, flowspace)))
+            for flowspace in plan.vn.flowspaces.values()
+            if slice_name in flowspace.readers
+        ]
 
     def tenant(self, vn: str) -> str | None:
         plan = self._plans.get(vn)
@@ -174,6 +182,7 @@ class Directory:
         return None
 
     async def wait_for_revision(self, vn: str, revision: int, timeout_s: float) -> bool:
+        self.on_offered(vn, revision)
         try:
             async with asyncio.timeout(timeout_s):
                 while self._revisions.get(vn, -1) < revision:

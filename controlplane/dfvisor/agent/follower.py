@@ -85,6 +85,12 @@ class Follower:
         self._behind = True
         self.database: GlobalDatabase | None = None
 
+    @property
+    def in_sync(self) -> bool:
+        """Whether everything that the database says has been told."""
+        connected = self.database is not None and self.database.connected
+        return connected and not self._behind and not self._looks
+
     async def run(self) -> None:
         """Until cancelled."""
         database = await self._connect()

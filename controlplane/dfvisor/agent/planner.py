@@ -18,6 +18,7 @@ from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
 from dfvisor.model.learned import PREFIX, with_hosts
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
+from dfvisor.model.stale import expired, without_database
 from dfvisor.model.validate import validate
 
 FABRIC = ""
@@ -63,6 +64,7 @@ class Planner:
         self._plans: dict[str, VnPlan] = {}  # the last ones made, to start from
         self.hosts = HostBook(switch, time.time)
         self.site: Site | None = None
+        self.away_s = 0.0  # how long the global database has been away
         self.fabric_revision = 0
 
     # -- what is wanted
@@ -126,6 +128,15 @@ class Planner:
     def learned(self, name: str) -> Mapping[int, int]:
         """The hosts of a VN that were seen here: MAC -> port."""
         return self.hosts.of(name)
+
+    def set_away(self, away_s: float) -> set[str]:
+        """The global database has been away for so long (0: it is there). Returns the VNs that this
+        makes a difference to.
+        """
+        vns = [vn for _, vn in (self._good | self._newest).values()]
+        changed = {vn.name for vn in vns if expired(vn, away_s) != expired(vn, self.away_s)}
+        self.away_s = away_s
+        return changed
 
     def names(self) -> set[str]:
         """All VNs known of."""
@@ -195,7 +206,7 @@ class Planner:
             raise _Impossible(_summary([str(problem) for problem in problems]))
         plan = vn_plan(
             self.site,
-            with_hosts(vn, self.hosts.elsewhere(vn.name)),
+            with_hosts(without_database(vn, self.away_s), self.hosts.elsewhere(vn.name)),
             self._numbers,
             self._plans.get(vn.name),
             self.hosts.of(vn.name),

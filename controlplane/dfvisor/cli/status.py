@@ -61,7 +61,7 @@ def show_status(status: Status) -> None:
     out.print(
         table(
             f"switches (fabric revision {fabric.revision})",
-            ("switch", "agent", "target", "slicer", "pid", "fabric", "reported"),
+            ("switch", "agent", "target", "slicer", "pid", "fabric", "reported", "trouble"),
             [_switch_row(name, status) for name in names],
             right=("pid", "fabric"),
         )
@@ -120,6 +120,7 @@ def _switch_row(name: str, status: Status) -> tuple[object, ...]:
         agent.pid if agent else None,
         applied.fabric if applied else None,
         age(applied.at) if applied else None,
+        (applied.error if applied else None) or "",
     )
 
 

@@ -36,6 +36,7 @@ class Surroundings:
     fabric: FabricSnapshot | None = None
     agents: dict[str, AgentInfo] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
+    on_read: Callable[[VnSnapshot], None] = lambda _: None
     tls: Credentials | None = None  # towards slicers
 
 
@@ -180,6 +181,8 @@ class Candidate:
         except BaseException:
             self._stale = True
             raise
+        if self._snapshot is not None:
+            self._around.on_read(self._snapshot)
         return self._snapshot is not None
 
     def _compile(self) -> None:
