@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import StoreError, StoreUnavailable
-from dfvisor.model.records import Network, VirtualNetwork
+from dfvisor.model.presence import slices_at
+from dfvisor.model.records import Fabric, Network, VirtualNetwork
 from dfvisor.model.validate import validate
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
@@ -33,7 +34,8 @@ class Surroundings:
     name: str  # of this daemon
     database: GlobalDatabase
     turns: asyncio.Semaphore
-    fabric: FabricSnapshot | None = None
+    fabric: FabricSnapshot | None = None  # links that are down cost more than any way around
+    described: Fabric | None = None
     agents: dict[str, AgentInfo] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
     on_read: Callable[[VnSnapshot], None] = lambda _: None
@@ -50,10 +52,11 @@ class Candidate:
         self._wake = asyncio.Event()
         self._stale = True  # the VN must be read again
         self._snapshot: VnSnapshot | None = None
-        self._compiled: tuple[str, int] | None = None  # change of the VN, fabric revision
+        self._compiled: tuple[str, FabricSnapshot] | None = None  # change of the VN, fabric
         self._entries: Entries = {}  # the last good ones, and the VN's revision that they are of
         self._revision = 0
         self._memo = Memo()
+        self._indexed: tuple[str, frozenset[str]] | None = None  # change, switches in the index
         self._refused = ""  # why they are not of the newest revision
         self._ownership: Ownership | None = None
         self._claimed = False
@@ -147,6 +150,7 @@ class Candidate:
         fresh = await self._read()
         self._compile()
         self._fail(self._refused)
+        await self._index()
         self._direct(tasks, self._ownership.czxid)
         self._pass_on()
         if fresh:  # the VN may be another one of the same name
@@ -191,8 +195,9 @@ class Candidate:
         if snapshot is None or fabric is None:
             self._entries, self._compiled, self._refused = {}, None, ""
             return
-        compiled = (snapshot.change, fabric.revision)
-        if compiled == self._compiled:
+        compiled = (snapshot.change, fabric)
+        held = self._compiled
+        if held is not None and held[0] == compiled[0] and held[1] is fabric:
             return
         self._compiled = compiled
         try:
@@ -202,6 +207,20 @@ class Candidate:
         else:
             self._refused = ""
             self._revision = snapshot.revision
+
+    async def _index(self) -> None:
+        """Have the agents look after the VN where links that are down lead it, and where it will
+        be again.
+        """
+        snapshot, fabric = self._snapshot, self._around.fabric
+        described = self._around.described
+        if snapshot is None or fabric is None or described is None or self._refused:
+            return
+        wanted = frozenset(slices_at(fabric.fabric, snapshot.vn))
+        wanted |= slices_at(described, snapshot.vn).keys()
+        if (snapshot.change, wanted) != self._indexed:
+            await self._around.database.set_presence(self.vn, wanted)
+            self._indexed = (snapshot.change, wanted)
 
     def _direct(self, tasks: asyncio.TaskGroup, election_id: int) -> None:
         """Start, aim and end the sessions."""
