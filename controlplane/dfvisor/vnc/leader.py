@@ -151,21 +151,26 @@ class Candidate:
         fresh = await self._read()
         self._compile()
         self._fail(self._refused)
-        await self._index()
+        await self._index(database)
         self._direct(tasks, self._ownership.czxid)
         self._pass_on()
         if fresh:  # the VN may be another one of the same name
             await database.claim(self._ownership)
-            await self._index(database)
 
     async def _index(self, database: GlobalDatabase) -> None:
-        """See that the agents of all switches concerned know of the VN: a tenant who changes it may
-        not write that himself.
+        """See that the agents of all switches concerned know of the VN: links that are down lead it
+        over others, and a tenant who changes it may not write that himself.
         """
-        if self._snapshot is not None and self._around.fabric is not None and not self._refused:
-            present = slices_at(self._around.fabric.fabric, self._snapshot.vn)
+        snapshot, fabric = self._snapshot, self._around.fabric
+        described = self._around.described
+        if snapshot is None or fabric is None or described is None or self._refused:
+            return
+        present = slices_at(fabric.fabric, snapshot.vn).keys()
+        wanted = (snapshot.change, frozenset(present | slices_at(described, snapshot.vn).keys()))
+        if wanted != self._indexed:
             try:
-                await database.set_presence(self.vn, present)
+                await database.set_presence(self.vn, wanted[1])
+                self._indexed = wanted
             except Conflict as error:
                 log.debug("VN %s: %s", self.vn, error)  # the next change looks again
 
@@ -220,20 +225,6 @@ class Candidate:
         else:
             self._refused = ""
             self._revision = snapshot.revision
-
-    async def _index(self) -> None:
-        """Have the agents look after the VN where links that are down lead it, and where it will
-        be again.
-        """
-        snapshot, fabric = self._snapshot, self._around.fabric
-        described = self._around.described
-        if snapshot is None or fabric is None or described is None or self._refused:
-            return
-        wanted = frozenset(slices_at(fabric.fabric, snapshot.vn))
-        wanted |= slices_at(described, snapshot.vn).keys()
-        if (snapshot.change, wanted) != self._indexed:
-            await self._around.database.set_presence(self.vn, wanted)
-            self._indexed = (snapshot.change, wanted)
 
     def _direct(self, tasks: asyncio.TaskGroup, election_id: int) -> None:
         """Start, aim and end the sessions."""
