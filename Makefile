@@ -115,6 +115,9 @@ bench: bench-switch ## bench-switch, and the latency of a change
 bench-slicer: build ## the slicer: beside direct writes, under floods, with many slices
 	@$(BIN)/python -m bench.slicer
 
+bench-repair: build ## how long a cut cable is felt, at 10,000 packets/s
+	@$(BIN)/python -m bench.repair --target $(TARGET)
+
 fuzz: $(STAMP) ## the softswitch's pipeline under sanitizers, guided by coverage: PACKETS, SEED
 	@$(BIN)/python ptf_tests/fuzz.py --packets $(or $(PACKETS),10000000) --seed $(or $(SEED),1)
 
