@@ -16,7 +16,7 @@ PACKAGES := python3-venv gcc libc6-dev iproute2 ethtool iputils-ping iperf3 tcpd
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help deps packages p4 build build-and-run down shell docs lint format type test test-unit test-zk \
-        ptf parity vectors e2e bench soak clean
+        ptf parity vectors e2e bench bench-vnc soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ e2e: build ## the whole system in network namespaces
 bench: build ## packets per second, and the latency of a change, beside their yardsticks
 	@$(BIN)/python -m bench.switch
 	@$(BIN)/python -m bench.change
+
+bench-vnc: $(STAMP) ## what the VN controller computes for a large network, and for one change in it
+	@$(BIN)/python -m bench.vnc
 
 soak: build ## longer, seeded runs of the property and parity tests
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q controlplane/tests -m "not zk and not e2e"

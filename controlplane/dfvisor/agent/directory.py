@@ -109,5 +109,8 @@ class Directory:
             return False
         return True
 
+    async def wait_for_active(self, vn: str, revision: int, timeout_s: float) -> bool:
+        return await self.wait_for_revision(vn, revision, timeout_s)
+
     def flows_completed(self, vn: str, revision: int) -> None:
         self._on_flows(vn, revision)

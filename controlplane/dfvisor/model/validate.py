@@ -277,7 +277,7 @@ class _Validator:
                     (*path, "bidirectional"),
                     "a match on the entry's endpoint has no reverse; write two flowspaces",
                 )
-        for message in _match_problems(flowspace):
+        for message in match_problems(flowspace):
             self._add(where, message)
 
     def _overlaps(self, vn: VirtualNetwork, path: Path) -> None:
@@ -321,7 +321,7 @@ class _Validator:
         return self._trees[question]
 
 
-def _match_problems(flowspace: Flowspace) -> list[str]:
+def match_problems(flowspace: Flowspace) -> list[str]:
     """Why a match could match nothing, or says less than it seems to."""
     match = flowspace.match
     ipv4 = match.ipv4_src is not None or match.ipv4_dst is not None

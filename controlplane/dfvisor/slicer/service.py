@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 API_VERSION = "1.4.1"
 REVISION = "dfvisor-revision"
 """Request metadata: carry the Write out once the agent holds this revision of the VN."""
+ACTIVE = "dfvisor-active"
+"""Request metadata: carry the Write out once the agent has activated this revision of the VN."""
 COMPLETE = "dfvisor-complete"
 """Request metadata: with this Write the VN's flow entries of this revision are complete here."""
 REVISION_WAIT_S = 5.0
@@ -162,6 +164,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         check()
         metadata = dict(context.invocation_metadata() or ())
         revision = _revision(metadata.get(REVISION))
+        active = _revision(metadata.get(ACTIVE))
         complete = _revision(metadata.get(COMPLETE))
         if complete is not None and not role.whole_vn:
             raise denied(f"{COMPLETE} is for role vn/{role.vn}")
@@ -173,6 +176,13 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             raise Refused(
                 grpc.StatusCode.UNAVAILABLE,
                 f"virtual network {role.vn}: this switch holds revision {held}, not yet {wanted}",
+            )
+        if active is not None and not await self._directory.wait_for_active(
+            role.vn, active, REVISION_WAIT_S
+        ):
+            raise Refused(
+                grpc.StatusCode.UNAVAILABLE,
+                f"virtual network {role.vn}: revision {active} is not active on this switch yet",
             )
         statuses = await self._tables.apply(self._translator(role), request.updates, check)
         if complete is not None and not any(status.code for status in statuses):

@@ -18,6 +18,7 @@ from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.store.database import GlobalDatabase, Watch
 from dfvisor.vnc.leader import Candidate, Surroundings
+from dfvisor.vnc.routing import Trees
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ class Daemon:
         agents = await database.read_agents()
         names = await database.vn_names()
         if around.fabric is None or around.fabric.revision != fabric.revision:
-            around.fabric = fabric
+            around.fabric, around.trees = fabric, Trees(fabric.fabric)
         around.agents = agents
         for name in [name for name in self._candidates if name not in names]:
             await self._withdraw(name)
