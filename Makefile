@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 TARGET ?= $(if $(shell command -v simple_switch_grpc 2>/dev/null),bmv2,softswitch)
 NETWORK ?= examples/demo.yaml
 PACKAGES := python3-venv gcc libc6-dev iproute2 ethtool iputils-ping iperf3 tcpdump tshark \
-            procps default-jre-headless zookeeper openvswitch-switch
+            procps default-jre-headless zookeeper openvswitch-switch openssl
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help deps packages p4 build build-and-run down shell docs lint format type test test-unit test-zk \

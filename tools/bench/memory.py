@@ -1,4 +1,4 @@
-"""Entries straight into an engine in this process, and the pipeline alone: no sockets, no server."""
+"""Entries straight into an engine of this process, and the pipeline alone: no sockets."""
 
 from __future__ import annotations
 

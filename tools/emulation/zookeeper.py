@@ -30,7 +30,7 @@ _JVM = (
     "-Djava.awt.headless=true",
     "-Dzookeeper.admin.enableServer=false",
     "-Dzookeeper.jmx.log4j.disable=true",
-    "-Dzookeeper.4lw.commands.whitelist=ruok,srvr",
+    "-Dzookeeper.4lw.commands.whitelist=ruok,srvr,mntr,wchs,wchc",
 )
 
 

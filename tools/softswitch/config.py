@@ -35,6 +35,7 @@ _READ = frozenset(
         "deparsers",
         "counter_arrays",
         "meter_arrays",
+        "register_arrays",
         "learn_lists",
         "field_lists",
         "actions",
@@ -49,7 +50,6 @@ _INERT = frozenset(("program", "enums", "force_arith", "config_options"))
 _NOT_YET = {
     "header_union_stacks": "header union stack",
     "parse_vsets": "parser value set",
-    "register_arrays": "register",
     "extern_instances": "extern",
 }
 _REQUIRED_METADATA = (
@@ -76,7 +76,8 @@ def load_program(document: bytes) -> ir.Program:
             raise root.get("headers").fail(f"standard_metadata has no field '{name}'")
     counters, direct = _counters(root)
     scope.counters = counters
-    scope.meters = _meters(root)
+    scope.meters, scope.direct_meters = _meters(scope, root)
+    scope.registers = _registers(root)
     scope.learn_lists = _learn_lists(scope, root)
     scope.field_lists = _field_lists(scope, root)
     negative = negative_arguments(root)
@@ -116,6 +117,8 @@ def load_program(document: bytes) -> ir.Program:
             for name, target in (pair.tuple(2) for pair in root.get("field_aliases").each())
         },
         meters=scope.meters,
+        direct_meters=scope.direct_meters,
+        registers=scope.registers,
         profiles=profiles,
         learn_lists=scope.learn_lists,
         field_lists=scope.field_lists,
@@ -153,20 +156,34 @@ def _counters(root: View) -> tuple[dict[str, int], dict[str, str]]:
     return indirect, direct
 
 
-def _meters(root: View) -> dict[str, ir.Meter]:
+def _meters(scope: Scope, root: View) -> tuple[dict[str, ir.Meter], dict[str, ir.DirectMeter]]:
     meters: dict[str, ir.Meter] = {}
+    direct: dict[str, ir.DirectMeter] = {}
     listed = root.opt("meter_arrays")
     for item in () if listed is None else listed.each():
         name = item.get("name").text()
-        if item.get("is_direct").flag():
-            raise UnsupportedError(f"direct meter '{name}'", item.path)
         if item.get("rate_count").integer() != 2:
             raise UnsupportedError(f"meter '{name}' without two rates", item.path)
         kind = item.get("type").text()
         if kind not in ("packets", "bytes"):
             raise UnsupportedError(f"meter type '{kind}'", item.path)
-        meters[name] = ir.Meter(item.get("size").integer(), kind == "packets")
-    return meters
+        if item.get("is_direct").flag():
+            target = scope.field(item.get("result_target"))
+            direct[name] = ir.DirectMeter(kind == "packets", target)
+        else:
+            meters[name] = ir.Meter(item.get("size").integer(), kind == "packets")
+    return meters, direct
+
+
+def _registers(root: View) -> dict[str, ir.Register]:
+    listed = root.opt("register_arrays")
+    registers: dict[str, ir.Register] = {}
+    for item in () if listed is None else listed.each():
+        width = item.get("bitwidth").integer()
+        if width < 1:
+            raise item.get("bitwidth").fail(f"{width} bits, expected 1 or more")
+        registers[item.get("name").text()] = ir.Register(item.get("size").integer(), width)
+    return registers
 
 
 def _list_fields(scope: Scope, item: View) -> tuple[ir.FieldRef, ...]:

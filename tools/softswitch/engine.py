@@ -10,31 +10,44 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from softswitch import ir
 from softswitch.build import build
 from softswitch.codegen import generate
 from softswitch.config import load_program
-from softswitch.entries import KeyPart, PackedKey, Table, Words
-from softswitch.errors import EntryError, PortError, UnknownNameError
-from softswitch.events import Digest, Event, EventQueue, IdleTimeout, PacketIn
+from softswitch.entries import FlatKey, KeyPart, PackedKey, Table, Words
+from softswitch.errors import BusyError, EntryError, PortError, UnknownNameError
+from softswitch.events import Digest, Event, EventQueue, IdleTimeout, Mark, PacketIn, PortOutput
 from softswitch.instance import Instance
-from softswitch.meters import MeterConfig, Meters
+from softswitch.meters import (
+    ColorCounts,
+    MeterConfig,
+    Meters,
+    counts_array,
+    counts_of,
+    rates_of,
+)
 from softswitch.native import Counter, Drops, Library, PortRecord, Replica
 from softswitch.profiles import Profile
+from softswitch.registers import Registers
 from softswitch.stats import DropStats, PortStats
 
 __all__ = [
+    "ColorCounts",
     "Digest",
     "DropStats",
     "Engine",
     "Event",
+    "FlatKey",
     "IdleTimeout",
     "KeyPart",
+    "Mark",
     "MeterConfig",
     "PacketIn",
+    "PortOutput",
     "PortStats",
 ]
 
@@ -62,14 +75,16 @@ class Engine:
             for index, name in enumerate(program.profiles)
         }
         self._meters = Meters(self._c, program)
+        self._registers = Registers(self._c, program)
         self._events = EventQueue(
             self._c,
             [learn.name for learn in program.learn_lists.values()],
             {table.index: table.name for table in tables},
         )
+        self._const_handles: dict[str, tuple[int, ...]] = {}
         for table in tables:
             self._reset_default(table)
-            self._insert_const(table)
+            self._const_handles[table.name] = tuple(self._insert_const(table))
 
     @classmethod
     def build(cls, bmv2_json: bytes, *, cache_dir: Path, sanitize: bool = False) -> Engine:
@@ -166,6 +181,10 @@ class Engine:
         """Return to the program's own default entry."""
         self._reset_default(self._table(table))
 
+    def const_handles(self, table: str) -> Sequence[int]:
+        """Handles of the program's own entries, in their order."""
+        return self._const_handles[self._table(table).name]
+
     def entry_count(self, table: str) -> int:
         """Entries in a table, without the default."""
         count = ctypes.c_uint32()
@@ -222,6 +241,48 @@ class Engine:
         """A cell's configuration; None where it has none."""
         return self._meters.get(meter, index)
 
+    def meter_counts(self, meter: str, index: int) -> ColorCounts:
+        """(packets, bytes) that a cell marked green, yellow and red."""
+        return self._meters.counts(meter, index)
+
+    def set_meter_counts(self, meter: str, index: int, counts: ColorCounts) -> None:
+        """Overwrite these."""
+        self._meters.set_counts(meter, index, counts)
+
+    def direct_meter_set(self, table: str, handle: int, config: MeterConfig | None) -> None:
+        """Configure the meter of an entry, with full buckets; None: green."""
+        found = self._metered(table)
+        rates = rates_of(config, f"table '{table}', entry {handle}")
+        given = None if rates is None else ctypes.byref(rates)
+        self._entry(found, handle, "sw_direct_meter_set", given)
+
+    def direct_meter_counts(self, table: str, handle: int) -> ColorCounts:
+        """(packets, bytes) that the meter of an entry marked green, yellow and red."""
+        numbers = counts_array()
+        self._entry(self._metered(table), handle, "sw_direct_meter_counts", numbers)
+        return counts_of(numbers)
+
+    def set_direct_meter_counts(self, table: str, handle: int, counts: ColorCounts) -> None:
+        """Overwrite these."""
+        numbers = counts_array(counts)
+        self._entry(self._metered(table), handle, "sw_direct_meter_set_counts", numbers)
+
+    def _metered(self, name: str) -> Table:
+        found = self._table(name)
+        if found.ir.meter is None:
+            raise EntryError(f"table '{name}' has no direct meter")
+        return found
+
+    # --- registers ----------------------------------------------------------------------------
+
+    def register_read(self, register: str, first: int, count: int) -> list[int]:
+        """`count` cells from `first` on, unsigned."""
+        return self._registers.read(register, first, count)
+
+    def register_write(self, register: str, first: int, values: Sequence[int]) -> None:
+        """Overwrite the cells from `first` on."""
+        self._registers.write(register, first, values)
+
     # --- action profiles ----------------------------------------------------------------------
 
     def member_add(self, profile: str, action: str, args: Sequence[int]) -> int:
@@ -262,11 +323,11 @@ class Engine:
     def clone_session_set(
         self, session: int, replicas: Sequence[tuple[int, int]], packet_length_bytes: int = 0
     ) -> None:
-        """Make or replace a session; a clone is sent to each (port, rid)."""
-        if packet_length_bytes:
-            raise EntryError(f"clone session {session}: truncation is not supported")
+        """Make or replace a session; a clone is sent to each (port, rid), at most so many bytes of
+        it (0: all)."""
         what = f"clone session {session}"
-        self._c.call(what, "sw_session_set", session, len(replicas), _copies(replicas))
+        copies = _copies(replicas)
+        self._c.call(what, "sw_session_set", session, packet_length_bytes, len(replicas), copies)
 
     def clone_session_delete(self, session: int) -> None:
         """Remove a session; clones for it are dropped from then on."""
@@ -278,11 +339,25 @@ class Engine:
         """Frames that leave by this port become PacketIn events."""
         self._c.raw("sw_set_cpu_port", _NO_PORT if port is None else port)
 
-    def inject(self, port: int, packet: bytes) -> None:
-        """Let the packet thread handle a packet as received on `port`."""
-        rc = self._c.raw("sw_inject", port, packet, len(packet))
+    def set_events_only(self, on: bool) -> None:
+        """Every port exists, and what leaves by it becomes a PortOutput event (but a PacketIn by
+        the CPU port)."""
+        self._c.raw("sw_set_events_only", int(on))
+
+    def inject(self, port: int, packet: bytes, packet_id: int = 0) -> None:
+        """Let the packet thread handle a packet as received on `port`. Raises BusyError when too
+        many wait already."""
+        rc = self._c.raw("sw_inject", port, packet, len(packet), packet_id)
+        if rc == -errno.EAGAIN:
+            raise BusyError(f"packet for port {port}: too many wait")
         if rc:
             raise PortError(f"packet for port {port}: {os.strerror(-rc)}")
+
+    def inject_mark(self, mark: int) -> None:
+        """Have a Mark event reported when all packets handed in before are done."""
+        rc = self._c.raw("sw_inject_mark", mark)
+        if rc:
+            raise PortError(f"mark {mark}: {os.strerror(-rc)}")
 
     def event_fd(self) -> int:
         """A descriptor that is readable while events wait."""
@@ -291,6 +366,15 @@ class Engine:
     def take_events(self, limit: int = 1024) -> list[Event]:
         """Up to `limit` events, oldest first; the rest stays for the next call."""
         return self._events.take(limit)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """No packet is handled while this lasts: it sees all of what this thread does, or none."""
+        self._c.raw("sw_hold")
+        try:
+            yield
+        finally:
+            self._c.raw("sw_release")
 
     # --- packets ------------------------------------------------------------------------------
 
@@ -449,7 +533,7 @@ class Engine:
     def _insert(
         self, table: Table, key: Sequence[KeyPart], priority: int, action_id: int, args: Words
     ) -> int:
-        packed = table.key(key)
+        packed = table.flat_key(key.flat) if isinstance(key, FlatKey) else table.key(key)
         if table.ir.match is not ir.Match.TERNARY:
             priority = packed.prefix_len
         elif not 0 < priority < 1 << 31:
@@ -472,8 +556,8 @@ class Engine:
         else:
             self._set_default(table, default.action, table.args(default.action, default.args))
 
-    def _insert_const(self, table: Table) -> None:
-        """The program's own entries. There, the smaller priority wins."""
+    def _insert_const(self, table: Table) -> Iterator[int]:
+        """Add the program's own entries; their handles. There, the smaller priority wins."""
         entries = table.ir.entries or ()
         worst = max((entry.priority for entry in entries), default=0)
         for entry in entries:
@@ -482,7 +566,8 @@ class Engine:
             if table.ir.match is not ir.Match.TERNARY:
                 priority = sum(m.bit_count() for m in masks)
             args = table.args(entry.call.action, entry.call.args)
-            self._add(table, table.packed(values, masks, 0), priority, entry.call.action, args)
+            key = table.packed(values, masks, 0)
+            yield self._add(table, key, priority, entry.call.action, args)
 
 
 def _copies(replicas: Sequence[tuple[int, int]]) -> object:

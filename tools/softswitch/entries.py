@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, overload
 
 from softswitch import ir
 from softswitch.codegen.keys import KeyLayout, key_layout
@@ -30,13 +31,41 @@ class KeyPart:
     high: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PackedKey:
+class PackedKey(NamedTuple):
     """A key's words, its masks', and the prefix length of its lpm field."""
 
     values: bytes
     masks: bytes
     prefix_len: int
+
+
+class FlatKey(Sequence[KeyPart]):
+    """A key as one tuple, which is quick to pack: for each field of the table in its order `value`
+    (exact), `value, prefix length` (lpm), `value, mask` (ternary, optional) or `low, high` (range).
+    The values fit their fields, and nothing is set outside of masks and prefixes.
+    """
+
+    __slots__ = ("flat",)
+
+    def __init__(self, flat: tuple[int, ...]) -> None:
+        self.flat = flat
+
+    def parts(self) -> list[KeyPart]:
+        """The same as parts."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.parts())
+
+    def __iter__(self) -> Iterator[KeyPart]:
+        return iter(self.parts())
+
+    @overload
+    def __getitem__(self, index: int) -> KeyPart: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[KeyPart]: ...
+    def __getitem__(self, index: int | slice) -> KeyPart | list[KeyPart]:
+        return self.parts()[index]
 
 
 def as_words(values: Sequence[int], size: int) -> Words:
@@ -54,6 +83,42 @@ class Table:
         self._program = program
         self._layout: KeyLayout = key_layout(table)
         self._arg_words = arg_words(program, table)
+        self._exact_masks = 0
+        self._masked: list[tuple[int, int]] = []  # places in a flat key, and shifts
+        self._exact: list[tuple[int, int]] = []
+        self._prefix: tuple[int, int, int] | None = None  # place, shift, width
+        at = 0
+        for key, place in zip(table.keys, self._layout.places, strict=True):
+            shift = 64 * place.word + place.shift
+            if key.match is ir.Match.EXACT:
+                self._exact.append((at, shift))
+                self._exact_masks |= (1 << key.width) - 1 << shift
+            elif key.match is ir.Match.LPM:
+                self._prefix = at, shift, key.width
+            else:
+                self._masked.append((at, shift))
+            at += 1 if key.match is ir.Match.EXACT else 2
+
+    def flat_key(self, flat: tuple[int, ...]) -> PackedKey:
+        """Pack a key that fits. Raises EntryError if the table has none."""
+        if not self.ir.keys:
+            raise EntryError(f"table '{self.name}' has no key, so it takes no entries")
+        values, masks, prefix_len = 0, self._exact_masks, 0
+        for at, shift in self._exact:
+            values |= flat[at] << shift
+        for at, shift in self._masked:
+            if mask := flat[at + 1]:
+                values |= flat[at] << shift
+                masks |= mask << shift
+        if self._prefix is not None:
+            at, shift, width = self._prefix
+            prefix_len = flat[at + 1]
+            full = (1 << width) - 1
+            values |= flat[at] << shift
+            masks |= (full & ~(full >> prefix_len)) << shift
+        size = 8 * self._layout.words
+        packed = values.to_bytes(size, "little"), masks.to_bytes(size, "little")
+        return PackedKey(*packed, prefix_len)
 
     def action(self, name: str) -> int:
         """Id of an action. Raises UnknownNameError."""
@@ -119,6 +184,11 @@ def pack_args(program: ir.Program, action_id: int, args: Sequence[int]) -> list[
         raise EntryError(
             f"action '{action.name}': {len(args)} arguments for {len(action.params)} parameters"
         )
+    if not action.negative and all(
+        0 <= value < 1 << width and width <= 64
+        for value, (_name, width) in zip(args, action.params, strict=True)
+    ):
+        return list(args)
     packed: list[int] = []
     for index, (value, (name, width)) in enumerate(zip(args, action.params, strict=True)):
         least = -(1 << (width - 1)) if index in action.negative else 0

@@ -56,3 +56,7 @@ class DuplicateEntryError(EntryError):
 
 class PortError(EngineError):
     """An interface could not be opened, or a port number or interface is used twice."""
+
+
+class BusyError(PortError):
+    """Too many packets wait already; later there may be room."""

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from softswitch.instance import Instance
 
-_PACKET, _DIGEST, _IDLE = 1, 2, 3  # runtime/event.h
+_PACKET, _DIGEST, _IDLE, _OUT, _MARK = 1, 2, 3, 4, 5  # runtime/event.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,24 @@ class IdleTimeout:
     handle: int
 
 
-Event: TypeAlias = PacketIn | Digest | IdleTimeout
+@dataclass(frozen=True, slots=True)
+class PortOutput:
+    """A frame that left by a port while ports are events only; `packet_id` is that of the packet
+    handed in that caused it."""
+
+    port: int
+    packet_id: int
+    packet: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """All packets that were handed in before the mark are done."""
+
+    mark: int
+
+
+Event: TypeAlias = PacketIn | Digest | IdleTimeout | PortOutput | Mark
 
 
 def parse_events(data: bytes, learn_lists: Sequence[str], tables: Mapping[int, str]) -> list[Event]:
@@ -53,9 +70,15 @@ def parse_events(data: bytes, learn_lists: Sequence[str], tables: Mapping[int, s
         if kind == _PACKET:
             events.append(PacketIn(body))
             continue
+        if kind == _OUT:
+            port, packet_id = struct.unpack_from("=QQ", body)
+            events.append(PortOutput(port, packet_id, body[16:]))
+            continue
         numbers = struct.unpack(f"={length // 8}Q", body)
         if kind == _DIGEST:
             events.append(Digest(learn_lists[numbers[0]], numbers[1:]))
+        elif kind == _MARK:
+            events.append(Mark(numbers[0]))
         elif kind == _IDLE:
             events.append(IdleTimeout(tables[numbers[0]], numbers[1]))
         else:

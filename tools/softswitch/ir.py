@@ -325,6 +325,24 @@ class ExecuteMeter:
 
 
 @dataclass(frozen=True, slots=True)
+class RegisterRead:
+    """Load one cell of a register array; nothing happens when there is no such cell."""
+
+    target: FieldRef
+    register: str
+    index: Data
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterWrite:
+    """Store into one cell of a register array; nothing happens when there is no such cell."""
+
+    register: str
+    index: Data
+    value: Data
+
+
+@dataclass(frozen=True, slots=True)
 class GenerateDigest:
     """Report the fields of a learn list, as they are after ingress; the last call wins."""
 
@@ -361,6 +379,8 @@ Statement: TypeAlias = (
     | MarkToDrop
     | Count
     | ExecuteMeter
+    | RegisterRead
+    | RegisterWrite
     | GenerateDigest
     | CloneEgress
     | Exit
@@ -519,9 +539,9 @@ class Table:
     """A match-action table. `match` is EXACT, LPM (one lpm key) or TERNARY (entries overlap).
 
     With `profile`, entries name members or groups of that action profile. `ages`: entries may have
-    an idle timeout. `actions` maps names to ids. `default` None: no action. The next node after a
-    hit is `next_hit` if `splits_hit`, else by action name; likewise after a miss; `next_default` if
-    no action ran.
+    an idle timeout. `meter`: the direct meter of its entries. `actions` maps names to ids.
+    `default` None: no action. The next node after a hit is `next_hit` if `splits_hit`, else by
+    action name; likewise after a miss; `next_default` if no action ran.
     """
 
     name: str
@@ -542,6 +562,7 @@ class Table:
     next_default: str | None
     profile: str | None = None
     ages: bool = False
+    meter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -612,6 +633,23 @@ class Meter:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectMeter:
+    """A meter of each entry of a table; the colour goes to `target` when the entry is hit, before
+    its action runs."""
+
+    packets: bool
+    target: FieldRef
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A register array: cells of `width` bits."""
+
+    size: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """An action profile. `selector`: fields hashed (crc16) to choose a member of a group."""
 
@@ -646,6 +684,8 @@ class Program:
     direct_counters: Mapping[str, str]
     aliases: Mapping[str, FieldRef] = field(default_factory=dict)
     meters: Mapping[str, Meter] = field(default_factory=dict)
+    direct_meters: Mapping[str, DirectMeter] = field(default_factory=dict)
+    registers: Mapping[str, Register] = field(default_factory=dict)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     learn_lists: Mapping[int, LearnList] = field(default_factory=dict)
     field_lists: Mapping[int, tuple[FieldRef, ...]] = field(default_factory=dict)

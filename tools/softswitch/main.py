@@ -26,6 +26,7 @@ from softswitch.server.pb import p4r_grpc
 from softswitch.server.pipeline import realize
 from softswitch.server.ports import PortHost, check_ports
 from softswitch.server.service import P4RuntimeService
+from softswitch.stf import command as stf
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,10 @@ class StartError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the switch until a signal; returns the exit status."""
-    options = parse_options(sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["stf"]:
+        return stf.run(given[1:])
+    options = parse_options(given)
     logging.basicConfig(
         stream=sys.stdout if options.log_console else sys.stderr,
         level=_LEVELS[options.log_level],
@@ -90,29 +94,50 @@ async def _serve(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
-    ports = PortHost(options.ports, cpu_port=options.cpu_port, rates_pps=options.port_rates_pps)
+    ports = PortHost(
+        options.ports,
+        cpu_port=options.cpu_port,
+        rates_pps=options.port_rates_pps,
+        over_grpc=options.packets_address is not None,
+    )
     try:
         ports.watch()
     except OSError as error:
         raise StartError(f"cannot follow the interfaces' link states: {error}") from error
-    service = P4RuntimeService(options.device_id, engine_builder(options.cache_dir), ports)
-    server = grpc.aio.server(
+    service = P4RuntimeService(
+        options.device_id,
+        engine_builder(options.cache_dir),
+        ports,
+        bmv2_compat=options.bmv2_compat,
+    )
+    server = _server()
+    p4r_grpc.add_P4RuntimeServicer_to_server(service, server)
+    servers = [server]
+    try:
+        if options.config is not None:
+            await _until(stop, _preload(service, options.config))
+        if not stop.is_set():
+            if options.packets_address is not None:
+                packets = _server()
+                servers.append(packets)
+                service.packet_service().add_to(packets)
+                address = await _listen(packets, options.packets_address)
+                print(f"softswitch: packets at {address}", flush=True)
+            address = await _listen(server, options.address)
+            print(f"softswitch: listening on {address}", flush=True)
+            await stop.wait()
+    finally:
+        await _shut_down(servers, service)
+
+
+def _server() -> grpc.aio.Server:
+    return grpc.aio.server(
         options=(
             ("grpc.so_reuseport", 0),  # a second switch at this address must fail, not share it
             ("grpc.max_receive_message_length", RECEIVE_MAX_BYTES),
             ("grpc.max_send_message_length", -1),
         )
     )
-    p4r_grpc.add_P4RuntimeServicer_to_server(service, server)
-    try:
-        if options.config is not None:
-            await _until(stop, _preload(service, options.config))
-        if not stop.is_set():
-            address = await _listen(server, options.address)
-            print(f"softswitch: listening on {address}", flush=True)
-            await stop.wait()
-    finally:
-        await _shut_down(server, service)
 
 
 async def _preload(service: P4RuntimeService, config: Path) -> None:
@@ -166,12 +191,12 @@ def _answers(path: str) -> bool:
     return True
 
 
-async def _shut_down(server: grpc.aio.Server, service: P4RuntimeService) -> None:
+async def _shut_down(servers: Sequence[grpc.aio.Server], service: P4RuntimeService) -> None:
     """Stop within STOP_TIMEOUT_S. A C compiler still at work is ended: nobody waits for it."""
     late = False
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):
-            await server.stop(grace=None)
+            await asyncio.gather(*(server.stop(grace=None) for server in servers))
             await service.close()
     except TimeoutError:
         log.error("not stopped after %s s: leaving", STOP_TIMEOUT_S)

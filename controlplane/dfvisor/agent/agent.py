@@ -21,7 +21,7 @@ import msgspec
 
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.book import Book
-from dfvisor.agent.directory import Directory
+from dfvisor.agent.directory import Directory, links
 from dfvisor.agent.follower import Follower
 from dfvisor.agent.inbox import PacketLog, learn_reports, reason_of
 from dfvisor.agent.link import Link, Outranked, Written, open_link
@@ -36,7 +36,7 @@ from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
-from dfvisor.p4rt.ports import SliceDirectory, Slicer, SwitchPort, UpdateStatus
+from dfvisor.p4rt.ports import Fence, SliceDirectory, Slicer, SwitchPort, UpdateStatus
 from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, PacketOut, StreamEvent
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
@@ -46,6 +46,9 @@ log = logging.getLogger(__name__)
 
 DATABASE_GRACE_S = 3.0  # how long a start waits for the database before it uses what it held
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
+ACTIVATE_AFTER_S = 10.0  # how long best-effort parts of a revision wait for the VN's controller
+KEEP_S = 30.0  # how long what a controller has not finished with is kept
+LINGER_S = 2.0  # the same where the VN has gone, and its controller with it
 _FLOOR = "election_floor"  # key in the local database; added to the boot counter
 
 SlicerFactory: TypeAlias = Callable[[SliceDirectory, SwitchPort, Schema, int], Slicer]
@@ -86,7 +89,7 @@ class Agent:
         self._numbers = LocalNumbers(local)
         self._book = Book()
         self._planner = Planner(settings.switch, self._numbers, self._book)
-        self._directory = Directory(self._flows_completed)
+        self._directory = Directory(self._flows_completed, settings.switch)
         self._make_slicer = make_slicer
         self._slicer: Slicer | None = None  # serving
         self._boot = local.next_boot_id()
@@ -95,6 +98,7 @@ class Agent:
         self._ready = asyncio.Event()  # there is something to start from
         self._fabric_dirty = False
         self._dirty: set[str] = set()
+        self._keeping: set[str] = set()  # VNs of which something is kept
         self._dropping: set[int] = set()  # slice ids that the slicer has yet to drop
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._applied: dict[str, VnApplied] = {}
@@ -170,13 +174,27 @@ class Agent:
             self._planner.remove_vn(name)
         else:
             self._planner.set_vn(name, snapshot.revision, snapshot.vn)
+            self._later(ACTIVATE_AFTER_S, self._overdue, name, snapshot.revision)
         self._mark(name)
+
+    def _overdue(self, name: str, revision: int) -> None:
+        if self._planner.set_overdue(name, revision):
+            self._mark(name)
+
+    def _later(self, delay_s: float, call: Callable[..., None], *arguments: object) -> None:
+        asyncio.get_running_loop().call_later(delay_s, call, *arguments)
 
     def active_read(self, name: str, active: Active | None) -> None:
         if active is None:
             self.active.pop(name, None)
         else:
             self.active[name] = active
+        if self._planner.set_active(name, None if active is None else active.revision):
+            self._mark(name)
+        led = active is not None and active.election_id != 0
+        self._directory.set_fence(
+            name, Fence(active.epoch, active.election_id) if active and led else None
+        )
 
     def vn_unreadable(self, name: str, reason: str) -> None:
         log.error("VN %s: unreadable: %s", name, reason)
@@ -196,13 +214,27 @@ class Agent:
     def _flows_completed(self, vn: str, revision: int) -> None:
         self._local.put(f"flows/{vn}", str(revision).encode())
         held = self._applied.get(vn)
+        if held is None or held.revision <= revision:
+            self._finish(vn)
         if held is not None and held.flows != revision:
             self._applied[vn] = msgspec.structs.replace(held, flows=revision, at=time.time())
             self._reports.changed()
 
+    def _finish(self, vn: str) -> None:
+        """Nothing needs any more what was kept of the VN's earlier states."""
+        self._keeping.discard(vn)
+        if self._planner.finish(vn):
+            self._mark(vn)
+
+    def _give_up(self, vn: str) -> None:
+        if vn in self._keeping:
+            self._finish(vn)
+
     # -- what the switch sends unasked
 
     def _event(self, event: StreamEvent) -> None:
+        if self._slicer is not None:
+            self._slicer.event(event)
         match event:
             case PacketIn():
                 if self.inbox.take(event):
@@ -348,6 +380,8 @@ class Agent:
         try:
             if fabric:
                 self._directory.set_neighbours(self._planner.stage_fabric())
+                if self._planner.site is not None:
+                    self._directory.set_links(links(self._planner.site))
             names |= {name for name, held in self._applied.items() if held.error}
             staged = self._planner.stage(names)
             for one in staged:
@@ -392,10 +426,15 @@ class Agent:
 
     def _publish(self, one: Staged) -> None:
         name = one.name
+        if one.keeps and name not in self._keeping:
+            self._keeping.add(name)
+            delay_s = KEEP_S if one.live else LINGER_S
+            self._later(delay_s, self._give_up, name)
         refused = self._refusals.get(name)
         held = self._applied.get(name)
         if one.gone or (one.plan is None and one.error is None and not one.kept):
-            self._directory.publish(name, 0, None)
+            if not one.keeps:
+                self._directory.publish(name, 0, None)
             self._applied.pop(name, None)
             if one.gone:
                 self._saver.forget(name)
@@ -408,7 +447,7 @@ class Agent:
             revision = held.revision if held else 0
         else:
             revision = one.revision
-            self._directory.publish(name, revision, one.plan)
+            self._directory.publish(name, one.prepared, one.plan, active=revision, space=one.space)
             if one.vn is not None and (held is None or held.revision != revision):
                 self._saver.save(name, revision, one.vn)
         error = refused or one.error
@@ -422,8 +461,10 @@ class Agent:
             )
             if error:
                 log.error("VN %s: stays at revision %d: %s", name, revision, error)
-            else:
+            elif revision == one.prepared:
                 log.info("VN %s: revision %d applied", name, revision)
+        if revision != one.prepared and not one.kept:
+            log.debug("VN %s: revision %d prepared", name, one.prepared)
 
     # -- removals
 

@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from dfvisor.agent.desired import VnPlan
-from dfvisor.p4rt.ports import SliceInfo
+from dfvisor.agent.site import Site
+from dfvisor.model.records import VirtualNetwork
+from dfvisor.model.space import Space, Spaces
+from dfvisor.p4rt.ports import NEIGHBOUR, AccessVlans, Fence, SliceInfo
 
 
 class Directory:
@@ -17,10 +20,17 @@ class Directory:
     so nothing is offered that is not there. `on_flows` is told what `flows_completed` is told.
     """
 
-    def __init__(self, on_flows: Callable[[str, int], None]) -> None:
+    def __init__(self, on_flows: Callable[[str, int], None], switch: str = "") -> None:
         self._on_flows = on_flows
+        self._switch = switch
+        self._spaces: dict[str, Spaces] = {}
+        self._slices: dict[int, tuple[str, str]] = {}
+        self._links: dict[int, int] = {}
+        self._fences: dict[str, Fence] = {}
+        self._on_change: list[Callable[[str], None]] = []
         self._plans: dict[str, VnPlan] = {}
         self._revisions: dict[str, int] = {}
+        self._active: dict[str, int] = {}
         self._neighbours: dict[int, int] = {}
         self._changed = asyncio.Event()
 
@@ -48,28 +58,107 @@ class Directory:
             slices=stay,
             ports={port: id_ for port, id_ in held.ports.items() if port in ports},
         )
-        return {
-            info.slice_id
-            for name, info in held.slices.items()
-            if name not in stay and not info.best_effort
-        }
+        gone = [(name, info) for name, info in held.slices.items() if name not in stay]
+        for _, info in gone:
+            self._slices.pop(info.slice_id, None)
+        return {info.slice_id for _, info in gone if not info.best_effort}
 
-    def publish(self, vn: str, revision: int, plan: VnPlan | None) -> None:
-        """The plan's entries are on the switch; None: the VN is not present here any more."""
+    def publish(
+        self,
+        vn: str,
+        revision: int,
+        plan: VnPlan | None,
+        *,
+        active: int | None = None,
+        space: VirtualNetwork | None = None,
+    ) -> None:
+        """The plan's entries are on the switch; None: the VN is not present here any more.
+
+        `active` is the revision that has taken effect, if another one. `space`: what the slices'
+        entries may match, if not what the plan's VN says.
+        """
         if plan is None:
             self._plans.pop(vn, None)
             self._revisions.pop(vn, None)
+            self._active.pop(vn, None)
+            self._spaces.pop(vn, None)
         else:
             self._plans[vn] = plan
             self._revisions[vn] = revision
+            self._active[vn] = revision if active is None else active
+            self._spaces.setdefault(vn, Spaces()).update(space or plan.vn)
+            for name, info in plan.slices.items():
+                self._slices[info.slice_id] = (vn, name)
         self._changed.set()
         self._changed = asyncio.Event()
+        for changed in self._on_change:
+            changed(vn)
 
     def set_neighbours(self, neighbours: Mapping[int, int]) -> None:
         """Virtual next hop -> next-hop id of the neighbour switches."""
         self._neighbours = dict(neighbours)
 
+    def set_fence(self, vn: str, fence: Fence | None) -> None:
+        """The election id of the VN's leader, as the database says; None: there is none."""
+        if self._fences.get(vn) == fence:
+            return
+        if fence is None:
+            self._fences.pop(vn, None)
+        else:
+            self._fences[vn] = fence
+        for changed in self._on_change:
+            changed(vn)
+
+    def set_links(self, links: Mapping[int, int]) -> None:
+        """Fabric port -> virtual next hop of the neighbour switch behind it."""
+        self._links = dict(links)
+
     # -- the slicer's side: SliceDirectory
+
+    def on_change(self, changed: Callable[[str], None]) -> None:
+        self._on_change.append(changed)
+
+    def slice_by_id(self, slice_id: int) -> tuple[str, str] | None:
+        return self._slices.get(slice_id)
+
+    def writer(self, vn: str, slice_name: str) -> str | None:
+        return None
+
+    def entry_quota(self, vn: str, slice_name: str) -> int | None:
+        return None
+
+    def space(self, vn: str, slice_name: str) -> Space:
+        spaces = self._spaces.get(vn)
+        return Space() if spaces is None else spaces.of(slice_name)
+
+    def readable(self, vn: str, slice_name: str) -> Sequence[tuple[str, Space]]:
+        return ()
+
+    def tenant(self, vn: str) -> str | None:
+        plan = self._plans.get(vn)
+        return plan.vn.tenant if plan else None
+
+    def fence(self, vn: str) -> Fence | None:
+        return self._fences.get(vn)
+
+    def next_hops(self, vn: str) -> Sequence[int]:
+        plan = self._plans.get(vn)
+        return sorted((*plan.ports, *self._neighbours)) if plan else ()
+
+    def access_vlans(self, vn: str, port: int) -> AccessVlans | None:
+        plan = self._plans.get(vn)
+        if plan is None or port not in plan.ports:
+            return None
+        own = _vlans(plan, self._switch, port)
+        others: set[int | None] = set()
+        for name, other in self._plans.items():
+            if name != vn and port in other.ports:
+                others |= _vlans(other, self._switch, port)
+        return AccessVlans(frozenset(own), frozenset(others))
+
+    def virtual_port(self, vn: str, port: int) -> int:
+        plan = self._plans.get(vn)
+        return port if plan and port in plan.ports else self._links.get(port, 0)
 
     def vns(self) -> Sequence[str]:
         return sorted(self._plans)
@@ -101,16 +190,39 @@ class Directory:
         return None
 
     async def wait_for_revision(self, vn: str, revision: int, timeout_s: float) -> bool:
+        return await self._wait_for(self._revisions, vn, revision, timeout_s)
+
+    async def wait_for_active(self, vn: str, revision: int, timeout_s: float) -> bool:
+        return await self._wait_for(self._active, vn, revision, timeout_s)
+
+    async def _wait_for(
+        self, revisions: Mapping[str, int], vn: str, revision: int, timeout_s: float
+    ) -> bool:
         try:
             async with asyncio.timeout(timeout_s):
-                while self._revisions.get(vn, -1) < revision:
+                while revisions.get(vn, -1) < revision:
                     await self._changed.wait()
         except TimeoutError:
             return False
         return True
 
-    async def wait_for_active(self, vn: str, revision: int, timeout_s: float) -> bool:
-        return await self.wait_for_revision(vn, revision, timeout_s)
-
     def flows_completed(self, vn: str, revision: int) -> None:
         self._on_flows(vn, revision)
+
+
+def _vlans(plan: VnPlan, switch: str, port: int) -> set[int | None]:
+    """The VLAN ids by which the VN's endpoints on a port are told apart."""
+    return {
+        end.vlan
+        for end in plan.vn.endpoints.values()
+        if end.port is not None and (end.port.switch, end.port.port) == (switch, port)
+    }
+
+
+def links(site: Site) -> dict[int, int]:
+    """Fabric port -> virtual next hop of the neighbour switch behind it."""
+    return {
+        peer.link.port: NEIGHBOUR + peer.device_id
+        for peer in site.peers.values()
+        if peer.link is not None and peer.device_id is not None
+    }

@@ -184,6 +184,14 @@ class Follower:
         """The watch of a place: the same each time, so that none is set twice."""
         return self._looking.setdefault(look, partial(self._look, look))
 
+    def _gone(self, name: str) -> None:
+        """It was deleted after the list was read. There may be another one of its name already, so
+        the list is read again.
+        """
+        self._known.discard(name)
+        self._forget(name)
+        self._look(_PRESENT)
+
     def _forget(self, name: str) -> None:
         for what in ("vn", "active"):
             self._looks.discard((what, name))
@@ -200,7 +208,11 @@ class Follower:
             if name in self._known:
                 self._sink.vn_unreadable(name, str(error))
             return
-        if name in self._known:  # it may have gone meanwhile
+        if name not in self._known:
+            return  # it has gone meanwhile
+        if snapshot is None:
+            self._gone(name)
+        else:
             self._sink.vn_read(name, snapshot)
 
     async def _read_active(self, database: GlobalDatabase, name: str) -> None:
@@ -211,7 +223,11 @@ class Follower:
         except StoreError as error:
             log.error("VN %s: what is active cannot be read, it stays: %s", name, error)
             return
-        if name in self._known:
+        if name not in self._known:
+            return
+        if active is None:
+            self._gone(name)
+        else:
             self._sink.active_read(name, active)
 
 

@@ -13,11 +13,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from dfvisor.agent.agent import Agent, Settings
 from dfvisor.agent.pipeline import JSON_NAME, P4INFO_NAME, Pipeline, default_directory
 from dfvisor.errors import DFVisorError
+from dfvisor.p4rt import tls
 from dfvisor.slicer.server import SlicerServer
 
 LOCAL_DATABASE = "agent.sqlite"
@@ -61,7 +63,14 @@ async def _run(options: argparse.Namespace) -> None:
         target=options.target,
     )
     database = options.data_dir / LOCAL_DATABASE
-    await _until_signal(Agent(settings, database, pipeline, SlicerServer))
+    credentials = tls.given(options)
+    if credentials is None and not tls.is_local(options.listen):
+        raise DFVisorError(
+            f"--listen {options.listen} without TLS: anybody could say to be anybody; give "
+            f"--tls-cert, --tls-key and --tls-ca, or listen on a loopback address"
+        )
+    slicer = partial(SlicerServer, tls=credentials)
+    await _until_signal(Agent(settings, database, pipeline, slicer))
 
 
 async def _until_signal(agent: Agent) -> None:
@@ -97,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDR",
         help="where slice controllers are served (default %(default)s: any free port)",
     )
+    tls.add_arguments(parser, "of the slicer; without it only loopback is served")
     parser.add_argument(
         "--advertise", metavar="HOST", help="the host to tell others, if not as in --listen"
     )

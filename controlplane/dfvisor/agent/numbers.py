@@ -20,7 +20,7 @@ class Kind(StrEnum):
 
     VN = "vn"  # <vn>
     SLICE = "slice"  # <vn>/<slice>
-    NEXT_HOP = "next_hop"  # local/<vn>/<port>, neighbour/<switch>, vtep/<switch or peer>
+    NEXT_HOP = "next_hop"  # local/<vn>/<port>, neighbour/<switch>, vtep/<switch or peer>, probe/..
     GROUP = "group"  # access/<vn>, fabric/<vn>
     REPLICA = "replica"  # <switch or peer>, local/<vn>/<vlan>
     METER = "meter"  # <vn>/<flowspace>
@@ -28,12 +28,16 @@ class Kind(StrEnum):
 
 HIGHEST: dict[Kind, int] = {
     Kind.VN: 4095,  # `flood_meters` has cells for 4,096 VN ids
-    Kind.SLICE: 4095,  # the `drops` counter has cells for 4,096 slice ids
+    Kind.SLICE: 4094,  # the `drops` counter has cells for 4,096 slice ids; the last is the probes'
     Kind.NEXT_HOP: 0xFFFF,
     Kind.GROUP: 32767,  # BMv2's limit
     Kind.REPLICA: 0xFFFF,
     Kind.METER: 16383,  # `flow_meters` has 16,384 cells, and 0 is no meter
 }
+
+PROBE_SLICE = 4095
+PROBE_VN = 0xFFFF
+"""What probes of links use (`agent.probing`); never given to a slice or VN."""
 
 
 class NumbersExhausted(DFVisorError):

@@ -105,7 +105,9 @@ def look(fabric: Fabric, name: str) -> Site | None:
         for here, there in ((link.a, link.b), (link.b, link.a)):
             if here.switch == name:
                 ports.add(here.port)
-                links.setdefault(there.switch, []).append((link.cost, here.port, link.mtu))
+                links.setdefault(there.switch, []).append(
+                    (fabric.weight(link), here.port, link.mtu)
+                )
     peers: dict[str, Peer] = {}
     for other in fabric.switches.values():
         if other.name == name:

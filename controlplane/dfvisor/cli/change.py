@@ -59,7 +59,7 @@ async def write_fabric(db: GlobalDatabase, snapshot: NetworkSnapshot, network: N
 
 
 async def write_vn(
-    db: GlobalDatabase, snapshot: NetworkSnapshot, network: Network, name: str
+    db: GlobalDatabase, snapshot: NetworkSnapshot, network: Network, name: str, why: str = ""
 ) -> int:
     """Write a VN; its revision. A concurrent change is merged if the result is valid."""
 
@@ -73,7 +73,7 @@ async def write_vn(
             ),
         )
 
-    written = await db.apply(snapshot.vns.get(name), network.vns[name], verify=verify)
+    written = await db.apply(snapshot.vns.get(name), network.vns[name], verify=verify, why=why)
     return written.revision
 
 

@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -28,7 +29,11 @@ from dfvisor.cli.change import (
     write_vn,
 )
 from dfvisor.cli.difference import Line, Outcome, fabric_lines, vn_lines
+from dfvisor.cli.drain import drained
+from dfvisor.cli.history import difference_lines, history_table, newest, who
+from dfvisor.cli.history import revision as at_revision
 from dfvisor.cli.output import Output, complain, console, dump, say, table
+from dfvisor.cli.pki import pki_app
 from dfvisor.cli.status import read_status, show_status
 from dfvisor.cli.wait import expectations, wait_applied
 from dfvisor.errors import DescriptionError, DFVisorError
@@ -54,6 +59,7 @@ app = typer.Typer(
 )
 delete_app = typer.Typer(no_args_is_help=True, help="Delete a record that nothing refers to.")
 app.add_typer(delete_app, name="delete")
+app.add_typer(pki_app, name="pki")
 
 _address = DEFAULT_ZOOKEEPER
 
@@ -63,6 +69,8 @@ Wait = Annotated[
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for that.", min=0)]
 OutputOption = Annotated[Output, typer.Option("-o", "--output", help="Form of the output.")]
 File = Annotated[Path, typer.Argument(help="A network description: YAML, or JSON in *.json.")]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")]
+Revision = Annotated[int, typer.Argument(metavar="REVISION", min=1)]
 VnName = Annotated[str, typer.Argument(metavar="VN")]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 
@@ -86,7 +94,7 @@ def _run(work: Callable[[GlobalDatabase], Awaitable[T]]) -> T:
     """Do the work with a session of the global database."""
 
     async def session() -> T:
-        db = await GlobalDatabase.connect(_address, timeout_s=CONNECT_TIMEOUT_S)
+        db = await GlobalDatabase.connect(_address, timeout_s=CONNECT_TIMEOUT_S, user=who())
         async with db:
             await db.sync()
             return await work(db)
@@ -98,14 +106,14 @@ def _run(work: Callable[[GlobalDatabase], Awaitable[T]]) -> T:
 
 
 @app.command()
-def apply(file: File, wait: Wait = False, timeout: Timeout = 30.0) -> None:
+def apply(file: File, wait: Wait = False, timeout: Timeout = 30.0, why: Why = "") -> None:
     """Write a description into the database: its records replace those of the same name."""
     description = load(file)
-    _run(lambda db: _apply(db, description, wait, timeout))
+    _run(lambda db: _apply(db, description, wait, timeout, why))
 
 
 async def _apply(
-    db: GlobalDatabase, description: Description, wait: bool, timeout_s: float
+    db: GlobalDatabase, description: Description, wait: bool, timeout_s: float, why: str
 ) -> None:
     snapshot = await db.read_network()
     network = plan_description(snapshot, description)
@@ -116,7 +124,7 @@ async def _apply(
         written.fabric = await write_fabric(db, snapshot, network)
         _print_lines(lines, f"fabric: revision {written.fabric}")
     for name in description.vns:
-        written.vns[name] = await write_vn(db, snapshot, network, name)
+        written.vns[name] = await write_vn(db, snapshot, network, name, why)
         if name in old.vns:
             written.before[name] = old.vns[name]
         _print_lines(
@@ -181,6 +189,64 @@ def check(
         f"{file}: fine ({len(network.fabric.switches)} switches, {len(network.vns)} virtual "
         f"networks, {flowspaces} flowspaces)"
     )
+
+
+# -- history
+
+
+@app.command()
+def history(vn: VnName) -> None:
+    """Print who made the revisions of a virtual network, when and why; the last ones are kept."""
+
+    async def work(db: GlobalDatabase) -> None:
+        entries = await db.read_history(vn)
+        if not entries:
+            raise Refused(f"there never was a virtual network {vn!r}")
+        console().print(history_table(entries))
+
+    _run(work)
+
+
+@app.command()
+def diff(
+    vn: VnName,
+    old: Revision,
+    new: Annotated[
+        int | None, typer.Argument(metavar="[REVISION]", min=1, help="Without it: the newest.")
+    ] = None,
+) -> None:
+    """Print what is other in a later revision of a virtual network."""
+
+    async def work(db: GlobalDatabase) -> None:
+        after = (await newest(db, vn)).vn if new is None else await at_revision(db, vn, new)
+        for line in difference_lines(await at_revision(db, vn, old), after):
+            say(line)
+
+    _run(work)
+
+
+@app.command()
+def rollback(
+    vn: VnName, revision: Revision, wait: Wait = False, timeout: Timeout = 30.0, why: Why = ""
+) -> None:
+    """Make a virtual network what it was at an earlier revision: by a new one."""
+
+    async def work(db: GlobalDatabase) -> None:
+        wanted = await at_revision(db, vn, revision)
+        snapshot = await db.read_network()
+        if vn not in snapshot.vns:
+            raise Refused(f"virtual network {vn!r} cannot be read: {snapshot.bad.get(vn)}")
+        old = snapshot.vns[vn]
+        network = replace(snapshot.network, vns=snapshot.network.vns | {vn: wanted})
+        plan_network(snapshot, network)
+        reason = f"rollback to {revision}" + (f": {why}" if why else "")
+        written = Written(vns={vn: await write_vn(db, snapshot, network, vn, reason)})
+        written.before[vn] = old.vn
+        _print_lines(vn_lines(old.vn, wanted), f"vn {vn}: revision {written.vns[vn]}")
+        if wait:
+            await _wait(db, network, written, timeout)
+
+    _run(work)
 
 
 # -- get, status, stats, entries
@@ -285,7 +351,12 @@ def entries(switch: Annotated[str, typer.Argument(metavar="SWITCH")]) -> None:
 
 
 def _delete(
-    change: Callable[[Network], Network], record: str, vn: str | None, wait: bool, timeout_s: float
+    change: Callable[[Network], Network],
+    record: str,
+    vn: str | None,
+    wait: bool,
+    timeout_s: float,
+    why: str,
 ) -> None:
     """Write the network that `change` makes; `vn` is the VN changed, None the provider's part."""
 
@@ -298,11 +369,11 @@ def _delete(
             written.fabric = await write_fabric(db, snapshot, network)
             say(f"deleted {record}; fabric: revision {written.fabric}")
         elif vn in network.vns:
-            written.vns[vn] = await write_vn(db, snapshot, network, vn)
+            written.vns[vn] = await write_vn(db, snapshot, network, vn, why or f"delete {record}")
             written.before[vn] = snapshot.vns[vn].vn
             say(f"deleted {record}; vn {vn}: revision {written.vns[vn]}")
         else:
-            await db.delete_vn(snapshot.vns[vn])
+            await db.delete_vn(snapshot.vns[vn], why)
             written.deleted.add(vn)
             say(f"deleted {record}")
         if wait:
@@ -311,14 +382,47 @@ def _delete(
     _run(work)
 
 
+def _drain(name: str, wanted: bool, wait: bool, timeout_s: float) -> None:
+    async def work(db: GlobalDatabase) -> None:
+        snapshot = await db.read_network()
+        network = drained(snapshot.network, name, wanted)
+        plan_network(snapshot, network)
+        written = Written(fabric=await write_fabric(db, snapshot, network))
+        say(f"{name} is {'' if wanted else 'not '}drained; fabric: revision {written.fabric}")
+        if wait:
+            await _wait(db, network, written, timeout_s)
+
+    _run(work)
+
+
+@app.command()
+def drain(
+    name: Annotated[str, typer.Argument(metavar="SWITCH|LINK", help="Such as s3, or s1:1-s3:1.")],
+    wait: Wait = False,
+    timeout: Timeout = 30.0,
+) -> None:
+    """Move traffic away from a switch or link, without loss; what has no other way stays."""
+    _drain(name, True, wait, timeout)
+
+
+@app.command()
+def undrain(
+    name: Annotated[str, typer.Argument(metavar="SWITCH|LINK", help="Such as s3, or s1:1-s3:1.")],
+    wait: Wait = False,
+    timeout: Timeout = 30.0,
+) -> None:
+    """Let a drained switch or link carry traffic again."""
+    _drain(name, False, wait, timeout)
+
+
 @delete_app.command("vn")
-def delete_vn(name: Name, wait: Wait = False, timeout: Timeout = 30.0) -> None:
+def delete_vn(name: Name, wait: Wait = False, timeout: Timeout = 30.0, why: Why = "") -> None:
     """A virtual network with all in it: its traffic stops."""
 
     async def unreadable(db: GlobalDatabase) -> bool:
         snapshot = await db.read_network()
         if name in snapshot.bad:
-            await db.delete_unreadable_vn(name)
+            await db.delete_unreadable_vn(name, why)
             say(f"deleted vn {name}, which could not be read")
             if wait:
                 await _wait(db, snapshot.network, Written(deleted={name}), timeout)
@@ -326,7 +430,9 @@ def delete_vn(name: Name, wait: Wait = False, timeout: Timeout = 30.0) -> None:
 
     if _run(unreadable):
         return
-    _delete(lambda network: remove.without_vn(network, name), f"vn {name}", name, wait, timeout)
+    _delete(
+        lambda network: remove.without_vn(network, name), f"vn {name}", name, wait, timeout, why
+    )
 
 
 @delete_app.command("slice")
@@ -336,6 +442,7 @@ def delete_slice(
     cascade: Annotated[bool, typer.Option("--cascade", help="Its flowspaces, too.")] = False,
     wait: Wait = False,
     timeout: Timeout = 30.0,
+    why: Why = "",
 ) -> None:
     """A slice above best effort: its traffic moves to the VN's best-effort slice."""
     _delete(
@@ -344,6 +451,7 @@ def delete_slice(
         vn,
         wait,
         timeout,
+        why,
     )
 
 
@@ -361,15 +469,18 @@ class _Provided(StrEnum):
 
 
 def _add_inner(kind: _Inner, change: Callable[[Network, str, str], Network]) -> None:
-    def command(vn: VnName, name: Name, wait: Wait = False, timeout: Timeout = 30.0) -> None:
-        _delete(lambda network: change(network, vn, name), f"{kind} {vn}/{name}", vn, wait, timeout)
+    def command(
+        vn: VnName, name: Name, wait: Wait = False, timeout: Timeout = 30.0, why: Why = ""
+    ) -> None:
+        record = f"{kind} {vn}/{name}"
+        _delete(lambda network: change(network, vn, name), record, vn, wait, timeout, why)
 
     delete_app.command(kind.value, help=f"A {kind.value} of a virtual network.")(command)
 
 
 def _add_provided(kind: _Provided, change: Callable[[Network, str], Network]) -> None:
     def command(name: Name, wait: Wait = False, timeout: Timeout = 30.0) -> None:
-        _delete(lambda network: change(network, name), f"{kind} {name}", None, wait, timeout)
+        _delete(lambda network: change(network, name), f"{kind} {name}", None, wait, timeout, "")
 
     delete_app.command(kind.value, help=f"A {kind.value}.")(command)
 

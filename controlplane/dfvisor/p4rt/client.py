@@ -45,6 +45,7 @@ from dfvisor.p4rt.streamed import (
     encode_digest_ack,
     encode_packet_out,
 )
+from dfvisor.p4rt.tls import Credentials
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class P4RuntimeClient:
         schema: Schema | None = None,
         on_standing: Callable[[bool], None] | None = None,
         on_event: Callable[[StreamEvent], None] | None = None,
+        tls: Credentials | None = None,
     ) -> None:
         self.address = address
         self.device_id = device_id
@@ -114,7 +116,12 @@ class P4RuntimeClient:
         self.schema = schema
         self._on_standing = on_standing
         self._on_event = on_event
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        if tls is None:
+            self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(
+                address, tls.for_client(), options=CHANNEL_OPTIONS
+            )
         self._stub = p4r_grpc.P4RuntimeStub(self._channel)
         self._requests: asyncio.Queue[p4r.StreamMessageRequest | None] = asyncio.Queue()
         self._reader: asyncio.Task[None] | None = None

@@ -254,6 +254,13 @@ class Schema:
             self._encode_action(table, entry, entry, message.action.action)
         return message
 
+    def encode_key(self, entry: TableEntry) -> p4r.TableEntry:
+        """The message of an entry's identity alone, as for a read or a deletion."""
+        table = self.table(entry.table)
+        message = p4r.TableEntry(table_id=table.id, priority=entry.priority)
+        self._encode_key(table, entry, message)
+        return message
+
     def _encode_members(
         self, table: Table, entry: TableEntry, message: p4r.ActionProfileActionSet
     ) -> None:

@@ -8,10 +8,12 @@ agent a `Slicer`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from dfvisor.model.space import Space
 from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.streamed import PacketOut, StreamEvent
 
 NEIGHBOUR = 0x10000
 """Virtual next hops: 1..509 is a local access port, NEIGHBOUR + device id a switch over a link."""
@@ -23,6 +25,36 @@ class SliceInfo(NamedTuple):
     key: int
     slice_id: int
     best_effort: bool
+
+
+class Fence(NamedTuple):
+    """An election id: the database's epoch, and the czxid of the leader's owner node."""
+
+    epoch: int
+    czxid: int
+
+    @property
+    def election_id(self) -> int:
+        return self.epoch << 64 | self.czxid
+
+
+ANYONE = Fence(-1, -1)
+"""The fence of a VN whose database names no leaders: P4Runtime's arbitration alone decides."""
+
+
+class AccessVlans(NamedTuple):
+    """The VLAN ids of a VN's endpoints on a port, and of the others' there; None is untagged, or
+    any tag that is nobody else's.
+    """
+
+    own: frozenset[int | None]
+    others: frozenset[int | None]
+
+    def allows(self, vlan: int | None) -> bool:
+        """Whether a frame with this outermost VLAN id is the VN's own."""
+        if vlan in self.own:
+            return True
+        return vlan is not None and None in self.own and vlan not in self.others
 
 
 class UpdateStatus(NamedTuple):
@@ -49,6 +81,54 @@ class SliceDirectory(Protocol):
 
     def slice_id(self, vn: str, slice_name: str) -> int | None:
         """The local id of a slice, None where there is none."""
+        ...
+
+    def slice_by_id(self, slice_id: int) -> tuple[str, str] | None:
+        """VN and name of the slice with this local id; None if there is none."""
+        ...
+
+    def writer(self, vn: str, slice_name: str) -> str | None:
+        """The one role that may write the slice's entries; None: `vn/<vn>` while it has a primary,
+        otherwise `slice/<vn>/<slice>`.
+        """
+        ...
+
+    def entry_quota(self, vn: str, slice_name: str) -> int | None:
+        """How many entries the slice may have here in each table; None: as many as there are."""
+        ...
+
+    def space(self, vn: str, slice_name: str) -> Space:
+        """What the slice's flow entries may match."""
+        ...
+
+    def readable(self, vn: str, slice_name: str) -> Sequence[tuple[str, Space]]:
+        """Other slices of the VN whose entries, within a space, the slice may read."""
+        ...
+
+    def tenant(self, vn: str) -> str | None:
+        """Whose the VN is; None for a VN not present."""
+        ...
+
+    def fence(self, vn: str) -> Fence | None:
+        """The one election id that role `vn/<vn>` may present; None: not known yet."""
+        ...
+
+    def next_hops(self, vn: str) -> Sequence[int]:
+        """The virtual next hops that the VN may use, sorted."""
+        ...
+
+    def access_vlans(self, vn: str, port: int) -> AccessVlans | None:
+        """How the VN's frames are told apart on a port here; None if it has no endpoint there."""
+        ...
+
+    def virtual_port(self, vn: str, port: int) -> int:
+        """The virtual next hop of a port of the switch: the VN's own access port, or the neighbour
+        behind it; 0 for any other.
+        """
+        ...
+
+    def on_change(self, changed: Callable[[str], None]) -> None:
+        """Call this with the name of a VN whenever something of it has changed."""
         ...
 
     def next_hop_id(self, vn: str, virtual: int) -> int | None:
@@ -90,6 +170,10 @@ class SwitchPort(Protocol):
         """All entities of all answers. The request's device id and role are filled in."""
         ...
 
+    def send_packet(self, packet: PacketOut) -> None:
+        """Give the switch a packet; SwitchUnavailable while it is away."""
+        ...
+
 
 class Slicer(Protocol):
     """What the agent asks of the slicer."""
@@ -106,6 +190,14 @@ class Slicer(Protocol):
 
     async def drop_slice(self, slice_id: int) -> None:
         """Forget a slice and delete its entries from the switch; its id may be given to another."""
+        ...
+
+    def event(self, event: StreamEvent) -> None:
+        """Something that the switch has sent unasked. Returns at once."""
+        ...
+
+    def stats(self) -> Mapping[str, Mapping[str, int]]:
+        """What was done, delayed, refused and dropped so far, by role and kind."""
         ...
 
     async def stop(self) -> None: ...

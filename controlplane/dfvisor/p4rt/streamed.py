@@ -68,6 +68,15 @@ def encode_packet_out(schema: Schema, packet: PacketOut) -> p4r.PacketOut:
     return message
 
 
+def encode_packet_in(schema: Schema, packet: PacketIn) -> p4r.PacketIn:
+    """The message of a packet-in, for a server: every field of the schema's header."""
+    message = p4r.PacketIn(payload=packet.payload)
+    for one in _header(schema, PACKET_IN):
+        value = encode_value(packet.metadata.get(one.name, 0), one.width, one.where)
+        message.metadata.add(metadata_id=one.id, value=value)
+    return message
+
+
 def decode_packet_in(schema: Schema, message: p4r.PacketIn) -> PacketIn:
     """The packet of a message, its metadata by name."""
     header = {one.id: one for one in _header(schema, PACKET_IN)}

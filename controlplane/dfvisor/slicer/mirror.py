@@ -1,59 +1,77 @@
 """What `flow` and `slice_forward` of the switch hold, by slice. Pure: no I/O.
 
-Entries are the switch's own (its slice ids and next-hop ids). The mirror changes only when the
-switch has acknowledged a change: after an unknown outcome it is what the switch is made equal to.
+Entries are the switch's own (its slice ids and next-hop ids), as serialized messages: a hundred
+bytes each, and a read only has to copy them. The mirror changes only when the switch has
+acknowledged a change: after an unknown outcome it is what the switch is made equal to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from dfvisor.p4rt.entries import EntryKey, Item, TableEntry, entry_key
-from dfvisor.slicer.translate import slice_of
+HEAD = 4
+"""A key's first bytes: the table id, big endian. Then the priority, then the fields without the
+slice id."""
 
-_NOTHING: Mapping[EntryKey, TableEntry] = {}
+_NOTHING: Mapping[bytes, bytes] = {}
 
 
 class Mirror:
-    """Entries by slice id, then by identity."""
+    """Serialized entries by slice id, then by key."""
 
-    def __init__(self, entries: Iterable[TableEntry] = ()) -> None:
-        self._slices: dict[int, dict[EntryKey, TableEntry]] = {}
-        for entry in entries:
-            self.put(entry)
+    def __init__(self) -> None:
+        self._slices: dict[int, dict[bytes, bytes]] = {}
+        self._counts: dict[tuple[int, bytes], int] = {}
 
-    def of(self, slice_id: int) -> Mapping[EntryKey, TableEntry]:
+    def of(self, slice_id: int) -> Mapping[bytes, bytes]:
         """The entries of one slice. A view: take a copy before awaiting."""
         return self._slices.get(slice_id, _NOTHING)
 
-    def get(self, slice_id: int, key: EntryKey) -> TableEntry | None:
-        """The entry of that identity."""
-        return self.of(slice_id).get(key)
-
-    def put(self, entry: TableEntry) -> None:
-        """Add an entry, or replace the one of its identity."""
-        self._slices.setdefault(slice_of(entry.key), {})[entry_key(entry)] = entry
-
-    def remove(self, entry: TableEntry) -> None:
-        """Take the entry of that identity out; no error if there is none."""
-        slice_id = slice_of(entry.key)
+    def get(self, slice_id: int, key: bytes) -> bytes | None:
+        """The entry of that key."""
         entries = self._slices.get(slice_id)
-        if entries is not None:
-            entries.pop(entry_key(entry), None)
-            if not entries:
-                del self._slices[slice_id]
+        return None if entries is None else entries.get(key)
 
-    def drop(self, slice_id: int) -> list[TableEntry]:
+    def count(self, slice_id: int, head: bytes) -> int:
+        """How many entries a slice has in a table."""
+        return self._counts.get((slice_id, head), 0)
+
+    def put(self, slice_id: int, key: bytes, entry: bytes) -> None:
+        """Add an entry, or replace the one of its key."""
+        entries = self._slices.get(slice_id)
+        if entries is None:
+            entries = self._slices[slice_id] = {}
+        if key not in entries:
+            place = (slice_id, key[:HEAD])
+            self._counts[place] = self._counts.get(place, 0) + 1
+        entries[key] = entry
+
+    def remove(self, slice_id: int, key: bytes) -> None:
+        """Take the entry of that key out; no error if there is none."""
+        entries = self._slices.get(slice_id)
+        if entries is None or entries.pop(key, None) is None:
+            return
+        place = (slice_id, key[:HEAD])
+        self._counts[place] -= 1
+        if not self._counts[place]:
+            del self._counts[place]
+        if not entries:
+            del self._slices[slice_id]
+
+    def drop(self, slice_id: int) -> dict[bytes, bytes]:
         """Take a slice's entries out, and return them."""
-        return list(self._slices.pop(slice_id, {}).values())
+        for place in [place for place in self._counts if place[0] == slice_id]:
+            del self._counts[place]
+        return self._slices.pop(slice_id, {})
 
-    def by_key(self) -> dict[EntryKey, Item]:
-        """All entries by identity."""
-        return {key: entry for entries in self._slices.values() for key, entry in entries.items()}
+    def slice_ids(self) -> list[int]:
+        """The slices that have entries."""
+        return list(self._slices)
 
-    def __iter__(self) -> Iterator[TableEntry]:
-        for entries in self._slices.values():
-            yield from entries.values()
+    def __iter__(self) -> Iterator[tuple[int, bytes, bytes]]:
+        for slice_id, entries in self._slices.items():
+            for key, entry in entries.items():
+                yield slice_id, key, entry
 
     def __len__(self) -> int:
-        return sum(map(len, self._slices.values()))
+        return sum(self._counts.values())

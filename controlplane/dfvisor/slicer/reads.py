@@ -1,114 +1,194 @@
-"""What a role reads: its own entries, from the mirror; their direct counters, from the switch."""
+"""What a role reads: its own entries, from the mirror; its counters and meters, from the switch.
+
+A slice's role also sees the entries of others within the flowspaces that it may READ.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
-import grpc
-
-from dfvisor.p4rt.entries import EntryKey, TableEntry, entry_key
-from dfvisor.p4rt.errors import SchemaError
+from dfvisor.model.space import Space
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
-from dfvisor.p4rt.ports import SwitchPort
-from dfvisor.slicer.mirror import Mirror
-from dfvisor.slicer.refusal import Refused, denied
-from dfvisor.slicer.translate import Translator, slice_of
+from dfvisor.p4rt.ports import SliceDirectory, SliceInfo, SwitchPort
+from dfvisor.slicer.mirror import HEAD
+from dfvisor.slicer.refusal import denied, invalid
+from dfvisor.slicer.tables import FlowTables, Place
+from dfvisor.slicer.translate import Translator
+from dfvisor.slicer.view import DROP_CELLS, DROPS, METERS
 
 CHUNK = 64  # entities of one answer; others get the event loop in between
 
-Found = list[tuple[TableEntry, TableEntry]]
-"""Pairs: the switch's entry, and the same as the role sees it."""
+_NO_COUNTER = p4r.CounterData()
+
+Found = list[tuple[Place, int, bytes]]
+"""Slice id and key, GRE key, the switch's entry."""
 
 
 class Reader:
     """Answers reads. `schema` is that of the whole program."""
 
-    def __init__(self, switch: SwitchPort, schema: Schema) -> None:
+    def __init__(
+        self, switch: SwitchPort, schema: Schema, directory: SliceDirectory, tables: FlowTables
+    ) -> None:
         self._switch = switch
         self._schema = schema
+        self._directory = directory
+        self._tables = tables
 
     async def read(
-        self, translator: Translator, mirror: Mirror, asked: p4r.Entity
+        self, translator: Translator, asked: p4r.Entity
     ) -> AsyncIterator[list[p4r.Entity]]:
         """The role's entities that answer one of a ReadRequest, in chunks.
 
-        Entities of kinds that no role has (groups, meters, ...) are answered with nothing when
-        asked for by a wildcard: clients sweep them before they start.
+        Entities of kinds that no role has (groups, profiles, ...) are answered with nothing:
+        clients sweep them before they start.
         """
         kind = asked.WhichOneof("entity")
         if kind == "table_entry":
-            pattern, counted = asked.table_entry, asked.table_entry.HasField("counter_data")
+            counted = asked.table_entry.HasField("counter_data")
+            async for entities in self._entries(translator, asked.table_entry, counted, False):
+                yield entities
         elif kind == "direct_counter_entry":
-            pattern, counted = asked.direct_counter_entry.table_entry, True
-        else:
-            return
-        found = self._select(translator, mirror, pattern)
+            pattern = asked.direct_counter_entry.table_entry
+            async for entities in self._entries(translator, pattern, True, True):
+                yield entities
+        elif kind == "counter_entry" and asked.counter_entry.counter_id:
+            yield await self._cells(translator, asked)
+        elif kind == "meter_entry" and asked.meter_entry.meter_id:
+            yield await self._meter(translator, asked)
+
+    # -- entries
+
+    async def _entries(
+        self, translator: Translator, pattern: p4r.TableEntry, counted: bool, alone: bool
+    ) -> AsyncIterator[list[p4r.Entity]]:
+        """Entries; with their counters if `counted`, of which nothing else is shown if `alone`."""
+        found = self._select(translator, pattern)
         for start in range(0, len(found), CHUNK):
             chunk = found[start : start + CHUNK]
             counters = await self._counters(chunk) if counted else {}
             entities: list[p4r.Entity] = []
-            for held, shown in chunk:
-                counter = counters.get(entry_key(held))
-                if counted and counter is None:
-                    continue  # deleted meanwhile
-                message = translator.view.encode_entry(shown)
+            for place, gre_key, entry in chunk:
+                counter = counters.get(place)
                 if counter is None:
-                    entities.append(p4r.Entity(table_entry=message))
-                elif kind == "table_entry":
-                    message.counter_data.CopyFrom(counter)
-                    entities.append(p4r.Entity(table_entry=message))
-                else:
-                    message.ClearField("action")
-                    entities.append(
-                        p4r.Entity(
-                            direct_counter_entry=p4r.DirectCounterEntry(
-                                table_entry=message, data=counter
-                            )
-                        )
-                    )
+                    if counted:
+                        continue  # deleted meanwhile
+                    counter = _NO_COUNTER
+                entity = p4r.Entity()
+                shown = entity.direct_counter_entry.table_entry if alone else entity.table_entry
+                shown.ParseFromString(entry)
+                translator.to_view(shown, gre_key)
+                if alone:
+                    shown.ClearField("action")
+                    entity.direct_counter_entry.data.CopyFrom(counter)
+                elif counted:
+                    shown.counter_data.CopyFrom(counter)
+                entities.append(entity)
             yield entities
             await asyncio.sleep(0)
 
-    def _select(self, translator: Translator, mirror: Mirror, pattern: p4r.TableEntry) -> Found:
+    def _select(self, translator: Translator, pattern: p4r.TableEntry) -> Found:
         """The role's entries that a pattern asks for: table 0 is all tables, no key all keys."""
-        table = ""
-        if pattern.table_id:
-            try:
-                table = translator.view.table_by_id(pattern.table_id).name
-            except SchemaError as error:
-                raise denied(
-                    f"role {translator.role} has no table {pattern.table_id:#x}"
-                ) from error
+        layouts = translator.view.layouts
+        if pattern.table_id and pattern.table_id not in layouts:
+            raise denied(
+                f"role {translator.role} has no table {pattern.table_id:#x}; it has "
+                f"{translator.view.tables}"
+            )
         if pattern.is_default_action:
             return []  # constant, and the program's
-        keys = {info.slice_id: info.key for info in translator.slices().values()}
+        mirror = self._tables.mirror
         if pattern.match:
-            if not table:
-                raise Refused(
-                    grpc.StatusCode.INVALID_ARGUMENT, "a key needs the table that it is for"
-                )
-            key = translator.key_to_switch(translator.decode_loosely(pattern))
-            held = mirror.get(slice_of(key[1]), key)
-            return [(held, translator.to_view(held, keys[slice_of(key[1])]))] if held else []
-        return [
-            (held, translator.to_view(held, gre_key))
-            for slice_id, gre_key in keys.items()
-            for held in mirror.of(slice_id).values()
-            if table in ("", held.table) and pattern.priority in (0, held.priority)
-        ]
+            if not pattern.table_id:
+                raise invalid("a key needs the table that it is for; give table_id")
+            identity = translator.identify(pattern)
+            info = identity.rights.info
+            entry = mirror.get(info.slice_id, identity.key)
+            return [((info.slice_id, identity.key), info.key, entry)] if entry else []
+        head = pattern.table_id.to_bytes(HEAD, "big") if pattern.table_id else b""
+        priority = pattern.priority.to_bytes(HEAD, "big") if pattern.priority > 0 else b""
+        found: Found = []
+        for info, within in self._readable(translator):
+            for key, entry in mirror.of(info.slice_id).items():
+                if not key.startswith(head) or (priority and key[HEAD : 2 * HEAD] != priority):
+                    continue
+                if within is not None and not self._tables.covered(entry, within):
+                    continue
+                found.append(((info.slice_id, key), info.key, entry))
+        return found
 
-    async def _counters(self, chunk: Found) -> Mapping[EntryKey, p4r.CounterData]:
+    def _readable(self, translator: Translator) -> list[tuple[SliceInfo, Space | None]]:
+        """The slices that the role may read, each with the space that it may see of it."""
+        found: list[tuple[SliceInfo, Space | None]] = [
+            (info, None) for info in translator.slices().values()
+        ]
+        role = translator.role
+        if role.slice is not None:
+            slices = self._directory.slices_of(role.vn)
+            for name, space in self._directory.readable(role.vn, role.slice):
+                if name in slices and not slices[name].best_effort:
+                    found.append((slices[name], space))
+        return found
+
+    async def _counters(self, chunk: Found) -> Mapping[Place, p4r.CounterData]:
         request = p4r.ReadRequest()
-        for held, _ in chunk:
-            message = self._schema.encode_entry(held)
+        for _, _, entry in chunk:
+            message = request.entities.add().table_entry
+            message.ParseFromString(entry)
             message.ClearField("action")
+            message.ClearField("idle_timeout_ns")
             message.counter_data.SetInParent()
-            request.entities.add().table_entry.CopyFrom(message)
         return {
-            entry_key(
-                self._schema.decode_entry(entity.table_entry)
-            ): entity.table_entry.counter_data
+            self._tables.place_of(entity.table_entry): entity.table_entry.counter_data
             for entity in await self._switch.read(request)
         }
+
+    # -- counters and meters of the slice
+
+    async def _cells(self, translator: Translator, asked: p4r.Entity) -> list[p4r.Entity]:
+        """Drop counters of the role's slice: cell = reason."""
+        info = self._own(translator, asked.counter_entry.counter_id, DROPS)
+        wanted: Sequence[int] = range(DROP_CELLS)
+        if asked.counter_entry.HasField("index"):
+            wanted = [self._index(asked.counter_entry.index.index, DROP_CELLS)]
+        request = p4r.ReadRequest()
+        for cell in wanted:
+            wanted_cell = request.entities.add().counter_entry
+            wanted_cell.counter_id = asked.counter_entry.counter_id
+            wanted_cell.index.index = info.slice_id * DROP_CELLS + cell
+        found = [one for one in await self._switch.read(request) if one.HasField("counter_entry")]
+        for one in found:
+            one.counter_entry.index.index &= DROP_CELLS - 1
+        return found
+
+    async def _meter(self, translator: Translator, asked: p4r.Entity) -> list[p4r.Entity]:
+        """The meter of the role's slice, in cell 0: read only."""
+        info = self._own(translator, asked.meter_entry.meter_id, *METERS)
+        if asked.meter_entry.HasField("index"):
+            self._index(asked.meter_entry.index.index, 1)
+        request = p4r.ReadRequest()
+        one = request.entities.add().meter_entry
+        one.meter_id = asked.meter_entry.meter_id
+        one.index.index = info.slice_id
+        found = [one for one in await self._switch.read(request) if one.HasField("meter_entry")]
+        for entity in found:
+            entity.meter_entry.index.index = 0
+        return found
+
+    def _own(self, translator: Translator, id_: int, *names: str) -> SliceInfo:
+        """The role's one slice, if one of these arrays of the view is meant."""
+        schema = translator.view.schema
+        known = [one.id for one in schema.counters.values() if one.name in names]
+        known += [one.id for one in schema.meters.values() if one.name in names]
+        if id_ not in known:
+            raise denied(f"role {translator.role} has no array {id_:#x}; its P4Info has none")
+        for info in translator.slices().values():
+            return info
+        raise denied(f"role {translator.role} has no QoS slice here")
+
+    def _index(self, index: int, size: int) -> int:
+        if not 0 <= index < size:
+            raise invalid(f"index {index} is out of range 0..{size - 1}")
+        return index

@@ -30,3 +30,18 @@ def denied(reason: str) -> Refused:
 def invalid(reason: str) -> Refused:
     """The message makes no sense, whoever sends it."""
     return Refused(grpc.StatusCode.INVALID_ARGUMENT, reason)
+
+
+def exhausted(reason: str) -> Refused:
+    """The role has used up what it may have."""
+    return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
+
+
+def missing(reason: str) -> Refused:
+    """There is nothing of that name."""
+    return Refused(grpc.StatusCode.NOT_FOUND, reason)
+
+
+def unimplemented(reason: str) -> Refused:
+    """The specification has it, this server does not."""
+    return Refused(grpc.StatusCode.UNIMPLEMENTED, reason)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import grpc.aio
 
 from dfvisor.errors import SlicerError
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r_grpc
 from dfvisor.p4rt.ports import SliceDirectory, SwitchPort
+from dfvisor.p4rt.streamed import StreamEvent
+from dfvisor.p4rt.tls import Credentials, is_local
+from dfvisor.slicer.limits import Limits
 from dfvisor.slicer.service import SlicerService
 from dfvisor.slicer.streams import MAX_STREAMS
 from dfvisor.slicer.tables import FlowTables
@@ -35,20 +40,41 @@ class SlicerServer:
         switch: SwitchPort,
         schema: Schema,
         device_id: int,
+        *,
+        limits: Limits | None = None,
+        tls: Credentials | None = None,
     ) -> None:
+        self._tls = tls
         self._tables = FlowTables(switch, schema)
-        self._service = SlicerService(directory, switch, schema, device_id, self._tables)
+        self._service = SlicerService(
+            directory,
+            switch,
+            schema,
+            device_id,
+            self._tables,
+            limits=limits,
+            secure=tls is not None,
+        )
         self._server: grpc.aio.Server | None = None
 
     async def start(self, address: str) -> str:
         """Fill the mirror from the switch, then serve at `host:port` (port 0: any) or
-        `unix:<path>`; the bound address.
+        `unix:<path>`; the bound address. SlicerError if it is no loopback address and there are no
+        credentials: without TLS anybody may say to be anybody.
         """
+        if self._tls is None and not is_local(address):
+            raise SlicerError(
+                f"can't serve at {address} without TLS: only a loopback address or unix socket; "
+                f"give a certificate, its key and the authority's certificate"
+            )
         await self._tables.fill()
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         p4r_grpc.add_P4RuntimeServicer_to_server(self._service, server)
         try:
-            port = server.add_insecure_port(address)
+            if self._tls is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, self._tls.for_server())
         except RuntimeError as error:
             raise SlicerError(f"can't listen at {address}: {error}") from error
         await server.start()
@@ -68,6 +94,14 @@ class SlicerServer:
         Streams of roles that had entries in it are ended: they must read what they have now.
         """
         await self._service.drop_slice(slice_id)
+
+    def event(self, event: StreamEvent) -> None:
+        """Something that the switch has sent unasked: to the controllers of the slice concerned."""
+        self._service.event(event)
+
+    def stats(self) -> Mapping[str, Mapping[str, int]]:
+        """What was done, delayed, refused and dropped so far, by role and kind."""
+        return self._service.stats()
 
     async def stop(self) -> None:
         """Stop serving; entries stay in the switch."""

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NoReturn
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
 
 import grpc
 import grpc.aio
 
-from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
+from dfvisor.errors import SwitchError
+from dfvisor.p4rt.drops import PuntReason
+from dfvisor.p4rt.errors import NotPrimary, SchemaError, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
-from dfvisor.p4rt.pb import any_pb2, p4r, p4r_grpc, rpc_status
-from dfvisor.p4rt.ports import SliceDirectory, SwitchPort, UpdateStatus
+from dfvisor.p4rt.pb import p4r, p4r_grpc
+from dfvisor.p4rt.ports import SliceDirectory, SliceInfo, SwitchPort, UpdateStatus
+from dfvisor.p4rt.streamed import IdleEntries, PacketIn, StreamEvent
+from dfvisor.slicer.answers import abort, abort_with_details, metadata_number
+from dfvisor.slicer.calls import Calls
+from dfvisor.slicer.identity import ANYBODY, Identity
+from dfvisor.slicer.limits import Accounts, Limits
+from dfvisor.slicer.packets import packet_in, packet_out
 from dfvisor.slicer.reads import Reader
-from dfvisor.slicer.refusal import Refused, denied, invalid
+from dfvisor.slicer.refusal import Refused, denied, invalid, missing, unimplemented
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.streams import Stream, Streams, number
 from dfvisor.slicer.tables import FlowTables
-from dfvisor.slicer.translate import Translator
+from dfvisor.slicer.translate import Translator, View
 from dfvisor.slicer.view import role_view, view_cookie
 
 log = logging.getLogger(__name__)
@@ -34,18 +42,19 @@ ACTIVE = "dfvisor-active"
 COMPLETE = "dfvisor-complete"
 """Request metadata: with this Write the VN's flow entries of this revision are complete here."""
 REVISION_WAIT_S = 5.0
-MAX_CALLS_PER_ROLE = 8
+FENCE_WAIT_S = 2.0
+LONGEST_DELAY_S = 5.0
 REFUSAL_DELAY_S = 0.05  # a client that is refused in a loop should not spin
-DETAIL_BYTES = {True: 512 << 10, False: 6 << 10}
-"""How large the per-update errors may be: our own controller takes them; others' libraries often
-allow 8 KiB of metadata and lose the answer beyond it."""
-SHOWN_FAILURES = 10
+KNOWN_VIEWS = 256
+NOBODY = Role("")
+"""Whose account the requests for roles of VNs that are not here go to."""
+TO_CONTROLLERS = (PuntReason.FLOW_MISS, PuntReason.FLOW_ACTION)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class SlicerService(p4r_grpc.P4RuntimeServicer):
-    """One switch's slicer."""
+    """One switch's slicer. `secure`: clients have certificates."""
 
     def __init__(
         self,
@@ -54,15 +63,26 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         schema: Schema,
         device_id: int,
         tables: FlowTables,
+        *,
+        limits: Limits | None = None,
+        secure: bool = False,
     ) -> None:
         self._directory = directory
+        self._switch = switch
+        self._schema = schema
         self._device_id = device_id
         self._tables = tables
-        self._reader = Reader(switch, schema)
-        self._streams = Streams(device_id)
-        self._views = {whole: Schema(role_view(schema.proto, whole)) for whole in (True, False)}
-        self._calls: Counter[Role] = Counter()
+        self._secure = secure
+        self._reader = Reader(switch, schema, directory, tables)
+        self._streams = Streams(device_id, directory.fence)
+        self._views: dict[tuple[bool, int | None], View] = {}
+        self._calls = Calls()
+        self._accounts = Accounts(limits or Limits(), time.monotonic)
         self._roles_of: dict[int, set[Role]] = {}  # slice id -> roles that it was offered to
+        self._refitting: set[str] = set()
+        self._news = asyncio.Event()  # something of a VN has changed
+        self._tasks: set[asyncio.Task[None]] = set()
+        directory.on_change(self._changed)
 
     # -- for the agent
 
@@ -82,35 +102,141 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
 
         await self._tables.replay(changed)
 
+    def event(self, event: StreamEvent) -> None:
+        """As `p4rt.ports.Slicer.event`: to the controllers of the slice that it is about."""
+        if isinstance(event, PacketIn):
+            if event.metadata.get("reason", 0) in TO_CONTROLLERS:
+                self._packet_in(event)
+        elif isinstance(event, IdleEntries):
+            self._idle(event)
+
+    def stats(self) -> Mapping[str, Mapping[str, int]]:
+        """As `p4rt.ports.Slicer.stats`."""
+        return self._accounts.counts()
+
     def _end(self, roles: Iterable[Role], why: str) -> None:
         for role in roles:
             self._streams.end(role, Refused(grpc.StatusCode.ABORTED, f"{why}: read again"))
+
+    def _changed(self, vn: str) -> None:
+        """Something of a VN has changed: certificates, the leader, what its slices may hold."""
+        tenant = self._directory.tenant(vn)
+        for stream in self._streams.of_vn(vn):
+            if not stream.who.provider and stream.who.tenant != tenant:
+                stream.close(denied(f"virtual network {vn} is not tenant {stream.who.tenant}'s"))
+        self._streams.fence_changed(vn)
+        self._news.set()
+        self._news = asyncio.Event()
+        if vn not in self._refitting:
+            self._refitting.add(vn)
+            task = asyncio.get_running_loop().create_task(self._refit(vn), name=f"refit {vn}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _refit(self, vn: str) -> None:
+        """Delete what a tenant's own controller has written and may not have any more.
+
+        What a VN's controller has written is its own to put right, in the two steps of a change.
+        """
+        await asyncio.sleep(0)
+        self._refitting.discard(vn)
+        for name, info in self._directory.slices_of(vn).items():
+            writer = self._tables.written_by.get(info.slice_id)
+            if writer is None or writer.whole_vn or not self._tables.mirror.of(info.slice_id):
+                continue
+            try:
+                count = await self._tables.drop_entries(info.slice_id, self._outside(vn, name))
+            except SwitchError as error:  # forgotten all the same: replay deletes them
+                log.warning("slice %s/%s: %s", vn, name, error)
+                continue
+            if count:
+                log.info("slice %s/%s: %d entries outside its flowspaces deleted", vn, name, count)
+                self._accounts.count(writer, "entries_revoked", count)
+
+    # -- what the switch sends
+
+    def _audience(self, slice_id: int) -> tuple[SliceInfo, list[tuple[Role, Stream]]] | None:
+        """A slice by its local id, and the primaries that are told of it."""
+        found = self._directory.slice_by_id(slice_id)
+        if found is None:
+            return None
+        vn, name = found
+        info = self._directory.slices_of(vn).get(name)
+        if info is None:
+            return None
+        told = []
+        for role in (Role(vn, name), Role(vn)):
+            stream = self._streams.primary(role)
+            if stream is not None:
+                told.append((role, stream))
+        return info, told
+
+    def _packet_in(self, packet: PacketIn) -> None:
+        audience = self._audience(packet.metadata.get("slice_id", 0))
+        if audience is None:
+            return
+        info, told = audience
+        for role, stream in told:
+            if not self._accounts.take(role, "packet_ins"):
+                continue
+            message = p4r.StreamMessageResponse(
+                packet=packet_in(self._directory, role, self._view(role).schema, packet, info.key)
+            )
+            self._deliver(role, stream, message, "packet_ins")
+
+    def _idle(self, event: IdleEntries) -> None:
+        for entry in event.entries:
+            try:
+                message = self._schema.encode_key(entry)
+                slice_id, key = self._tables.place_of(message)
+            except SchemaError as error:
+                log.debug("idle notification ignored: %s", error)
+                continue
+            audience = self._audience(slice_id)
+            held = self._tables.mirror.get(slice_id, key)
+            if audience is None or held is None:
+                continue
+            info, told = audience
+            for role, stream in told:
+                answer = p4r.StreamMessageResponse()
+                answer.idle_timeout_notification.timestamp = time.time_ns()
+                shown = answer.idle_timeout_notification.table_entry.add()
+                shown.ParseFromString(held)
+                self._translator(role).to_view(shown, info.key)
+                self._deliver(role, stream, answer, "notifications")
+
+    def _deliver(
+        self, role: Role, stream: Stream, message: p4r.StreamMessageResponse, kind: str
+    ) -> None:
+        delivered = stream.offer(message)
+        self._accounts.count(role, kind if delivered else f"{kind}_dropped")
 
     # -- streams
 
     async def StreamChannel(
         self, request_iterator: AsyncIterator[p4r.StreamMessageRequest], context: Context
     ) -> AsyncIterator[p4r.StreamMessageResponse]:
-        """Arbitration; packets and digests are not offered to slices."""
+        """Arbitration, packets, notifications."""
         try:
-            stream = self._streams.open(context.peer())
+            stream = self._streams.open(context.peer(), self._who(context))
         except Refused as refused:
-            await _abort(context, refused)
+            await asyncio.sleep(REFUSAL_DELAY_S)
+            await abort(context, refused)
         listener = asyncio.create_task(
             self._listen(stream, request_iterator), name=f"slicer-stream-{context.peer()}"
         )
         try:
             while True:
-                message = await stream.outgoing.get()
+                message = await stream.next()
                 if isinstance(message, Refused):
                     if message.code is grpc.StatusCode.OK:
                         return
-                    await _abort(context, message)
+                    await abort(context, message)
                 yield message
         finally:
             listener.cancel()
             self._streams.leave(stream)
-            self._streams.forget(frozenset(self._directory.vns()))
+            self._forget()
 
     async def _listen(
         self, stream: Stream, requests: AsyncIterator[p4r.StreamMessageRequest]
@@ -120,52 +246,124 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             async for message in requests:
                 kind = message.WhichOneof("update")
                 if kind == "arbitration":
+                    role = Role.parse(message.arbitration.role.name)
+                    if role is not None:
+                        stream.who.check(role, self._directory.tenant(role.vn))
+                        await self._pace(role, "requests")
+                        await self._until_fenced(role, message.arbitration)
                     self._streams.arbitrate(stream, message.arbitration)
-                    continue
-                answer = p4r.StreamMessageResponse()
-                answer.error.canonical_code = grpc.StatusCode.PERMISSION_DENIED.value[0]
-                answer.error.message = f"{kind or 'an empty message'} is not open to slices"
-                stream.tell(answer)
+                elif kind == "packet":
+                    await self._packet_out(stream, message.packet)
+                elif kind != "digest_ack":  # of digests that were never sent
+                    what = f"{kind or 'an empty message'} is not open to slices"
+                    self._stream_error(stream, denied(what))
             stream.close(Refused(grpc.StatusCode.OK, "the client has finished"))
         except Refused as refused:
             await asyncio.sleep(REFUSAL_DELAY_S)
             stream.close(refused)
 
+    async def _until_fenced(self, role: Role, message: p4r.MasterArbitrationUpdate) -> None:
+        """Wait, bounded, for the news that a new leader is one: it may be here before them."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FENCE_WAIT_S):
+                while self._streams.too_new(role, message):
+                    await self._news.wait()
+
+    async def _packet_out(self, stream: Stream, message: p4r.PacketOut) -> None:
+        role = stream.role
+        if role is None:
+            raise denied("a packet-out before arbitration; send master arbitration first")
+        await self._pace(role, "packet_outs")
+        try:
+            if self._streams.primary(role) is not stream:
+                raise denied(f"not the primary of role {role}")
+            if role.slice is not None:
+                self._check_writer(role)
+            view = self._view(role).schema
+            packet = packet_out(self._directory, role, view, message)
+            self._switch.send_packet(packet)
+            self._accounts.count(role, "packet_outs")
+        except Refused as refused:
+            self._accounts.count(role, "packet_outs_refused")
+            self._stream_error(stream, refused, message)
+        except SwitchError as error:
+            self._accounts.count(role, "packet_outs_dropped")
+            why = Refused(grpc.StatusCode.UNAVAILABLE, f"the switch is away: {error}")
+            self._stream_error(stream, why, message)
+
+    def _stream_error(
+        self, stream: Stream, refused: Refused, packet: p4r.PacketOut | None = None
+    ) -> None:
+        """Say on the stream what was refused (P4Runtime 16.2)."""
+        answer = p4r.StreamMessageResponse()
+        answer.error.canonical_code = refused.code.value[0]
+        answer.error.message = refused.reason
+        answer.error.space = "dfvisor"
+        if packet is not None:
+            answer.error.packet_out.packet_out.metadata.extend(packet.metadata)
+        stream.tell(answer)
+
     # -- writes
 
     async def Write(self, request: p4r.WriteRequest, context: Context) -> p4r.WriteResponse:
         """Updates of the role's own entries, each with a status of its own (P4Runtime 12.3)."""
+        role = NOBODY
         try:
             role = self._role(request.role)
-            with self._call(role):
+            self._check_device(request.device_id)
+            self._streams.check_primary(role, number(request.election_id), context.peer())
+            async with self._calls.of(role):
+                await self._pace(role, "writes")
+                await self._pace(role, "updates", len(request.updates))
                 statuses = await self._write(role, request, context)
         except Refused as refused:
+            self._accounts.count(self._payer(role), "writes_refused")
             await asyncio.sleep(REFUSAL_DELAY_S)
-            await _abort(context, refused)
+            await abort(context, refused)
         except (SwitchUnavailable, NotPrimary) as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"the switch is away: {error}")
-        if any(status.code for status in statuses):
-            if not role.whole_vn and all(status.code for status in statuses):
+        failed = sum(status.code != 0 for status in statuses)
+        self._accounts.count(role, "writes")
+        self._accounts.count(role, "updates", len(statuses) - failed)
+        if failed:
+            self._accounts.count(role, "updates_refused", failed)
+            if not role.whole_vn and failed == len(statuses):
                 await asyncio.sleep(REFUSAL_DELAY_S)
-            await _abort_with_details(context, statuses, role)
+            await abort_with_details(context, statuses, ample=role.whole_vn)
         return p4r.WriteResponse()
 
     async def _write(
         self, role: Role, request: p4r.WriteRequest, context: Context
     ) -> list[UpdateStatus]:
-        self._check_device(request.device_id)
-        if request.atomicity != p4r.WriteRequest.CONTINUE_ON_ERROR:
-            raise Refused(grpc.StatusCode.UNIMPLEMENTED, "atomicity must be CONTINUE_ON_ERROR")
         election_id, peer = number(request.election_id), context.peer()
 
         def check() -> None:
             self._streams.check_primary(role, election_id, peer)
+            if role.slice is not None:
+                self._check_writer(role)
 
         check()
-        metadata = dict(context.invocation_metadata() or ())
-        revision = _revision(metadata.get(REVISION))
-        active = _revision(metadata.get(ACTIVE))
-        complete = _revision(metadata.get(COMPLETE))
+        await self._wait_for_revision(role, context)
+        translator = self._translator(role)
+        updates = request.updates
+        if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR or len(updates) <= 1:
+            statuses = await self._tables.apply(translator, updates, check)
+        elif request.atomicity == p4r.WriteRequest.ROLLBACK_ON_ERROR:
+            statuses = await self._tables.apply_all(translator, updates, check)
+        else:
+            raise unimplemented(
+                "DATAPLANE_ATOMIC is offered for one update at a time, because the switch has no "
+                "more; use ROLLBACK_ON_ERROR or CONTINUE_ON_ERROR"
+            )
+        complete = metadata_number(context, COMPLETE)
+        if complete is not None and not any(status.code for status in statuses):
+            check()
+            self._directory.flows_completed(role.vn, complete)
+        return statuses
+
+    async def _wait_for_revision(self, role: Role, context: Context) -> None:
+        revision = metadata_number(context, REVISION)
+        complete = metadata_number(context, COMPLETE)
         if complete is not None and not role.whole_vn:
             raise denied(f"{COMPLETE} is for role vn/{role.vn}")
         wanted = max((one for one in (revision, complete) if one is not None), default=None)
@@ -177,6 +375,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                 grpc.StatusCode.UNAVAILABLE,
                 f"virtual network {role.vn}: this switch holds revision {held}, not yet {wanted}",
             )
+        active = metadata_number(context, ACTIVE)
         if active is not None and not await self._directory.wait_for_active(
             role.vn, active, REVISION_WAIT_S
         ):
@@ -184,11 +383,6 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                 grpc.StatusCode.UNAVAILABLE,
                 f"virtual network {role.vn}: revision {active} is not active on this switch yet",
             )
-        statuses = await self._tables.apply(self._translator(role), request.updates, check)
-        if complete is not None and not any(status.code for status in statuses):
-            check()
-            self._directory.flows_completed(role.vn, complete)
-        return statuses
 
     # -- reads
 
@@ -198,17 +392,26 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         """The role's own entries and direct counters. Without a role in the request it is that of
         the stream on the same connection.
         """
+        role = NOBODY
         try:
             self._check_device(request.device_id)
-            role = self._role(request.role) if request.role else self._role_of(context)
-            with self._call(role):
-                translator = self._translator(role)
+            if request.role:
+                role = self._role(request.role)
+                self._who(context).check(role, self._directory.tenant(role.vn))
+            else:
+                role = self._role_of(context)
+            payer = self._payer(role)
+            async with self._calls.of(payer):
+                await self._pace(payer, "reads", max(1, len(request.entities)))
                 for asked in request.entities:
-                    async for entities in self._reader.read(translator, self._tables.mirror, asked):
+                    async for entities in self._reader.read(self._translator(role), asked):
                         yield p4r.ReadResponse(entities=entities)
+                        await self._pace(payer, "entities", len(entities))
+                self._accounts.count(payer, "reads")
         except Refused as refused:
+            self._accounts.count(self._payer(role), "reads_refused")
             await asyncio.sleep(REFUSAL_DELAY_S)
-            await _abort(context, refused)
+            await abort(context, refused)
         except (SwitchUnavailable, NotPrimary) as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"the switch is away: {error}")
 
@@ -222,25 +425,43 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         """
         try:
             self._check_device(request.device_id)
-            view = self._views[self._role_of(context).whole_vn]
+            role = self._role_of(context)
+            await self._pace(role, "requests")
+            view = self._view(role).schema.proto
         except Refused as refused:
             await asyncio.sleep(REFUSAL_DELAY_S)
-            await _abort(context, refused)
+            await abort(context, refused)
         answer = p4r.GetForwardingPipelineConfigResponse()
-        answer.config.cookie.cookie = view_cookie(view.proto)
+        answer.config.cookie.cookie = view_cookie(view)
         if request.response_type in (
             p4r.GetForwardingPipelineConfigRequest.ALL,
             p4r.GetForwardingPipelineConfigRequest.P4INFO_AND_COOKIE,
         ):
-            answer.config.p4info.CopyFrom(view.proto)
+            answer.config.p4info.CopyFrom(view)
         return answer
 
     async def SetForwardingPipelineConfig(
         self, request: p4r.SetForwardingPipelineConfigRequest, context: Context
     ) -> p4r.SetForwardingPipelineConfigResponse:
-        """Refused to everyone."""
-        await asyncio.sleep(REFUSAL_DELAY_S)
-        await _abort(context, denied("the pipeline belongs to the switch's agent"))
+        """Accepted, without effect, if it is what the role has already."""
+        try:
+            self._check_device(request.device_id)
+            role = self._role(request.role) if request.role else self._role_of(context)
+            self._streams.check_primary(role, number(request.election_id), context.peer())
+            await self._pace(role, "requests")
+            if request.action == p4r.SetForwardingPipelineConfigRequest.UNSPECIFIED:
+                raise invalid("action is unspecified")
+            same = request.config.p4info == self._view(role).schema.proto
+            commits = request.action == p4r.SetForwardingPipelineConfigRequest.COMMIT
+            if not (same or commits) or request.config.p4_device_config:
+                raise denied(
+                    "the pipeline belongs to the switch's agent; allowed is the P4Info that the "
+                    "role has, with an empty p4_device_config, which changes nothing"
+                )
+        except Refused as refused:
+            await asyncio.sleep(REFUSAL_DELAY_S)
+            await abort(context, refused)
+        return p4r.SetForwardingPipelineConfigResponse()
 
     async def Capabilities(
         self, request: p4r.CapabilitiesRequest, context: Context
@@ -252,9 +473,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
 
     def _check_device(self, device_id: int) -> None:
         if device_id != self._device_id:
-            raise Refused(
-                grpc.StatusCode.NOT_FOUND, f"device {device_id}, expected {self._device_id}"
-            )
+            raise missing(f"device {device_id}, expected {self._device_id}")
 
     def _role(self, name: str) -> Role:
         role = Role.parse(name)
@@ -268,65 +487,81 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             raise denied("no role: open a stream with one role on this connection first")
         return role
 
+    def _who(self, context: Context) -> Identity:
+        return Identity.of(context.auth_context()) if self._secure else ANYBODY
+
+    def _view(self, role: Role) -> View:
+        """What the role sees; tables as large as its quota."""
+        key = (role.whole_vn, self._quota(role))
+        view = self._views.get(key)
+        if view is None:
+            if len(self._views) >= KNOWN_VIEWS:
+                self._views.clear()
+            view = self._views[key] = View(Schema(role_view(self._schema.proto, *key)))
+        return view
+
+    def _quota(self, role: Role) -> int | None:
+        if role.slice is not None:
+            return self._directory.entry_quota(role.vn, role.slice)
+        total = 0
+        for name, info in self._directory.slices_of(role.vn).items():
+            quota = None if info.best_effort else self._directory.entry_quota(role.vn, name)
+            if info.best_effort:
+                continue
+            if quota is None:
+                return None
+            total += quota
+        return total or None
+
     def _translator(self, role: Role) -> Translator:
-        translator = Translator(self._directory, role, self._views[role.whole_vn])
+        translator = Translator(
+            self._directory, role, self._view(role), self._tables.slice_field, self._writer
+        )
         for info in translator.slices().values():
             self._roles_of.setdefault(info.slice_id, set()).add(role)
         return translator
 
-    @contextmanager
-    def _call(self, role: Role) -> Iterator[None]:
-        """Count a role's calls in progress; Refused if there are too many."""
-        if self._calls[role] >= MAX_CALLS_PER_ROLE:
-            raise Refused(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"role {role} has {MAX_CALLS_PER_ROLE} calls in progress",
+    def _writer(self, vn: str, slice_name: str) -> str | None:
+        """The role that writes a slice right now; None: the slice's own, or the VN's."""
+        writer = self._directory.writer(vn, slice_name)
+        if writer is None and self._streams.primary(Role(vn)) is not None:
+            return str(Role(vn))
+        return writer
+
+    def _check_writer(self, role: Role) -> None:
+        """Refused unless a slice's role is the one that writes the slice."""
+        assert role.slice is not None
+        writer = self._writer(role.vn, role.slice)
+        if writer not in (None, str(role)):
+            raise denied(
+                f"slice {role.vn}/{role.slice} is written by role {writer}; role {role} may only "
+                f"read it"
             )
-        self._calls[role] += 1
-        try:
-            yield
-        finally:
-            self._calls[role] -= 1
-            if not self._calls[role]:
-                del self._calls[role]
 
+    def _outside(self, vn: str, name: str) -> Any:
+        space = self._directory.space(vn, name)
+        flow = self._schema.table("flow").id
 
-def _revision(text: str | bytes | None) -> int | None:
-    if text is None:
-        return None
-    if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 18:
-        return int(text)
-    raise invalid(f"{REVISION} and {COMPLETE} are decimal numbers, not {text!r}")
+        def outside(entry: bytes) -> bool:
+            message = p4r.TableEntry.FromString(entry)
+            return message.table_id == flow and not self._tables.covered(entry, space)
 
+        return outside
 
-async def _abort(context: Context, refused: Refused) -> NoReturn:
-    await context.abort(refused.code, refused.reason)
+    def _payer(self, role: Role) -> Role:
+        """Whose account a request goes to."""
+        known = self._directory.revision(role.vn) is not None
+        return role if known or self._streams.knows(role) else NOBODY
 
+    async def _pace(self, role: Role, kind: str, tokens: int = 1) -> None:
+        """Wait as long as the role has used more than its share."""
+        wait = self._accounts.wait_s(role, kind, tokens) if tokens else 0
+        if wait > 0:
+            await asyncio.sleep(min(wait, LONGEST_DELAY_S))
 
-async def _abort_with_details(
-    context: Context, statuses: Sequence[UpdateStatus], role: Role
-) -> NoReturn:
-    """UNKNOWN with a `p4.v1.Error` for each update; if those would be too long, without messages;
-    then none at all, and the first failures in the text.
-    """
-    failed = [(place, status) for place, status in enumerate(statuses) if status.code]
-    shown = "; ".join(
-        f"update {place}: {status.message or status.code}"
-        for place, status in failed[:SHOWN_FAILURES]
-    )
-    text = f"{len(failed)} of {len(statuses)} updates failed: {shown}"[:1000]
-    limit = DETAIL_BYTES[role.whole_vn]
-    for with_messages in (True, False):
-        details = rpc_status.Status(code=grpc.StatusCode.UNKNOWN.value[0], message="see details")
-        for status in statuses:
-            error = p4r.Error(canonical_code=status.code, space="dfvisor" if status.code else "")
-            if with_messages:
-                error.message = status.message
-            packed = any_pb2.Any()
-            packed.Pack(error)
-            details.details.append(packed)
-        data = details.SerializeToString()
-        if len(data) <= limit:
-            context.set_trailing_metadata((("grpc-status-details-bin", data),))
-            break
-    await context.abort(grpc.StatusCode.UNKNOWN, text)
+    def _forget(self) -> None:
+        """Let go of what nobody needs any more."""
+        vns = frozenset(self._directory.vns())
+        self._streams.forget(vns)
+        self._accounts.forget(lambda role: role.vn in vns or self._streams.knows(role))
+        self._tables.turns.forget()

@@ -7,18 +7,26 @@ service carries the messages.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import grpc
 
 from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.ports import ANYONE, Fence
 from dfvisor.slicer.arbitration import Arbitration, Standing
-from dfvisor.slicer.refusal import Refused, denied, invalid
+from dfvisor.slicer.identity import ANYBODY, Identity
+from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid
 from dfvisor.slicer.roles import Role
 
 MAX_STREAMS = 8192  # one for each of 4,096 VNs, and tenants' own
 MAX_STREAMS_PER_ROLE = 16
+MAX_STREAMS_PER_CERTIFICATE = 256
 MAX_UNREAD = 32
+"""Answers; a client that reads none of them is cut off."""
+MAX_PACKETS = 256
+"""Packets and notifications; more are dropped."""
 
 _CODES = {
     Standing.PRIMARY: grpc.StatusCode.OK,
@@ -29,42 +37,72 @@ _CODES = {
 
 @dataclass(eq=False, slots=True)
 class Stream:
-    """One client's stream. `peer` is its transport address; `role` is set by its first arbitration;
-    `outgoing` ends with a Refused if the stream must be closed with that status.
+    """One client's stream. `peer` is its transport address, `who` its certificate; `role` is set by
+    its first arbitration.
     """
 
     peer: str
+    who: Identity = ANYBODY
     role: Role | None = None
-    outgoing: asyncio.Queue[p4r.StreamMessageResponse | Refused] = field(
-        default_factory=lambda: asyncio.Queue(MAX_UNREAD + 1)
-    )
+    _outgoing: deque[p4r.StreamMessageResponse] = field(default_factory=deque)
+    _answers: int = 0
+    _end: Refused | None = None
+    _some: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self, message: p4r.StreamMessageResponse) -> None:
         """Queue an answer; a client that reads none of them is cut off."""
-        if self.outgoing.qsize() < MAX_UNREAD:
-            self.outgoing.put_nowait(message)
-        else:
-            self.close(Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "answers are not read"))
+        if self._answers >= MAX_UNREAD:
+            self.close(exhausted("answers are not read"))
+            return
+        self._answers += 1
+        self._outgoing.append(message)
+        self._some.set()
+
+    def offer(self, message: p4r.StreamMessageResponse) -> bool:
+        """Queue a packet or notification; False if it is dropped."""
+        if len(self._outgoing) - self._answers >= MAX_PACKETS or self._end is not None:
+            return False
+        self._outgoing.append(message)
+        self._some.set()
+        return True
 
     def close(self, why: Refused) -> None:
         """End the stream with a status, after what is queued."""
-        if not self.outgoing.full():
-            self.outgoing.put_nowait(why)
+        if self._end is None:
+            self._end = why
+            self._some.set()
+
+    async def next(self) -> p4r.StreamMessageResponse | Refused:
+        """The next message, or in the end why there are no more."""
+        while not self._outgoing:
+            if self._end is not None:
+                return self._end
+            self._some.clear()
+            await self._some.wait()
+        message = self._outgoing.popleft()
+        if message.WhichOneof("update") in ("arbitration", "error"):
+            self._answers -= 1
+        return message
 
 
 class Streams:
     """All streams of the slicer of one device."""
 
-    def __init__(self, device_id: int) -> None:
+    def __init__(self, device_id: int, fence: Callable[[str], Fence | None]) -> None:
         self._device_id = device_id
+        self._fence = fence
         self._roles: dict[Role, Arbitration[Stream]] = {}
         self._open: set[Stream] = set()
 
-    def open(self, peer: str) -> Stream:
+    def open(self, peer: str, who: Identity = ANYBODY) -> Stream:
         """A client has opened a stream; Refused if there are too many."""
         if len(self._open) >= MAX_STREAMS:
-            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_STREAMS} streams are open")
-        stream = Stream(peer)
+            raise exhausted(f"{MAX_STREAMS} streams are open")
+        if who is not ANYBODY and not who.provider:
+            same = sum(other.who.fingerprint == who.fingerprint for other in self._open)
+            if same >= MAX_STREAMS_PER_CERTIFICATE:
+                raise exhausted(f"this certificate has {same} streams open already")
+        stream = Stream(peer, who)
         self._open.add(stream)
         return stream
 
@@ -84,19 +122,59 @@ class Streams:
             )
         if message.role.config.value:
             raise invalid("a role takes no configuration")
+        election_id = number(message.election_id) if message.HasField("election_id") else None
+        if role.whole_vn and election_id is not None:
+            self._check_fence(role, election_id)
         arbitration = self._roles.get(role)
         if arbitration is None:
             arbitration = Arbitration()
         elif stream.role is None and len(arbitration.election_ids) >= MAX_STREAMS_PER_ROLE:
-            raise Refused(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"role {role} has {MAX_STREAMS_PER_ROLE} streams already",
-            )
-        election_id = number(message.election_id) if message.HasField("election_id") else None
+            raise exhausted(f"role {role} has {MAX_STREAMS_PER_ROLE} streams already")
         told = arbitration.present(stream, election_id)
         stream.role = role
         self._roles[role] = arbitration
         self._tell(role, arbitration, told)
+
+    def _check_fence(self, role: Role, election_id: int) -> None:
+        """Role `vn/...` has one election id: the one that the database names as the leader's."""
+        fence = self._fence(role.vn)
+        if fence is None:
+            raise Refused(
+                grpc.StatusCode.UNAVAILABLE,
+                f"role {role}: this switch does not know yet who leads virtual network {role.vn}",
+            )
+        if fence != ANYONE and election_id != fence.election_id:
+            later = election_id > fence.election_id
+            raise Refused(
+                grpc.StatusCode.UNAVAILABLE if later else grpc.StatusCode.PERMISSION_DENIED,
+                f"role {role}: election id {election_id}, but the leader's is "
+                f"{fence.election_id} (epoch {fence.epoch}, czxid {fence.czxid})",
+            )
+
+    def too_new(self, role: Role, message: p4r.MasterArbitrationUpdate) -> bool:
+        """Whether this may be a leader of role `vn/...` of whom the database has yet to tell."""
+        if not role.whole_vn or not message.HasField("election_id"):
+            return False
+        try:
+            self._check_fence(role, number(message.election_id))
+        except Refused as refused:
+            return refused.code is grpc.StatusCode.UNAVAILABLE
+        return False
+
+    def fence_changed(self, vn: str) -> None:
+        """End the streams of role `vn/<vn>` whose election id is not the leader's any more."""
+        role = Role(vn)
+        arbitration = self._roles.get(role)
+        if arbitration is None:
+            return
+        for stream, election_id in list(arbitration.election_ids.items()):
+            if election_id is None:
+                continue
+            try:
+                self._check_fence(role, election_id)
+            except Refused as refused:
+                if refused.code is grpc.StatusCode.PERMISSION_DENIED:
+                    stream.close(refused)
 
     def leave(self, stream: Stream) -> None:
         """A stream has ended."""
@@ -148,9 +226,16 @@ class Streams:
         primary = arbitration.primary
         if arbitration.election_ids[primary] != election_id or primary.peer != peer:
             raise denied(f"not the primary of role {role}")
-        controller = Role(role.vn)
-        if not role.whole_vn and self.primary(controller) is not None:
-            raise denied(f"slice {role.vn}/{role.slice} is written by role {controller}")
+        if role.whole_vn:
+            self._check_fence(role, election_id)
+
+    def knows(self, role: Role) -> bool:
+        """Whether a stream of the role is open, or its election ids are remembered."""
+        return role in self._roles
+
+    def of_vn(self, vn: str) -> list[Stream]:
+        """The open streams of the VN's roles."""
+        return [stream for stream in self._open if stream.role and stream.role.vn == vn]
 
     def role_of(self, peer: str) -> Role | None:
         """The role of the streams that come from this peer; None if there is none, or several."""

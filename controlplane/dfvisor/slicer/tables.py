@@ -1,58 +1,80 @@
 """Writing `flow` and `slice_forward` through to the switch, and keeping the mirror.
 
-One change of the switch at a time, in chunks, so that one role's long batch does not keep the
-others waiting. What a role may name is looked up in the same turn as it is written, so a slice that
-is dropped meanwhile is dropped after it.
+Updates go to the switch in chunks, several of which may be under way as long as they are about
+different entries, so that one role's long batch does not keep the others waiting. What a role may
+name is looked up in the same turn as it is written, so a slice that is dropped meanwhile is dropped
+after it. What is under way is finished and taken note of also if its client has gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
+from typing import TypeAlias
 
 import grpc
 
 from dfvisor.errors import SwitchError
-from dfvisor.p4rt.entries import EntryKey, Item, TableEntry, by_key, diff_maps, entry_key
+from dfvisor.model.space import Space
 from dfvisor.p4rt.errors import SchemaError
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SwitchPort, UpdateStatus
-from dfvisor.slicer.mirror import Mirror
-from dfvisor.slicer.refusal import Refused, denied, invalid
+from dfvisor.slicer.layout import TableLayout, layouts, matched
+from dfvisor.slicer.mirror import HEAD, Mirror
+from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid, missing
 from dfvisor.slicer.roles import Role
-from dfvisor.slicer.translate import Translator, slice_of
-from dfvisor.slicer.view import TABLES
+from dfvisor.slicer.translate import DEMOTE, FLOW, Translator, demotable
+from dfvisor.slicer.turns import Turns
+from dfvisor.slicer.view import NEXT_HOP, SLICE_ID, TABLES, TIMED
 
 log = logging.getLogger(__name__)
 
-CHUNK = 128
-"""Updates of one turn."""
-BREATH = 16
-"""Updates (about 1 ms) after which others get the event loop: a call takes some ten passes."""
-OK = 0
+CHUNK = 250
+"""Updates of one turn at most."""
+LONE_TURN_S = 0.004
+SHARED_TURN_S = 0.0015
+"""How long a turn should take the switch: while nobody else wants one, and while others do. What
+the switch is at, nobody can overtake."""
+CALL_S = 0.0004
+"""Of it, what a call takes however little it carries."""
+LEAST = 8
+BREATH = 48
+"""Updates (about 0.5 ms) after which others get the event loop: a call takes some ten passes."""
+UNDER_WAY = 2
+"""Chunks of one Write that may be at the switch."""
+ATOMIC_UPDATES = 256
+OK = UpdateStatus()
 NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
 ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS.value[0]
+ABORTED = grpc.StatusCode.ABORTED.value[0]
 MESSAGE_CHARS = 200
 SHOWN_REFUSALS = 5
 
+Place: TypeAlias = tuple[int, bytes]
+"""Slice id and key of an entry."""
+Overlay: TypeAlias = dict[Place, bytes | None]
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """An update that may go to the switch: its place in the chunk, and what it makes of the
-    mirror.
+
+@dataclass(slots=True)
+class Planned:
+    """An update that may go to the switch: its place in the Write, and what it makes of the mirror
+    (None: no entry).
     """
 
     index: int
     message: p4r.Update
-    entry: TableEntry
+    place: Place
+    before: bytes | None
+    after: bytes | None
 
     @property
-    def deletes(self) -> bool:
-        return self.message.type == p4r.Update.DELETE
+    def growth(self) -> int:
+        return (self.after is not None) - (self.before is not None)
 
 
 class FlowTables:
@@ -61,105 +83,339 @@ class FlowTables:
     def __init__(self, switch: SwitchPort, schema: Schema) -> None:
         self._switch = switch
         self._schema = schema
-        self._turn = asyncio.Lock()
-        self._queues: WeakValueDictionary[Role, asyncio.Lock] = WeakValueDictionary()
+        by_id = layouts(schema, NEXT_HOP, TIMED)
+        self._layouts: dict[int, TableLayout] = {
+            schema.table(name).id: by_id[schema.table(name).id] for name in TABLES
+        }
+        fields = schema.table(TABLES[0]).fields
+        self.slice_field = next(field.id for field in fields if field.name == SLICE_ID)
+        self.turns = Turns(time.monotonic)
+        self._flying: dict[Place, asyncio.Event] = {}
+        self._growing: Counter[tuple[int, bytes]] = Counter()  # entries under way, by table
+        self._flights: set[asyncio.Task[None]] = set()
+        self._update_s = 0.0001  # what an update takes the switch, as measured lately
+        self._last_landed = 0.0
         self.mirror = Mirror()
+        self.written_by: dict[int, Role] = {}  # who wrote a slice last
 
     async def fill(self) -> None:
         """Take what the switch holds as the mirror."""
-        async with self._turn:
-            self.mirror = Mirror(await self._read())
+        async with self.turns.exclusive():
+            self.mirror = await self._read()
+
+    # -- a role's updates
 
     async def apply(
-        self, translator: Translator, updates: Sequence[p4r.Update], check: Callable[[], None]
+        self,
+        translator: Translator,
+        updates: Sequence[p4r.Update],
+        check: Callable[[], None],
     ) -> list[UpdateStatus]:
         """Carry out a role's updates in order, continuing after refusals; one status for each.
 
-        `check` raises Refused if the role may not write now; it is asked before every chunk, so
-        that one who has lost the right does not finish a long batch. Raises SwitchUnavailable when
-        the switch is away: nothing of the current chunk is in the mirror then.
+        The messages are edited. `check` raises Refused if the role may not write now; it is asked
+        before every chunk, so that one who has lost the right does not finish a long batch. Raises
+        SwitchUnavailable when the switch is away: of the chunks under way nothing is in the mirror
+        then.
         """
-        queue = self._queues.setdefault(translator.role, asyncio.Lock())
-        statuses: list[UpdateStatus] = []
-        async with queue:  # so that a role has one place in the queue for turns, not several
-            for start in range(0, len(updates), CHUNK):
-                chunk = updates[start : start + CHUNK]
-                async with self._turn:
-                    try:
-                        check()
-                    except Refused as refused:
-                        return statuses + [refused.status] * (len(updates) - start)
-                    statuses += await self._apply_chunk(translator, chunk)
+        statuses = [OK] * len(updates)
+        flights: deque[asyncio.Task[None]] = deque()
+        start = 0
+        try:
+            while start < len(updates):
+                if len(flights) >= UNDER_WAY:
+                    await asyncio.shield(flights.popleft())
+                role = translator.role
+                await self.turns.enter(role)
+                try:
+                    check()
+                    start, planned, blocker = await self._plan_chunk(
+                        translator.renewed(), updates, start, self._share(role), statuses
+                    )
+                except BaseException as error:
+                    self.turns.leave(role)
+                    if not isinstance(error, Refused):
+                        raise
+                    statuses[start:] = [error.status] * (len(updates) - start)
+                    break
+                if planned:
+                    flights.append(self._launch(role, planned, statuses))
+                else:
+                    self.turns.leave(role)
+                    if blocker is not None:
+                        await blocker.wait()
+        finally:
+            while flights:
+                await asyncio.shield(flights.popleft())
         return statuses
 
-    async def _apply_chunk(
-        self, translator: Translator, updates: Sequence[p4r.Update]
-    ) -> list[UpdateStatus]:
-        statuses = [UpdateStatus()] * len(updates)
-        planned: list[_Planned] = []
-        pending: dict[EntryKey, TableEntry | None] = {}
-        for index, update in enumerate(updates):
-            if index % BREATH == BREATH - 1:
-                await asyncio.sleep(0)
-            try:
-                one = self._plan(translator, index, update, pending)
-            except Refused as refused:
-                statuses[index] = refused.status
-            else:
+    def _share(self, role: Role) -> int:
+        """How many updates the role's next turn may have."""
+        turn_s = SHARED_TURN_S if self.turns.contended(role) else LONE_TURN_S
+        return max(LEAST, min(CHUNK, int(turn_s / self._update_s)))
+
+    async def _plan_chunk(
+        self,
+        translator: Translator,
+        updates: Sequence[p4r.Update],
+        start: int,
+        most: int,
+        statuses: list[UpdateStatus],
+    ) -> tuple[int, list[Planned], asyncio.Event | None]:
+        """Where the next chunk starts, what is to be sent of this one, and, if it ends early, what
+        is to be waited for.
+        """
+        planned: list[Planned] = []
+        overlay: Overlay = {}
+        landed = asyncio.Event()
+        end = min(len(updates), start + most)
+        try:
+            for index in range(start, end):
+                if (index - start) % BREATH == BREATH - 1:
+                    await asyncio.sleep(0)
+                try:
+                    one = self._plan(translator, index, updates[index], overlay, landed)
+                except Refused as refused:
+                    statuses[index] = refused.status
+                    continue
+                if isinstance(one, asyncio.Event):
+                    return index, planned, one
                 planned.append(one)
-                pending[entry_key(one.entry)] = None if one.deletes else one.entry
-        if not planned:
-            return statuses
-        answers = await self._switch.write([one.message for one in planned])
-        for one, answer in zip(planned, answers, strict=True):
-            if answer.code == OK:
-                if one.deletes:
-                    self.mirror.remove(one.entry)
-                else:
-                    self.mirror.put(one.entry)
-                continue
-            if answer.code in (NOT_FOUND, ALREADY_EXISTS):
-                log.error("the switch and the mirror disagree about %s: %s", one.entry, answer)
-            statuses[one.index] = UpdateStatus(answer.code, answer.message[:MESSAGE_CHARS])
-        return statuses
+        except BaseException:
+            self._settle(planned)
+            raise
+        return end, planned, None
 
     def _plan(
         self,
         translator: Translator,
         index: int,
         update: p4r.Update,
-        pending: dict[EntryKey, TableEntry | None],
-    ) -> _Planned:
-        """What to send for an update; Refused if nothing. `pending`: the chunk's updates before."""
-        if update.entity.WhichOneof("entity") != "table_entry":
-            raise denied(f"role {translator.role} may write table entries only")
-        message = update.entity.table_entry
-        if update.type == p4r.Update.DELETE:
-            entry = translator.decode_loosely(message)
-            held = self._held(translator.key_to_switch(entry), pending)
-            if held is None:
-                raise Refused(grpc.StatusCode.NOT_FOUND, f"no such entry: {entry}")
-            return _Planned(index, self._schema.delete(held), held)
-        entry = translator.decode(message)
-        wanted = translator.to_switch(entry)
-        held = self._held(entry_key(wanted), pending)
-        try:
-            if update.type == p4r.Update.INSERT:
-                if held is not None:
-                    raise Refused(grpc.StatusCode.ALREADY_EXISTS, f"entry exists: {entry}")
-                return _Planned(index, self._schema.insert(wanted), wanted)
-            if update.type == p4r.Update.MODIFY:
-                if held is None:
-                    raise Refused(grpc.StatusCode.NOT_FOUND, f"no such entry: {entry}")
-                return _Planned(index, self._schema.modify(wanted), wanted)
-        except SchemaError as error:
-            raise invalid(str(error)) from error
-        raise invalid(f"update type {update.type}, expected INSERT, MODIFY or DELETE")
+        overlay: Overlay,
+        landed: asyncio.Event,
+    ) -> Planned | asyncio.Event:
+        """What to send for an update, whose entry is under way from now on; Refused if nothing; an
+        event to wait for if the entry is under way in another chunk.
 
-    def _held(self, key: EntryKey, pending: dict[EntryKey, TableEntry | None]) -> TableEntry | None:
-        if key in pending:
-            return pending[key]
-        return self.mirror.get(slice_of(key[1]), key)
+        `overlay`: what the chunk's updates before it make of the mirror. `landed` is the chunk's.
+        """
+        what = update.entity.WhichOneof("entity") or "nothing"
+        if what != "table_entry":
+            raise denied(f"role {translator.role} may write table entries only, not {what}")
+        message = update.entity.table_entry
+        identity = translator.identify(message)
+        place = (identity.rights.info.slice_id, identity.key)
+        flying = self._flying.get(place)
+        if flying is not None and flying is not landed:
+            return flying
+        translator.check_write(identity)
+        before = overlay[place] if place in overlay else self.mirror.get(*place)
+        kind = update.type
+        after: bytes | None
+        if kind == p4r.Update.DELETE:
+            if before is None:
+                raise missing(f"no such entry in table {identity.layout.name}: {_text(message)}")
+            translator.key_to_switch(identity, message)
+            _key_only(message)
+            after = None
+        elif kind in (p4r.Update.INSERT, p4r.Update.MODIFY):
+            translator.check_entry(identity, message)
+            count = (place[0], identity.key[:HEAD])
+            if kind == p4r.Update.INSERT:
+                if before is not None:
+                    raise Refused(
+                        grpc.StatusCode.ALREADY_EXISTS,
+                        f"entry exists in table {identity.layout.name}; use MODIFY",
+                    )
+                held = self.mirror.count(*count) + self._growing.get(count, 0)
+                translator.check_quota(identity, held)
+            elif before is None:
+                raise missing(f"no such entry in table {identity.layout.name}: {_text(message)}")
+            translator.to_switch(identity, message)
+            after = message.SerializeToString()
+        else:
+            raise invalid(f"update type {kind}, expected INSERT, MODIFY or DELETE")
+        overlay[place] = after
+        one = Planned(index, update, place, before, after)
+        self._flying[place] = landed
+        if before is None or after is None:
+            self._growing[place[0], identity.key[:HEAD]] += one.growth
+        self.written_by[place[0]] = translator.role
+        return one
+
+    def _launch(
+        self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
+    ) -> asyncio.Task[None]:
+        """Send a chunk; its turn ends with it, whatever becomes of the client."""
+        task = asyncio.create_task(self._fly(role, planned, statuses), name=f"writing for {role}")
+        self._flights.add(task)
+        task.add_done_callback(self._landed)
+        return task
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._flights.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits gets it too; nobody may
+
+    async def _fly(self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]) -> None:
+        began = time.perf_counter()
+        try:
+            answers = await self._switch.write([one.message for one in planned])
+            for one, answer in zip(planned, answers, strict=True):
+                if answer.code:
+                    statuses[one.index] = self._refused(one, answer)
+                else:
+                    self._note(one.place, one.after)
+        finally:
+            self._settle(planned)
+            self.turns.leave(role)
+        self._measure(began, len(planned))
+
+    def _measure(self, began: float, updates: int) -> None:
+        """Learn how long the switch takes for an update; several chunks may have been under way."""
+        now = time.perf_counter()
+        if updates >= LEAST:
+            spent = max(0.0, now - max(began, self._last_landed) - CALL_S) / updates
+            self._update_s += 0.2 * (min(spent, LONE_TURN_S / LEAST) - self._update_s)
+            self._update_s = max(self._update_s, LONE_TURN_S / CHUNK)
+        self._last_landed = now
+
+    def _note(self, place: Place, entry: bytes | None) -> None:
+        if entry is None:
+            self.mirror.remove(*place)
+        else:
+            self.mirror.put(*place, entry)
+
+    def _refused(self, one: Planned, answer: UpdateStatus) -> UpdateStatus:
+        if answer.code in (NOT_FOUND, ALREADY_EXISTS):
+            log.error("the switch and the mirror disagree about %s: %s", one.message, answer)
+        return UpdateStatus(answer.code, answer.message[:MESSAGE_CHARS])
+
+    def _settle(self, planned: Sequence[Planned]) -> None:
+        """These entries are not under way any more."""
+        for one in planned:
+            landed = self._flying.pop(one.place, None)
+            if landed is not None:
+                landed.set()
+            if one.growth:
+                count = (one.place[0], one.place[1][:HEAD])
+                self._growing[count] -= one.growth
+                if not self._growing[count]:
+                    del self._growing[count]
+
+    # -- all or nothing
+
+    async def apply_all(
+        self,
+        translator: Translator,
+        updates: Sequence[p4r.Update],
+        check: Callable[[], None],
+    ) -> list[UpdateStatus]:
+        """Carry out all of a role's updates, or leave everything as it was (ROLLBACK_ON_ERROR).
+
+        Packets may meet the entries in between. The status of an update that is not to blame is
+        then ABORTED. An entry that is brought back starts counting anew.
+        """
+        if len(updates) > ATOMIC_UPDATES:
+            raise exhausted(
+                f"{len(updates)} updates; a batch that is to be rolled back as a whole has at most "
+                f"{ATOMIC_UPDATES}"
+            )
+        role = translator.role
+        while True:
+            await self.turns.enter(role)
+            launched = False
+            try:
+                check()
+                now = translator.renewed()
+                blocker = self._blocker(now, updates)
+                if blocker is None:
+                    statuses, planned = self._plan_all(now, updates)
+                    if planned:
+                        flight = self._launch_all(role, planned, statuses)
+                        launched = True
+            finally:
+                if not launched:
+                    self.turns.leave(role)
+            if blocker is None:
+                break
+            await blocker.wait()
+        if launched:
+            await asyncio.shield(flight)
+        return statuses
+
+    def _blocker(
+        self, translator: Translator, updates: Sequence[p4r.Update]
+    ) -> asyncio.Event | None:
+        if not self._flying:
+            return None
+        for update in updates:
+            if update.entity.WhichOneof("entity") != "table_entry":
+                continue
+            try:
+                identity = translator.identify(update.entity.table_entry)
+            except Refused:
+                continue  # planning will say so
+            flying = self._flying.get((identity.rights.info.slice_id, identity.key))
+            if flying is not None:
+                return flying
+        return None
+
+    def _plan_all(
+        self, translator: Translator, updates: Sequence[p4r.Update]
+    ) -> tuple[list[UpdateStatus], list[Planned]]:
+        """Statuses, and what to send: nothing if one is refused."""
+        statuses = [OK] * len(updates)
+        planned: list[Planned] = []
+        overlay: Overlay = {}
+        landed = asyncio.Event()
+        for index, update in enumerate(updates):
+            try:
+                one = self._plan(translator, index, update, overlay, landed)
+            except Refused as refused:
+                statuses[index] = refused.status
+            else:
+                assert isinstance(one, Planned), "nothing of the batch is under way"
+                planned.append(one)
+        if len(planned) == len(updates):
+            return statuses, planned
+        self._settle(planned)
+        return _aborted(statuses, "nothing was written"), []
+
+    def _launch_all(
+        self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
+    ) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._fly_all(role, planned, statuses), name=f"all for {role}")
+        self._flights.add(task)
+        task.add_done_callback(self._landed)
+        return task
+
+    async def _fly_all(
+        self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
+    ) -> None:
+        try:
+            answers = await self._switch.write([one.message for one in planned])
+            done = [one for one, answer in zip(planned, answers, strict=True) if not answer.code]
+            for one, answer in zip(planned, answers, strict=True):
+                if answer.code:
+                    statuses[one.index] = self._refused(one, answer)
+                else:
+                    self._note(one.place, one.after)
+            if len(done) < len(planned):
+                await self._roll_back(done)
+                statuses[:] = _aborted(statuses, "it was rolled back")
+        finally:
+            self._settle(planned)
+            self.turns.leave(role)
+
+    async def _roll_back(self, done: Sequence[Planned]) -> None:
+        back = list(reversed(done))
+        answers = await self._switch.write([_inverse(one) for one in back])
+        for one, answer in zip(back, answers, strict=True):
+            if answer.code:
+                log.error("could not roll back %s: %s", one.message, answer)
+            else:
+                self._note(one.place, one.before)
 
     # -- for the agent
 
@@ -169,20 +425,27 @@ class FlowTables:
         What the switch refuses is taken as it is there, and `changed` is called with the ids of the
         slices concerned: whoever writes them has to see.
         """
-        async with self._turn:
-            changes = diff_maps(by_key(await self._read()), self.mirror.by_key())
-            if not changes:
+        async with self.turns.exclusive():
+            actual = {(slice_id, key): entry for slice_id, key, entry in await self._read()}
+            wanted = {(slice_id, key): entry for slice_id, key, entry in self.mirror}
+            work: list[tuple[int, p4r.Update]] = []
+            for place, entry in actual.items():
+                if place not in wanted:
+                    work.append((place[0], _deletion(entry)))
+            for place, entry in wanted.items():
+                held = actual.get(place)
+                if held is None:
+                    work.append((place[0], _update(p4r.Update.INSERT, entry)))
+                elif _content(held) != _content(entry):
+                    work.append((place[0], _update(p4r.Update.MODIFY, entry)))
+            if not work:
                 return
-            log.info("replaying %d changes of flow entries to the switch", len(changes))
-            updates = [self._schema.delete(item) for item in changes.deletes]
-            updates += [self._schema.modify(item) for item in changes.modifies]
-            updates += [self._schema.insert(item) for item in changes.inserts]
-            items = [*changes.deletes, *changes.modifies, *changes.inserts]
-            refused = await self._write_all(updates, items)
+            log.info("replaying %d changes of flow entries to the switch", len(work))
+            refused = await self._write_all(work)
             if refused:
                 log.error("the switch refused %d changes: %s", len(refused), _shown(refused))
-                self.mirror = Mirror(await self._read())
-                changed({slice_of(item.key) for item, _ in refused if isinstance(item, TableEntry)})
+                self.mirror = await self._read()
+                changed({slice_id for slice_id, _, _ in refused})
 
     async def drop_slice(self, slice_id: int, forgotten: Callable[[], None]) -> None:
         """Forget a slice's entries and delete them from the switch.
@@ -190,41 +453,151 @@ class FlowTables:
         They are forgotten first (`forgotten` is called, if there were any): what can't be deleted
         now is deleted by the next `replay`. Raises SwitchError if something was left.
         """
-        async with self._turn:
+        async with self.turns.exclusive():
+            self.written_by.pop(slice_id, None)
             dropped = self.mirror.drop(slice_id)
             if dropped:
                 forgotten()
                 log.info("dropping %d flow entries of slice %d", len(dropped), slice_id)
-                refused = await self._write_all(
-                    [self._schema.delete(one) for one in dropped], dropped
-                )
-                refused = [one for one in refused if one[1].code != NOT_FOUND]
-                if refused:
-                    raise SwitchError(f"entries of slice {slice_id} are left: {_shown(refused)}")
+                await self._delete(slice_id, list(dropped.values()))
+
+    async def drop_entries(self, slice_id: int, unwanted: Callable[[bytes], bool]) -> int:
+        """Delete the entries of a slice that are unwanted; returns how many."""
+        async with self.turns.exclusive():
+            gone = [(k, e) for k, e in self.mirror.of(slice_id).items() if unwanted(e)]
+            for key, _ in gone:
+                self.mirror.remove(slice_id, key)
+            if gone:
+                await self._delete(slice_id, [entry for _, entry in gone])
+            return len(gone)
+
+    async def _delete(self, slice_id: int, entries: Sequence[bytes]) -> None:
+        refused = await self._write_all([(slice_id, _deletion(entry)) for entry in entries])
+        refused = [one for one in refused if one[2].code != NOT_FOUND]
+        if refused:
+            raise SwitchError(f"entries of slice {slice_id} are left: {_shown(refused)}")
 
     async def _write_all(
-        self, updates: Sequence[p4r.Update], items: Sequence[Item]
-    ) -> list[tuple[Item, UpdateStatus]]:
-        """Write; the items that were refused."""
-        refused: list[tuple[Item, UpdateStatus]] = []
-        for start in range(0, len(updates), CHUNK):
-            answers = await self._switch.write(updates[start : start + CHUNK])
+        self, work: Sequence[tuple[int, p4r.Update]]
+    ) -> list[tuple[int, p4r.Update, UpdateStatus]]:
+        """Write; what was refused."""
+        refused: list[tuple[int, p4r.Update, UpdateStatus]] = []
+        for start in range(0, len(work), CHUNK):
+            part = work[start : start + CHUNK]
+            answers = await self._switch.write([update for _, update in part])
             refused += [
-                (item, answer)
-                for item, answer in zip(items[start : start + CHUNK], answers, strict=True)
-                if answer.code != OK
+                (slice_id, update, answer)
+                for (slice_id, update), answer in zip(part, answers, strict=True)
+                if answer.code
             ]
         return refused
 
-    async def _read(self) -> list[TableEntry]:
+    async def _read(self) -> Mirror:
         request = p4r.ReadRequest()
-        for table in TABLES:
-            request.entities.add().table_entry.table_id = self._schema.table(table).id
-        entities = await self._switch.read(request)
-        return [self._schema.decode_entry(entity.table_entry) for entity in entities]
+        for id_ in self._layouts:
+            request.entities.add().table_entry.table_id = id_
+        mirror = Mirror()
+        for number, entity in enumerate(await self._switch.read(request)):
+            if number % 200 == 199:
+                await asyncio.sleep(0)
+            message = entity.table_entry
+            if message.is_default_action:
+                continue
+            place = self.place_of(message)
+            held = p4r.TableEntry(
+                table_id=message.table_id,
+                match=message.match,
+                action=message.action,
+                priority=message.priority,
+                idle_timeout_ns=message.idle_timeout_ns,
+            )
+            mirror.put(*place, held.SerializeToString())
+        return mirror
+
+    def covered(self, entry: bytes, space: Space) -> bool:
+        """Whether one of the switch's flow entries is within a space."""
+        message = p4r.TableEntry.FromString(entry)
+        layout = self._layouts[message.table_id]
+        pieces = layout.key(message)
+        if layout.name != FLOW or pieces is None:
+            return False
+        if space.covers(*matched(pieces, self.slice_field)):
+            return True
+        action = layout.actions.get(message.action.action.action_id)
+        return action is not None and action.name == DEMOTE and demotable(space, pieces.values())
+
+    def place_of(self, message: p4r.TableEntry) -> Place:
+        """Slice id and key of one of the switch's entries; SchemaError if it is none of these
+        tables.
+        """
+        layout = self._layouts.get(message.table_id)
+        if layout is None:
+            raise SchemaError(f"table {message.table_id:#x} is none of {', '.join(TABLES)}")
+        pieces = layout.key(message)
+        if pieces is None:
+            entry = self._schema.decode_entry(message)
+            canonical = self._schema.encode_entry(entry)
+            del message.match[:]
+            message.match.extend(canonical.match)
+            message.action.CopyFrom(canonical.action)
+            pieces = layout.key(message)
+            assert pieces is not None, "what the schema encodes is canonical"
+        wires = [piece.wire for id_, piece in pieces.items() if id_ != self.slice_field]
+        key = layout.head + message.priority.to_bytes(HEAD, "big") + b"".join(wires)
+        return pieces[self.slice_field].value, key
 
 
-def _shown(refused: Sequence[tuple[Item, UpdateStatus]]) -> str:
+def _key_only(message: p4r.TableEntry) -> None:
+    for field in (
+        "action",
+        "idle_timeout_ns",
+        "counter_data",
+        "meter_config",
+        "metadata",
+        "controller_metadata",
+        "time_since_last_hit",
+        "meter_counter_data",
+    ):
+        message.ClearField(field)
+
+
+def _update(kind: p4r.Update.Type.ValueType, entry: bytes) -> p4r.Update:
+    update = p4r.Update(type=kind)
+    update.entity.table_entry.ParseFromString(entry)
+    return update
+
+
+def _deletion(entry: bytes) -> p4r.Update:
+    update = _update(p4r.Update.DELETE, entry)
+    _key_only(update.entity.table_entry)
+    return update
+
+
+def _inverse(one: Planned) -> p4r.Update:
+    if one.before is None:
+        assert one.after is not None
+        return _deletion(one.after)
+    return _update(p4r.Update.INSERT if one.after is None else p4r.Update.MODIFY, one.before)
+
+
+def _content(entry: bytes) -> tuple[object, ...]:
+    message = p4r.TableEntry.FromString(entry)
+    call = message.action.action
+    params = sorted((param.param_id, param.value.lstrip(b"\0")) for param in call.params)
+    return call.action_id, tuple(params), message.idle_timeout_ns
+
+
+def _aborted(statuses: Sequence[UpdateStatus], what: str) -> list[UpdateStatus]:
+    other = UpdateStatus(ABORTED, f"another update of the batch failed, and {what}")
+    return [status if status.code else other for status in statuses]
+
+
+def _text(message: p4r.TableEntry) -> str:
+    fields = ", ".join(str(match.field_id) for match in message.match)
+    return f"priority {message.priority}, fields {fields or 'none'}"
+
+
+def _shown(refused: Sequence[tuple[int, p4r.Update, UpdateStatus]]) -> str:
     return "; ".join(
-        f"{item}: {answer.message or answer.code}" for item, answer in refused[:SHOWN_REFUSALS]
+        f"{answer.message or answer.code}" for _, _, answer in refused[:SHOWN_REFUSALS]
     )

@@ -1,103 +1,284 @@
-"""A role's entries to the switch's and back. Reads the agent's directory, changes nothing.
+"""A role's entries to the switch's and back. Reads the agent's directory, changes nothing but the
+messages that it is given.
 
 A role's entry names its slice by the role itself (`slice/...`) or by the GRE key in field
 `slice_id` (`vn/...`), and next hops by virtual numbers. The switch's entry has the switch's own
 slice and next-hop ids. What a role may not name is refused here: there is no other way to the
-switch.
+switch. A message is edited in place, and only once nothing can be refused any more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
 import grpc
 
-from dfvisor.p4rt.entries import EntryKey, Exact, Key, TableEntry
+from dfvisor.model.space import Masks, Space, Values
 from dfvisor.p4rt.errors import SchemaError
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SliceDirectory, SliceInfo
-from dfvisor.slicer.refusal import Refused, denied, invalid
+from dfvisor.p4rt.values import encode_value
+from dfvisor.slicer.layout import Piece, TableLayout, layouts, matched
+from dfvisor.slicer.mirror import HEAD
+from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid
 from dfvisor.slicer.roles import Role
-from dfvisor.slicer.view import NEXT_HOP, SLICE_ID
+from dfvisor.slicer.view import NEXT_HOP, SLICE_ID, TIMED
 
 GONE = 0
 """Virtual next hop of an entry whose next hop no longer exists. Never accepted in a Write."""
+ETH_DST = "eth_dst"
+DEMOTE = "demote"
+PERMIT = "permit"
+PATH_CLASS = ("path_class", 0xFFF)
+FLOW = "flow"
+SHOWN_NEXT_HOPS = 16
+
+
+@dataclass(slots=True)
+class Rights:
+    """What a role may do in one slice, as of now. `refusal` says why it may not write there."""
+
+    name: str
+    info: SliceInfo
+    space: Space
+    quota: int | None
+    refusal: str | None
+
+
+class Identity:
+    """Which entry a message is about: rights in its slice, and its key there."""
+
+    __slots__ = ("key", "layout", "pieces", "rights")
+
+    def __init__(
+        self, rights: Rights, layout: TableLayout, pieces: dict[int, Piece], key: bytes
+    ) -> None:
+        self.rights = rights
+        self.layout = layout
+        self.pieces = pieces
+        self.key = key
+
+
+class View:
+    """What all roles of a kind share: the schema of their P4Info, and how it looks on the wire."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.layouts = layouts(schema, NEXT_HOP, TIMED)
+        self.slice_field = next(
+            (
+                field.id
+                for table in schema.tables.values()
+                for field in table.fields
+                if field.name == SLICE_ID
+            ),
+            0,
+        )
+        self.tables = ", ".join(sorted(schema.tables))
 
 
 class Translator:
-    """Between one role's view and the switch. `view` is the schema of the role's P4Info."""
+    """Between one role and the switch, for one turn: rights are looked up once.
 
-    def __init__(self, directory: SliceDirectory, role: Role, view: Schema) -> None:
+    `slice_field` is the id of field `slice_id` in the program's tables. `writer` names the one role
+    that writes a slice right now; None: any that may name it.
+    """
+
+    def __init__(
+        self,
+        directory: SliceDirectory,
+        role: Role,
+        view: View,
+        slice_field: int,
+        writer: Callable[[str, str], str | None],
+    ) -> None:
         self._directory = directory
         self.role = role
         self.view = view
+        self._slice_field = slice_field
+        self._writer = writer
+        self._rights: dict[int, Rights] = {}  # by GRE key; 0 for a slice role's own
+        self._next_hops: dict[bytes, bytes] = {}
+
+    def renewed(self) -> Translator:
+        """The same for another turn."""
+        return Translator(self._directory, self.role, self.view, self._slice_field, self._writer)
 
     # -- from the role to the switch
 
-    def decode(self, message: p4r.TableEntry) -> TableEntry:
-        """The entry of a message, as the role sees it. Refused names what is not allowed."""
-        try:
-            self.view.table_by_id(message.table_id)
-        except SchemaError as error:
-            raise denied(f"role {self.role} has no table {message.table_id:#x}") from error
+    def identify(self, message: p4r.TableEntry) -> Identity:
+        """Which entry the message is about. The message may be brought into canonical form."""
+        layout = self.view.layouts.get(message.table_id)
+        if layout is None:
+            raise denied(
+                f"role {self.role} has no table {message.table_id:#x}; it has {self.view.tables}"
+            )
         if message.is_default_action:
-            raise denied("the default entries belong to the program")
-        if message.HasField("meter_config") or message.idle_timeout_ns:
-            raise invalid("direct meters and idle timeouts are not offered")
+            raise denied("the default entries belong to the program; give the entry a key")
+        pieces = layout.key(message)
+        if pieces is None:
+            pieces = self._normalized_key(layout, message)
+        if self.view.slice_field:
+            own = pieces[self.view.slice_field]
+            rights = self._rights.get(own.value) or self._look_up(own.value)
+            wires = [piece.wire for id_, piece in pieces.items() if id_ != self.view.slice_field]
+        else:
+            rights = self._rights.get(0) or self._look_up(0)
+            wires = [piece.wire for piece in pieces.values()]
+        key = layout.head + message.priority.to_bytes(HEAD, "big") + b"".join(wires)
+        return Identity(rights, layout, pieces, key)
+
+    def check_write(self, identity: Identity) -> None:
+        """Refused unless the role is the one that writes the slice."""
+        if identity.rights.refusal is not None:
+            raise denied(identity.rights.refusal)
+
+    def check_entry(self, identity: Identity, message: p4r.TableEntry) -> None:
+        """Refused unless the role may have such an entry: attributes, match, action."""
+        layout, rights = identity.layout, identity.rights
+        if message.HasField("meter_config"):
+            raise invalid(f"table {layout.name} has no direct meter; leave meter_config out")
+        if message.idle_timeout_ns and (not layout.timed or message.idle_timeout_ns < 0):
+            raise invalid(f"table {layout.name}: idle timeouts are 0 or, in table flow, above 0")
         if message.HasField("counter_data") or message.metadata or message.controller_metadata:
             raise Refused(
-                grpc.StatusCode.UNIMPLEMENTED, "counter_data and metadata can't be written"
+                grpc.StatusCode.UNIMPLEMENTED,
+                "counter_data and metadata can't be written; leave them out",
             )
-        return self.decode_loosely(message)
+        action = layout.action(message)
+        if action is None:
+            self._normalize(layout, message)
+            action = layout.action(message)
+            if action is None:
+                raise invalid(f"table {layout.name}: the action is not one of the table's")
+        if layout.name == FLOW:
+            masks, values = matched(identity.pieces, self.view.slice_field)
+            if (
+                not rights.space.covers(masks, values)
+                and not (
+                    action.name == DEMOTE and demotable(rights.space, identity.pieces.values())
+                )
+                and not (self.role.whole_vn and action.name == PERMIT and carried(masks, values))
+            ):
+                raise denied(
+                    f"the match is not within one flowspace of slice {self.role.vn}/{rights.name}; "
+                    f"allowed is what lies within: {rights.space}"
+                )
+        if action.next_hop:
+            for param in message.action.action.params:
+                if param.param_id == action.next_hop and param.value not in self._next_hops:
+                    self._next_hops[param.value] = self._next_hop_to_switch(param.value)
 
-    def decode_loosely(self, message: p4r.TableEntry) -> TableEntry:
-        """As `decode`, for reads and deletes: attributes that do not identify an entry may be
-        there.
-        """
+    def check_quota(self, identity: Identity, held: int) -> None:
+        """Refused if the slice may not have another entry beside the `held` ones of its table."""
+        quota = identity.rights.quota
+        if quota is not None and held >= quota:
+            raise exhausted(
+                f"slice {self.role.vn}/{identity.rights.name} has {held} entries in table "
+                f"{identity.layout.name}, and its quota is {quota}; delete some first"
+            )
+
+    def to_switch(self, identity: Identity, message: p4r.TableEntry) -> None:
+        """Edit a checked entry into the switch's."""
+        self.key_to_switch(identity, message)
+        next_hop = identity.layout.actions[message.action.action.action_id].next_hop
+        if next_hop:
+            for param in message.action.action.params:
+                if param.param_id == next_hop:
+                    param.value = self._next_hops[param.value]
+
+    def key_to_switch(self, identity: Identity, message: p4r.TableEntry) -> None:
+        """Edit the key alone."""
+        value = encode_value(identity.rights.info.slice_id, 16, SLICE_ID)
+        if not self.view.slice_field:
+            message.match.add(field_id=self._slice_field).exact.value = value
+            return
+        for match in message.match:
+            if match.field_id == self._slice_field:
+                match.exact.value = value
+
+    def _normalized_key(self, layout: TableLayout, message: p4r.TableEntry) -> dict[int, Piece]:
+        self._normalize(layout, message)
+        pieces = layout.key(message)
+        if pieces is None:
+            raise invalid(f"table {layout.name}: priority or match field is missing or wrong")
+        return pieces
+
+    def _normalize(self, layout: TableLayout, message: p4r.TableEntry) -> None:
+        """Bring key and action into canonical form; Refused says what can't be."""
+        schema = self.view.schema
         try:
-            entry = self.view.decode_entry(message)
+            entry = schema.decode_entry(message)
+            if len(entry.key) != len({match.field_id for match in message.match}) or len(
+                entry.key
+            ) != len(message.match):
+                raise invalid(f"table {layout.name}: a match field is given twice")
+            if len(entry.args) != len(message.action.action.params):
+                raise invalid(f"table {layout.name}: a parameter is given twice")
+            if entry.members:
+                raise invalid(f"table {layout.name} takes one action, not a set of actions")
+            canonical = schema.encode_key(entry)
+            if message.HasField("action"):
+                message.action.CopyFrom(schema.encode_entry(entry).action)
         except SchemaError as error:
             raise invalid(str(error)) from error
-        if len(entry.key) != len(message.match):
-            raise invalid(f"table {entry.table}: a match field is given twice")
-        return entry
+        del message.match[:]
+        message.match.extend(canonical.match)
 
-    def to_switch(self, entry: TableEntry) -> TableEntry:
-        """The switch's entry for one of the role's; Refused if it isn't the role's to write."""
-        key = self._key_to_switch(entry)
-        args = tuple(
-            (name, self._next_hop_to_switch(value) if name == NEXT_HOP else value)
-            for name, value in entry.args
+    def _look_up(self, gre_key: int) -> Rights:
+        """The role's rights in a slice: that of the role (0), or of a GRE key."""
+        vn = self.role.vn
+        slices = self._directory.slices_of(vn)
+        name = self.role.slice
+        if name is None:
+            name = next((name for name, info in slices.items() if info.key == gre_key), None)
+            if name is None:
+                raise denied(
+                    f"virtual network {vn} has no slice with GRE key {gre_key} here; "
+                    f"allowed are {_keys(slices.values())}"
+                )
+            if slices[name].best_effort:
+                raise denied(
+                    f"GRE key {gre_key} is the best-effort slice: it has no flows; "
+                    f"allowed are {_keys(slices.values())}"
+                )
+        info = slices.get(name)
+        if info is None or info.best_effort:
+            raise denied(f"virtual network {vn} has no such QoS slice here: {name}")
+        rights = Rights(
+            name,
+            info,
+            self._directory.space(vn, name),
+            self._directory.entry_quota(vn, name),
+            self._refusal(name),
         )
-        return TableEntry(entry.table, key, entry.priority, entry.action, args)
+        self._rights[gre_key] = rights
+        return rights
 
-    def key_to_switch(self, entry: TableEntry) -> EntryKey:
-        """The identity, in the switch, of one of the role's entries."""
-        return (entry.table, self._key_to_switch(entry), entry.priority)
+    def _refusal(self, name: str) -> str | None:
+        """Why the role may not write a slice; None if it may."""
+        writer = self._writer(self.role.vn, name)
+        if writer is None or writer == str(self.role):
+            return None
+        return (
+            f"slice {self.role.vn}/{name} is written by role {writer}; "
+            f"role {self.role} may only read it"
+        )
 
-    def _key_to_switch(self, entry: TableEntry) -> Key:
-        if self.role.slice is not None:
-            info = self.slices().get(self.role.slice)
-            if info is None:
-                raise denied(f"virtual network {self.role.vn} has no such QoS slice here")
-            return ((SLICE_ID, Exact(info.slice_id)), *entry.key)
-        match entry.key:
-            case ((name, Exact(gre_key)), *rest) if name == SLICE_ID:
-                return ((SLICE_ID, Exact(self._slice_of(gre_key))), *rest)
-        raise invalid(f"table {entry.table}: field {SLICE_ID} is missing")
-
-    def _slice_of(self, gre_key: int) -> int:
-        for info in self._directory.slices_of(self.role.vn).values():
-            if info.key == gre_key:
-                if info.best_effort:
-                    raise denied(f"GRE key {gre_key} is the best-effort slice: it has no flows")
-                return info.slice_id
-        raise denied(f"virtual network {self.role.vn} has no slice with GRE key {gre_key} here")
-
-    def _next_hop_to_switch(self, virtual: int) -> int:
+    def _next_hop_to_switch(self, data: bytes) -> bytes:
+        virtual = int.from_bytes(data, "big")
         found = self._directory.next_hop_id(self.role.vn, virtual)
         if virtual == GONE or found is None:
-            raise denied(f"next hop {virtual:#x} is not one of virtual network {self.role.vn} here")
-        return found
+            allowed = [
+                f"{one:#x}" for one in self._directory.next_hops(self.role.vn)[:SHOWN_NEXT_HOPS]
+            ]
+            raise denied(
+                f"next hop {virtual:#x} is not one of virtual network {self.role.vn} here; "
+                f"allowed are {', '.join(allowed) or 'none'}"
+            )
+        return encode_value(found, 16, NEXT_HOP)
 
     # -- from the switch to the role
 
@@ -109,23 +290,40 @@ class Translator:
             if not info.best_effort and self.role.slice in (None, name)
         }
 
-    def to_view(self, entry: TableEntry, gre_key: int) -> TableEntry:
-        """One of the switch's entries, as the role sees it; `gre_key` is that of its slice."""
-        key = entry.key[1:]
-        if self.role.whole_vn:
-            key = ((SLICE_ID, Exact(gre_key)), *key)
-        args = tuple(
-            (name, self._next_hop_to_view(value) if name == NEXT_HOP else value)
-            for name, value in entry.args
-        )
-        return TableEntry(entry.table, key, entry.priority, entry.action, args)
+    def to_view(self, message: p4r.TableEntry, gre_key: int) -> None:
+        """Edit one of the switch's entries to what the role sees; `gre_key` is its slice's."""
+        for place, match in enumerate(message.match):
+            if match.field_id == self._slice_field:
+                if self.view.slice_field:
+                    match.exact.value = encode_value(gre_key, 32, SLICE_ID)
+                else:
+                    del message.match[place]
+                break
+        if not message.HasField("action"):
+            return
+        layout = self.view.layouts[message.table_id]
+        action = layout.actions.get(message.action.action.action_id)
+        if action is None or not action.next_hop:
+            return
+        for param in message.action.action.params:
+            if param.param_id == action.next_hop:
+                inside = int.from_bytes(param.value, "big")
+                found = self._directory.virtual_next_hop(self.role.vn, inside) or GONE
+                param.value = encode_value(found, 32, NEXT_HOP)
 
-    def _next_hop_to_view(self, next_hop: int) -> int:
-        return self._directory.virtual_next_hop(self.role.vn, next_hop) or GONE
+
+def carried(masks: Masks, values: Values) -> bool:
+    """Whether a key is about all packets that one of our switches has let in on one path class."""
+    return masks == (PATH_CLASS,) and values != (0,)
 
 
-def slice_of(key: Key) -> int:
-    """The slice id in the key of one of the switch's entries."""
-    name, match = key[0]
-    assert name == SLICE_ID and isinstance(match, Exact), key  # the first field of both tables
-    return match.value
+def demotable(space: Space, fields: Iterable[Piece]) -> bool:
+    """Whether a key is about packets to an endpoint behind a foreign peer alone."""
+    return any(
+        piece.mask == (ETH_DST, (1 << 48) - 1) and piece.value in space.demotable
+        for piece in fields
+    )
+
+
+def _keys(slices: Iterable[SliceInfo]) -> str:
+    return ", ".join(str(info.key) for info in slices if not info.best_effort) or "none"

@@ -1,9 +1,10 @@
 """The P4Info that a role sees: pure.
 
-Only `flow` and `slice_forward`, their actions and direct counters. Ids are those of the program,
-never renumbered, so a controller may be compiled against either. A `slice/...` role has no field
-`slice_id`; for a `vn/...` role it is 32 bits wide and carries the slice's GRE key. The parameter
-`next_hop` carries virtual next hops (`p4rt.ports.NEIGHBOUR`), 32 bits wide in both.
+Only `flow` and `slice_forward`, their actions and direct counters, and packet I/O. Ids are those of
+the program, never renumbered, so a controller may be compiled against either. A `slice/...` role
+has no field `slice_id`; for a `vn/...` role it is 32 bits wide and carries the slice's GRE key. The
+parameter `next_hop` carries virtual next hops (`p4rt.ports.NEIGHBOUR`), and so does `port` of a
+packet-in: 32 bits wide. Tables are as large as the role's quota.
 """
 
 from __future__ import annotations
@@ -13,14 +14,31 @@ import hashlib
 from dfvisor.p4rt.pb import p4i
 
 TABLES = ("flow", "slice_forward")
+TIMED = frozenset({"flow"})
+"""Tables whose entries may have an idle timeout."""
 SLICE_ID = "slice_id"
 NEXT_HOP = "next_hop"
+PORT = "port"
 KEY_BITS = 32
 NEXT_HOP_BITS = 32
+PACKET_IN = ("port", "slice_id", "reason", "cookie")
+"""What a role is told of a packet-in; `slice_id` (as a GRE key) only a `vn/...` role."""
+PACKET_OUT = ("port", "as_ingress")
+"""What a role may say of a packet-out."""
 
 
-def role_view(program: p4i.P4Info, whole_vn: bool) -> p4i.P4Info:
-    """The part of the program's P4Info for a `vn/...` role (`whole_vn`) or a `slice/...` role."""
+DROPS = "drops"
+"""The counter that a slice's role sees its own cells of, by reason."""
+DROP_CELLS = 64
+METERS = ("slice_meters", "punt_meters")
+"""The meters of which a slice's role sees its own cell, as cell 0."""
+
+
+def role_view(program: p4i.P4Info, whole_vn: bool, size: int | None = None) -> p4i.P4Info:
+    """The part of the program's P4Info for a `vn/...` role (`whole_vn`) or a `slice/...` role.
+
+    `size` is the number of entries that the role may have in each table, None: no limit of its own.
+    """
     view = p4i.P4Info()
     view.pkg_info.CopyFrom(program.pkg_info)
     for table in program.tables:
@@ -28,7 +46,10 @@ def role_view(program: p4i.P4Info, whole_vn: bool) -> p4i.P4Info:
             continue
         shown = view.tables.add()
         shown.CopyFrom(table)
-        shown.ClearField("idle_timeout_behavior")  # idle timeouts are not offered
+        if size is not None:
+            shown.size = min(size, table.size)
+        if table.preamble.alias not in TIMED:
+            shown.ClearField("idle_timeout_behavior")
         del shown.match_fields[:]
         for field in table.match_fields:
             if field.name != SLICE_ID:
@@ -50,7 +71,31 @@ def role_view(program: p4i.P4Info, whole_vn: bool) -> p4i.P4Info:
     for counter in program.direct_counters:
         if counter.direct_table_id in tables:
             view.direct_counters.add().CopyFrom(counter)
+    if not whole_vn:
+        for array in program.counters:
+            if array.preamble.alias == DROPS:
+                view.counters.add().CopyFrom(array)
+                view.counters[-1].size = DROP_CELLS
+        for meter in program.meters:
+            if meter.preamble.alias in METERS:
+                view.meters.add().CopyFrom(meter)
+                view.meters[-1].size = 1
+    for header in program.controller_packet_metadata:
+        _show_header(view, header, whole_vn)
     return view
+
+
+def _show_header(view: p4i.P4Info, header: p4i.ControllerPacketMetadata, whole_vn: bool) -> None:
+    shown = view.controller_packet_metadata.add()
+    shown.preamble.CopyFrom(header.preamble)
+    names = PACKET_IN if header.preamble.name == "packet_in" else PACKET_OUT
+    for one in header.metadata:
+        if one.name not in names or (one.name == SLICE_ID and not whole_vn):
+            continue
+        field = shown.metadata.add()
+        field.CopyFrom(one)
+        if one.name in (SLICE_ID, PORT):
+            field.bitwidth = KEY_BITS
 
 
 def view_cookie(view: p4i.P4Info) -> int:

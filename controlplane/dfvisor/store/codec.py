@@ -38,8 +38,31 @@ T = TypeVar("T")
 KINDS = ("profiles", "slices", "endpoints", "flowspaces")
 
 
+Reference: TypeAlias = tuple[str, str]  # (node name, content hash)
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True):
+    """What one revision changed, by kind and name: records in their plain form, and names."""
+
+    revision: int
+    put: dict[str, dict[str, Any]] = {}
+    drop: dict[str, tuple[str, ...]] = {}
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """`/vns/<vn>/pages/<generation>-m`: prefix of the hash -> page."""
+
+    pages: dict[str, Reference]
+    schema: int = SCHEMA
+
+
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
-    """`/vns/<vn>/revision`. `pages`: prefix of the hash -> (node name, content hash).
+    """`/vns/<vn>/revision`.
+
+    The pages hold the records of revision `base` (None: of this one): few of them stand here as
+    `pages`, more in the node that `manifest` names. `deltas` are the changes of the last revisions,
+    oldest first and without a gap up to this one, at least all since `base`: who has the records of
+    a revision before needs nothing else.
 
     `changes` are the uuids of the last changes, newest first: who lost the connection during a
     change looks here for the outcome. `origin` is the uuid of the change that
@@ -54,7 +77,33 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     source_guard: bool = False
     learning: bool = False
     flood_pps: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    pages: dict[str, tuple[str, str]]
+    pages: dict[str, Reference] = {}
+    manifest: Reference | None = None
+    base: int | None = None
+    deltas: tuple[Delta, ...] = ()
+    schema: int = SCHEMA
+
+    @property
+    def paged(self) -> int:
+        """The revision that the pages hold."""
+        return self.revision if self.base is None else self.base
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """`/history/<vn>/<revision>`: who made it and why, and what it takes to make it again.
+
+    `record` is the revision without its deltas, `delta` its own change (None: its pages say it
+    all); those in between are in the history, too. `put` and `dropped` count records. When it was
+    made is the node's own time. `deleted`: not a revision, but the end of the VN after it.
+    """
+
+    record: Revision
+    delta: Delta | None = None
+    user: str = ""
+    why: str = ""
+    put: int = 0
+    dropped: int = 0
+    deleted: bool = False
     schema: int = SCHEMA
 
 
@@ -101,9 +150,13 @@ def encode(value: Any) -> bytes:
 def decode(data: bytes, kind: type[T], path: str) -> T:
     """StoreError names the node and what is wrong with it."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        found = msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{path}: bad record: {error}") from error
+    schema = getattr(found, "schema", SCHEMA)
+    if schema != SCHEMA:
+        raise StoreError(f"{path}: bad record: schema is {schema}, not {SCHEMA}")
+    return found
 
 
 # -- the records of a VN
@@ -156,18 +209,22 @@ def assemble(settings: VirtualNetwork, records: Mapping[Key, Record]) -> Virtual
     return vn
 
 
-def encode_record(record: Record) -> bytes:
-    """The record alone; equal records give equal bytes."""
+def plain_record(record: Record) -> dict[str, Plain]:
+    """The record in its plain form."""
     match record:
         case Profile():
-            plain = form.render_profile(record)
+            return form.render_profile(record)
         case Slice():
-            plain = form.render_slice(record)
+            return form.render_slice(record)
         case Endpoint():
-            plain = form.render_endpoint(record)
+            return form.render_endpoint(record)
         case Flowspace():
-            plain = form.render_flowspace(record)
-    return encode(plain)
+            return form.render_flowspace(record)
+
+
+def encode_record(record: Record) -> bytes:
+    """The record alone; equal records give equal bytes."""
+    return encode(plain_record(record))
 
 
 def encode_page(records: Iterable[tuple[Key, bytes]]) -> bytes:
@@ -191,13 +248,19 @@ def decode_page(data: bytes, path: str) -> dict[Key, Record]:
     page = decode(data, dict[str, Any], path)
     if page.pop("schema", None) != SCHEMA:
         raise StoreError(f"{path}: bad record: schema is not {SCHEMA}")
+    return decode_records(page, path)
+
+
+def decode_records(plain: Mapping[str, Any], path: str) -> dict[Key, Record]:
+    """Records by kind and name from their plain form; StoreError lists every bad one."""
     problems = Problems()
     found: dict[Key, Record] = {}
-    for kind, named in page.items():
+    for kind, named in plain.items():
         if kind not in _PARSERS or not isinstance(named, dict):
             raise StoreError(f"{path}: bad record: there are no {kind!r}")
+        parse = _PARSERS[kind]
         for name, value in named.items():
-            record = _PARSERS[kind](name, value, (kind, name), problems)
+            record = parse(name, value, (kind, name), problems)
             if record is not None:
                 found[kind, name] = record
     _no_problems(problems, path)

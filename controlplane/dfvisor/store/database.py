@@ -22,13 +22,16 @@ from typing import Self
 from dfvisor.errors import Conflict, StoreError, StoreUnavailable
 from dfvisor.model.presence import slices_at
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
+from dfvisor.model.types import PortRef
 from dfvisor.store import layout
 from dfvisor.store.codec import FabricRevision, encode
 from dfvisor.store.fabric import FabricSnapshot, FabricStore
+from dfvisor.store.history import HistoryEntry
+from dfvisor.store.links import LinkStates
 from dfvisor.store.owners import Owners, Ownership, read_epoch
 from dfvisor.store.presence import Presence
 from dfvisor.store.reports import Reports
-from dfvisor.store.stats import Active, AgentInfo, Applied, SwitchStats
+from dfvisor.store.stats import Active, AgentInfo, Applied, Seen, SwitchStats
 from dfvisor.store.vns import PAGE_GRACE_S, Verify, VnSnapshot, VnStore
 from dfvisor.store.watch import Tasks, Watch, Watches
 from dfvisor.store.zk import NodeExists, Session, ZooKeeper
@@ -36,6 +39,7 @@ from dfvisor.store.zk import NodeExists, Session, ZooKeeper
 __all__ = [
     "FabricSnapshot",
     "GlobalDatabase",
+    "HistoryEntry",
     "NetworkSnapshot",
     "Ownership",
     "VnSnapshot",
@@ -68,7 +72,12 @@ class GlobalDatabase:
     """A session with the global database. Make it with `connect`, end it with `close`."""
 
     def __init__(
-        self, zk: ZooKeeper, *, timeout_s: float = 10.0, page_grace_s: float = PAGE_GRACE_S
+        self,
+        zk: ZooKeeper,
+        *,
+        timeout_s: float = 10.0,
+        page_grace_s: float = PAGE_GRACE_S,
+        user: str = "",
     ) -> None:
         """Over a started client; `connect` is the usual way."""
         self._zk = zk
@@ -76,9 +85,12 @@ class GlobalDatabase:
         self._watches = Watches(zk, self._tasks)
         self._fabric = FabricStore(zk, timeout_s=timeout_s)
         self._presence = Presence(zk, self._fabric)
-        self._vns = VnStore(zk, self._presence, timeout_s=timeout_s, page_grace_s=page_grace_s)
+        self._vns = VnStore(
+            zk, self._presence, timeout_s=timeout_s, page_grace_s=page_grace_s, user=user
+        )
         self._owners = Owners(zk, self._watches, self._presence)
         self._reports = Reports(zk, self._tasks)
+        self._links = LinkStates(zk)
 
     @classmethod
     async def connect(
@@ -88,15 +100,18 @@ class GlobalDatabase:
         session_timeout_s: float = 2.0,
         timeout_s: float = 10.0,
         page_grace_s: float = PAGE_GRACE_S,
+        user: str = "",
     ) -> Self:
         """Open a session at `host:port[,host:port...][/chroot]` and make the fixed nodes.
+
+        `user` is who makes the changes of this session, for the history.
 
         StoreUnavailable when no server answers within `timeout_s`. Afterwards the session is kept
         up (reconnecting for ever) until `close`.
         """
         zk = ZooKeeper(address, session_timeout_s=session_timeout_s)
         await zk.start(timeout_s)
-        found = cls(zk, timeout_s=timeout_s, page_grace_s=page_grace_s)
+        found = cls(zk, timeout_s=timeout_s, page_grace_s=page_grace_s, user=user)
         try:
             await _make_tree(zk)
             await found._make_index()
@@ -193,8 +208,8 @@ class GlobalDatabase:
     ) -> VnSnapshot | None:
         """The VN at its newest revision, or None. Reads only the pages not yet held.
 
-        `watch` is called once when it changes, comes or goes; not after the connection has gone
-        meanwhile.
+        `watch` is called once when it changes or goes, if there is one now; not after the
+        connection has gone meanwhile.
         """
         return await self._vns.read(name, watch)
 
@@ -226,6 +241,7 @@ class GlobalDatabase:
         *,
         verify: Verify | None = None,
         activate: bool | None = None,
+        why: str = "",
     ) -> VnSnapshot:
         """Make `vn` the VN's next revision; `base` is what it was derived from (None: a new VN).
 
@@ -236,17 +252,27 @@ class GlobalDatabase:
 
         `activate` True: the revision takes effect at once. False: only if there are no flow entries
         to prepare for it; otherwise when the VN's leader says so by `activate`. None: as the
-        system is set up (`vns.ACTIVATE_AT_ONCE`).
+        system is set up (`vns.ACTIVATE_AT_ONCE`). `why` is for the history.
         """
-        return await self._vns.apply(base, vn, verify, activate)
+        return await self._vns.apply(base, vn, verify, activate, why)
 
-    async def delete_vn(self, base: VnSnapshot) -> None:
+    async def delete_vn(self, base: VnSnapshot, why: str = "") -> None:
         """Delete the VN. Conflict when it has changed since `base`."""
-        await self._vns.delete(base)
+        await self._vns.delete(base, why)
 
-    async def delete_unreadable_vn(self, name: str) -> None:
+    async def delete_unreadable_vn(self, name: str, why: str = "") -> None:
         """Delete a VN that cannot be read, whatever it holds."""
-        await self._vns.delete_unreadable(name)
+        await self._vns.delete_unreadable(name, why)
+
+    async def read_history(self, vn: str) -> tuple[HistoryEntry, ...]:
+        """Who made the VN's revisions, when and why, the oldest first. It is bounded; all revisions
+        before a deletion are forgotten.
+        """
+        return await self._vns.entries(vn)
+
+    async def read_revision(self, vn: str, revision: int) -> VirtualNetwork:
+        """The VN as it was; StoreError if that revision is not kept."""
+        return await self._vns.at(vn, revision)
 
     async def watch_vns(self, callback: Callable[[], None]) -> Watch:
         """Look again at `vn_names`."""
@@ -261,7 +287,7 @@ class GlobalDatabase:
     async def read_present(
         self, switch: str, watch: Callable[[], None] | None = None
     ) -> tuple[str, ...]:
-        """VNs that are present at a switch, sorted. `watch` as in `read_vn`."""
+        """VNs that are present at a switch, sorted. `watch` is called once if one comes or goes."""
         return await self._presence.at(switch, watch)
 
     async def set_presence(self, vn: str, switches: Collection[str]) -> None:
@@ -302,6 +328,28 @@ class GlobalDatabase:
     async def read_owners(self, vn: str) -> tuple[str, ...]:
         """Display names of the contenders, the leader first."""
         return await self._owners.names(vn)
+
+    # -- links
+
+    async def read_down(self) -> frozenset[PortRef]:
+        """Fabric ports whose link its agent finds down; `model.links.usable` makes use of them."""
+        return await self._links.down()
+
+    async def watch_down(self, callback: Callable[[], None]) -> Watch:
+        """Look again at `read_down`."""
+        return await self._watches.children(layout.DOWN, callback)
+
+    async def report_down(self, switch: str, ports: Collection[int]) -> None:
+        """As the agent of the switch: these of its ports are down, and no others."""
+        await self._links.report(switch, ports)
+
+    async def publish_seen(self, switch: str, record: Seen) -> None:
+        """Say what the switch's agent finds at its fabric ports."""
+        await self._reports.publish_seen(switch, record)
+
+    async def read_seen(self) -> dict[str, Seen]:
+        """By switch; also of agents that are no longer live."""
+        return await self._reports.seen()
 
     # -- reports
 

@@ -8,10 +8,13 @@
 /vns/<vn>/active                   activated revision, leader; watched   leader
 /vns/<vn>/present                  where the VN is in the index              who changes it
 /present/<switch>/<vn>             index: the VN is present there; watched   who changes the VN
+/history/<vn>/<revision>            who, when, why; bounded                    who changes the VN
 /owners/<vn>/n-<sequence>          ephemeral; the lowest leads the VN    VN controllers
 /retired/<vn>                      last revision number before deletion  provider
 /live/agents/<switch>              ephemeral                             agents
 /applied/<switch>  /stats/<switch>/<page>                                agents
+/down/<switch>:<port>              the link at this port is down; watched    agents
+/seen/<switch>                     fabric ports: who is at the other end     agents
 """
 
 from __future__ import annotations
@@ -27,10 +30,13 @@ GRANTS = "/grants"
 VNS = "/vns"
 OWNERS = "/owners"
 PRESENT = "/present"
+HISTORY = "/history"
 RETIRED = "/retired"
 AGENTS = "/live/agents"
 APPLIED = "/applied"
 STATS = "/stats"
+DOWN = "/down"
+SEEN = "/seen"
 
 FIXED = (
     SWITCHES,
@@ -42,11 +48,14 @@ FIXED = (
     VNS,
     OWNERS,
     PRESENT,
+    HISTORY,
     RETIRED,
     "/live",
     AGENTS,
     APPLIED,
     STATS,
+    DOWN,
+    SEEN,
 )
 
 
@@ -80,6 +89,18 @@ def present(switch: str) -> str:
 
 def presence(switch: str, name: str) -> str:
     return f"{PRESENT}/{switch}/{name}"
+
+
+def history(name: str) -> str:
+    return f"{HISTORY}/{name}"
+
+
+def history_of(name: str, revision: int) -> str:
+    return f"{HISTORY}/{name}/{revision:010d}"
+
+
+def history_end(name: str, revision: int) -> str:
+    return f"{HISTORY}/{name}/{revision:010d}-deleted"
 
 
 def owners(name: str) -> str:

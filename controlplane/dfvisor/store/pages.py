@@ -1,9 +1,9 @@
 """How the records of a VN are laid out in immutable pages: pure.
 
-A record belongs to the page whose prefix its hash begins with. Pages are a function of the records
-alone: starting from one page with the empty prefix, a page of more than 16 KiB is split in two by
-the next bit of the hash. So a small change touches one page, and two writers of the same records
-agree.
+A record belongs to the page whose prefix its hash begins with. Starting from one page with the
+empty prefix, a page of more than 16 KiB is split in two by the next bit of the hash. So a small
+change touches one page, however many there are; only when pages have become nearly empty all are
+made anew.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dfvisor.store.codec import Key, Record, Revision, encode_page, encode_record
+from dfvisor.store.codec import Key, Record, Reference, encode_page, encode_record
 
 MAX_PAGE_BYTES = 16 * 1024
+FEW_RECORDS = 4  # in a page, on average: time to make all anew
 _MAX_DEPTH = 64
 
 
@@ -31,7 +32,7 @@ class Page:
 class Layout:
     """The manifest of the next revision, and the pages to be written for it: node name -> data."""
 
-    manifest: dict[str, tuple[str, str]]
+    manifest: dict[str, Reference]
     staged: dict[str, bytes]
 
 
@@ -66,12 +67,60 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def lay_out(pages: list[Page], old: Revision | None, generation: str) -> Layout:
-    """Reuse the old revision's node of each unchanged page; name the others `<generation>-<n>`."""
-    manifest: dict[str, tuple[str, str]] = {}
+def amend(
+    held: Mapping[str, Mapping[Key, Record]],
+    change: Mapping[Key, Record | None],
+    max_bytes: int = MAX_PAGE_BYTES,
+) -> tuple[set[str], list[Page]]:
+    """Prefixes of the pages that go, and the pages that come, in a set of pages by prefix."""
+    pages: dict[str, dict[Key, Record]] = {}
+    inner = {prefix[:length] for prefix in held for length in range(len(prefix))}
+    for key, record in change.items():
+        prefix = _home(_bits(key), held, inner)
+        if prefix not in pages:
+            pages[prefix] = dict(held.get(prefix, {}))
+        if record is None:
+            pages[prefix].pop(key, None)
+        else:
+            pages[prefix][key] = record
+    untouched = {prefix: records for prefix, records in held.items() if prefix not in pages}
+    left = sum(map(len, pages.values())) + sum(map(len, untouched.values()))
+    if len(held) > 2 and left < FEW_RECORDS * len(held):
+        records = {k: r for page in (*pages.values(), *untouched.values()) for k, r in page.items()}
+        return set(held), split(records, max_bytes)
+    found: list[Page] = []
+    for prefix, records in sorted(pages.items()):
+        items = [(_bits(key), key, encode_record(record)) for key, record in records.items()]
+        _split(prefix, items, max_bytes, found)
+    return pages.keys() & held.keys(), found
+
+
+def _home(bits: str, held: Mapping[str, object], inner: set[str]) -> str:
+    """The prefix of the page of a hash; of a new page where the old half had been empty."""
+    for length in range(_MAX_DEPTH + 1):
+        if bits[:length] in held or bits[:length] not in inner:
+            return bits[:length]
+    raise AssertionError("prefixes are not longer than hashes")
+
+
+def records_by_page(
+    pages: list[Page], records: Mapping[Key, Record]
+) -> dict[str, dict[Key, Record]]:
+    """Which of the records are in which of the pages, by prefix."""
+    prefixes = {page.prefix: page for page in pages}
+    inner = {prefix[:length] for prefix in prefixes for length in range(len(prefix))}
+    found: dict[str, dict[Key, Record]] = {prefix: {} for prefix in prefixes}
+    for key, record in records.items():
+        found[_home(_bits(key), prefixes, inner)][key] = record
+    return found
+
+
+def lay_out(pages: list[Page], old: Mapping[str, Reference], generation: str) -> Layout:
+    """Reuse the old node of each unchanged page; name the others `<generation>-<n>`."""
+    manifest: dict[str, Reference] = {}
     staged: dict[str, bytes] = {}
     for page in pages:
-        held = old.pages.get(page.prefix) if old else None
+        held = old.get(page.prefix)
         if held is not None and held[1] == page.digest:
             manifest[page.prefix] = held
         else:

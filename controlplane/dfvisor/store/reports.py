@@ -12,7 +12,7 @@ import msgspec
 from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.store import layout
 from dfvisor.store.codec import decode, encode
-from dfvisor.store.stats import AgentInfo, Applied, SwitchStats
+from dfvisor.store.stats import AgentInfo, Applied, Seen, SwitchStats
 from dfvisor.store.watch import Tasks
 from dfvisor.store.zk import (
     Create,
@@ -92,8 +92,9 @@ class Reports:
     # -- applied revisions
 
     async def publish_applied(self, switch: str, record: Applied) -> None:
-        path = f"{layout.APPLIED}/{switch}"
-        data = encode(record)
+        await self._publish(f"{layout.APPLIED}/{switch}", encode(record))
+
+    async def _publish(self, path: str, data: bytes) -> None:
         for _ in range(_ATTEMPTS):
             try:
                 await self._zk.set(path, data)
@@ -112,6 +113,15 @@ class Reports:
         return {
             name: decode(data, Applied, f"{layout.APPLIED}/{name}") for name, data in found.items()
         }
+
+    # -- what is at the other ends of cables
+
+    async def publish_seen(self, switch: str, record: Seen) -> None:
+        await self._publish(f"{layout.SEEN}/{switch}", encode(record))
+
+    async def seen(self) -> dict[str, Seen]:
+        found = await self._read_children(layout.SEEN)
+        return {name: decode(data, Seen, f"{layout.SEEN}/{name}") for name, data in found.items()}
 
     async def _read_children(self, parent: str) -> dict[str, bytes]:
         async def read(name: str) -> tuple[str, bytes] | None:

@@ -1,4 +1,5 @@
-"""What switches and daemons report: `/stats`, `/applied`, `/live/agents`, and who leads a VN.
+"""What switches and daemons report: `/stats`, `/applied`, `/seen`, `/live/agents`, and who leads a
+VN.
 
 Every record here is written by its owner alone and read on demand by others; nobody watches
 `/stats` or `/applied`. All times are seconds since the epoch (UTC). Counters are totals since the
@@ -99,6 +100,29 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 
     vns: dict[str, VnApplied] = {}
     fabric: int = 0
+    at: float = 0.0
+
+
+class PortSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A fabric port as its agent finds it.
+
+    `up`: whether packets get to the described neighbour and back; None for a port that is not the
+    end of a link. `neighbours`: who says to be at the other end (`s2:1`), those heard of late.
+    `failures` counts since the agent started; `held_until` is when a link that works again will be
+    used again (0: it is not held back).
+    """
+
+    up: bool | None = None
+    since: float = 0.0
+    neighbours: tuple[str, ...] = ()
+    failures: int = 0
+    held_until: float = 0.0
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """`/seen/<switch>`: its fabric ports, by number."""
+
+    ports: dict[int, PortSeen] = {}
     at: float = 0.0
 
 

@@ -7,9 +7,10 @@ and `active`. Nobody sees a half-written revision; who loses the race merges and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -18,9 +19,13 @@ from dfvisor.model.consequences import needs_flows
 from dfvisor.model.records import VirtualNetwork
 from dfvisor.store import layout
 from dfvisor.store.codec import (
+    Delta,
     Grant,
+    History,
     Key,
+    Manifest,
     Record,
+    Reference,
     Retired,
     Revision,
     assemble,
@@ -29,9 +34,21 @@ from dfvisor.store.codec import (
     encode,
     records_of,
     settings_in,
+    settings_of,
 )
+from dfvisor.store.deltas import (
+    Change,
+    changed,
+    difference,
+    from_delta,
+    recent,
+    since,
+    size,
+    to_delta,
+)
+from dfvisor.store.history import HistoryEntry, HistoryStore
 from dfvisor.store.merge import merge_vn
-from dfvisor.store.pages import Layout, digest, lay_out, split
+from dfvisor.store.pages import Page, amend, digest, lay_out, records_by_page, split
 from dfvisor.store.presence import Presence
 from dfvisor.store.stats import Active
 from dfvisor.store.watch import until_connected
@@ -51,19 +68,29 @@ from dfvisor.store.zk import (
 )
 
 MAX_MULTI_BYTES = 900_000  # a server closes the connection on a request over about 1 MB
+MAX_NODE_BYTES = 900_000
+MAX_INLINE_BYTES = 8 * 1024  # of deltas in the revision node
+FOLD_BYTES = 6 * 1024  # with so many, they are put into the pages after the change
+FEW_PAGES = 16  # stand in the revision node itself
 PAGE_GRACE_S = 60.0  # an unused page younger than this may belong to a change under way
 REMEMBERED_CHANGES = 16
+COLLECT_EVERY = 16  # revisions, where no page was replaced
 ACTIVATE_AT_ONCE = True  # False: what needs flow entries waits for the VN's leader
 _ATTEMPTS = 20
 _READS_AT_ONCE = 64
 
 Verify = Callable[[VirtualNetwork], None]
+Pages = dict[str, tuple[Reference, dict[Key, Record]]]
+"""Decoded pages by prefix, with the node that each is from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VnSnapshot:
     """A VN at one revision. `zxid` orders the revisions of all VNs; `time` is in seconds since the
-    epoch, by the server's clock.
+    epoch, by the server's clock; both are those of the commit.
+
+    `touched` names the records that differ from those of the revision `since`, which this session
+    had read before; None where that is not known.
     """
 
     revision: int
@@ -73,10 +100,21 @@ class VnSnapshot:
     version: int  # of the revision node: what a change checks
     change: str  # uuid of the change that made this revision
     manifest: Revision
+    since: int = field(default=0, compare=False)
+    touched: frozenset[Key] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Next:
+    """A revision to be written: the record, what to write before it, and the pages it then has."""
+
+    record: Revision
+    staged: dict[str, bytes]
+    pages: Pages | None  # None: as they were
 
 
 class VnStore:
-    """Reads and changes VNs; holds the decoded pages of those it has read."""
+    """Reads and changes VNs; holds the newest revision and decoded pages of those it has read."""
 
     def __init__(
         self,
@@ -85,12 +123,16 @@ class VnStore:
         *,
         timeout_s: float = 10.0,
         page_grace_s: float = PAGE_GRACE_S,
+        user: str = "",
     ) -> None:
         self._zk = zk
         self._presence = presence
         self._timeout_s = timeout_s
         self._page_grace_s = page_grace_s
-        self._held: dict[str, dict[tuple[str, str], dict[Key, Record]]] = {}
+        self._user = user
+        self._held: dict[str, VnSnapshot] = {}
+        self._pages: dict[str, Pages] = {}
+        self.history = HistoryStore(zk)
         self.pages_read = 0
 
     # -- reading
@@ -99,64 +141,125 @@ class VnStore:
         return tuple(await self._zk.children(layout.VNS))
 
     async def read(self, name: str, watch: Callback | None = None) -> VnSnapshot | None:
-        """The newest revision; reads only the pages that are not held yet."""
+        """The newest revision; reads only the pages that are not held yet, and none if the deltas
+        in the revision node reach back to what is held.
+        """
         path = layout.revision(name)
         for _ in range(_ATTEMPTS):
             try:
                 data, stat = await self._zk.get(path, watch)
             except NoNode:
-                if watch is not None and await self._zk.exists(path, watch) is not None:
-                    continue
-                self._held.pop(name, None)
+                self.forget(name)
                 return None
-            manifest = decode(data, Revision, path)
+            record = decode(data, Revision, path)
             try:
-                return await self._read_pages(name, manifest, stat)
+                self._held[name] = await self._make(name, record, stat)
             except NoNode as error:
                 missing = error  # the page of an older revision, collected meanwhile
+                continue
+            return self._held[name]
         raise StoreError(f"{missing}: bad record: the revision names a page that does not exist")
 
-    async def _read_pages(self, name: str, manifest: Revision, stat: Stat) -> VnSnapshot:
-        held = self._held.get(name, {})
-        wanted = [reference for reference in manifest.pages.values() if reference not in held]
-        read: dict[tuple[str, str], dict[Key, Record]] = {}
+    def forget(self, name: str) -> None:
+        """Hold nothing of the VN any more."""
+        self._held.pop(name, None)
+        self._pages.pop(name, None)
+
+    async def _make(self, name: str, record: Revision, stat: Stat) -> VnSnapshot:
+        path = layout.revision(name)
+        settings = settings_in(name, record, path)
+        held = self._held.get(name)
+        change = None
+        if held is not None and _descends(record, held):
+            change = since(record, held.revision, path)
+        if held is not None and change is not None:
+            vn = changed(_with_records(settings, held.vn), change)
+            return replace(
+                _snapshot(record, vn, stat),
+                zxid=stat.mzxid if change else held.zxid,
+                time=stat.mtime if change else held.time,
+                since=held.revision,
+                touched=frozenset(change),
+            )
+        pages = await self._read_pages(name, record)
+        records: dict[Key, Record] = {}
+        for _, page in pages.values():
+            records |= page
+        later = since(record, record.paged, path)
+        if later is None:
+            raise StoreError(
+                f"{path}: bad record: changes since revision {record.paged} are missing"
+            )
+        for key, one in later.items():
+            if one is None:
+                records.pop(key, None)
+            else:
+                records[key] = one
+        return _snapshot(record, assemble(settings, records), stat)
+
+    async def _read_pages(self, name: str, record: Revision) -> Pages:
+        """The pages of the revision; those held are not read again."""
+        references = await self._references(name, record)
+        held = dict(self._pages.get(name, {}).values())
+        wanted = [reference for reference in references.values() if reference not in held]
         for start in range(0, len(wanted), _READS_AT_ONCE):
             batch = wanted[start : start + _READS_AT_ONCE]
             pages = await asyncio.gather(*(self._read_page(name, *ref) for ref in batch))
-            read.update(zip(batch, pages, strict=True))
-        self._held[name] = {ref: held.get(ref) or read[ref] for ref in manifest.pages.values()}
-        records: dict[Key, Record] = {}
-        for page in self._held[name].values():
-            records |= page
-        settings = settings_in(name, manifest, layout.revision(name))
-        return VnSnapshot(
-            revision=manifest.revision,
-            vn=assemble(settings, records),
-            zxid=stat.mzxid,
-            time=stat.mtime,
-            version=stat.version,
-            change=manifest.changes[0] if manifest.changes else "",
-            manifest=manifest,
-        )
+            held.update(zip(batch, pages, strict=True))
+        self._pages[name] = {prefix: (ref, held[ref]) for prefix, ref in references.items()}
+        return self._pages[name]
+
+    async def _references(self, name: str, record: Revision) -> dict[str, Reference]:
+        if record.manifest is None:
+            return record.pages
+        node, content = record.manifest
+        data = await self._read_node(name, node, content)
+        return decode(data, Manifest, layout.page(name, node)).pages
 
     async def _read_page(self, name: str, node: str, content: str) -> dict[Key, Record]:
+        data = await self._read_node(name, node, content)
+        return decode_page(data, layout.page(name, node))
+
+    async def _read_node(self, name: str, node: str, content: str) -> bytes:
         path = layout.page(name, node)
         data, _ = await self._zk.get(path)
         self.pages_read += 1
         if digest(data) != content:
             raise StoreError(f"{path}: bad record: its content is not what the revision says")
-        return decode_page(data, path)
+        return data
 
     async def active(self, name: str, watch: Callback | None = None) -> Active | None:
         path = layout.active(name)
-        while True:
-            try:
-                data, _ = await self._zk.get(path, watch)
-            except NoNode:
-                if watch is None or await self._zk.exists(path, watch) is None:
-                    return None
-                continue
-            return decode(data, Active, path)
+        try:
+            data, _ = await self._zk.get(path, watch)
+        except NoNode:
+            return None
+        return decode(data, Active, path)
+
+    # -- earlier revisions
+
+    async def entries(self, name: str) -> tuple[HistoryEntry, ...]:
+        """What is kept of the VN's history, the oldest first."""
+        return await self.history.entries(name)
+
+    async def at(self, name: str, revision: int) -> VirtualNetwork:
+        """The VN as it was; StoreError if that revision is not kept."""
+        last = (await self.history.record(name, revision)).record
+        path = layout.history_of(name, revision)
+        pages = {
+            prefix: (reference, await self._read_page(name, *reference))
+            for prefix, reference in (await self._references(name, last)).items()
+        }
+        vn = assemble(
+            settings_in(name, last, path),
+            {k: r for _, page in pages.values() for k, r in page.items()},
+        )
+        for number in range(last.paged + 1, revision + 1):
+            entry = await self.history.record(name, number)
+            if entry.delta is None:
+                raise StoreError(f"{path}: bad record: revision {number} has no changes")
+            vn = changed(vn, from_delta(entry.delta, layout.history_of(name, number)))
+        return vn
 
     # -- changing
 
@@ -166,6 +269,7 @@ class VnStore:
         vn: VirtualNetwork,
         verify: Verify | None = None,
         activate: bool | None = None,
+        why: str = "",
     ) -> VnSnapshot:
         """Make `vn` the next revision of the VN; see GlobalDatabase.apply."""
         original = base
@@ -182,12 +286,16 @@ class VnStore:
                     current = await self.read(vn.name)
                     if current is not None and change in current.manifest.changes:
                         return current
+                    if lost and await self.history.has(vn.name, change):
+                        if current is not None:
+                            return current
+                        raise Conflict(f"virtual network {vn.name} was deleted by somebody else")
                     wanted = _reconcile(original, vn, current)
                     if verify is not None and wanted is not vn:
                         verify(wanted)
                 if current is not None and current.vn == wanted:
                     return current
-                return await self._try(current, wanted, change, at_once)
+                return await self._try(current, wanted, change, at_once, why)
             except (BadVersion, NodeExists, NoNode):
                 lost = None  # somebody was faster
             except StoreUnavailable as error:
@@ -200,52 +308,45 @@ class VnStore:
         raise Conflict(f"virtual network {vn.name} keeps changing; {_ATTEMPTS} attempts failed")
 
     async def _try(
-        self, current: VnSnapshot | None, vn: VirtualNetwork, change: str, at_once: bool
+        self, current: VnSnapshot | None, vn: VirtualNetwork, uuid_: str, at_once: bool, why: str
     ) -> VnSnapshot:
-        retired, retired_stat = Retired(revision=0), None
-        active, active_stat = Active(), None
+        change = difference(current.vn if current else settings_of(vn), vn)
         if current is None:
             retired, retired_stat = await self._retired(vn.name)
+            active, active_stat = Active(), None
             number = retired.revision + 1
+            following = _first(vn, number, uuid_)
         else:
+            active, active_stat = await self._active(vn.name)
             number = current.revision + 1
-            data, active_stat = await self._zk.get(layout.active(vn.name))
-            active = decode(data, Active, layout.active(vn.name))
-        generation = f"{number}.{uuid.uuid4().hex[:8]}"
-        pages = lay_out(split(records_of(vn)), current.manifest if current else None, generation)
-        manifest = Revision(
-            revision=number,
-            origin=current.manifest.origin if current else change,
-            changes=(change, *(current.manifest.changes if current else ()))[:REMEMBERED_CHANGES],
-            tenant=vn.tenant,
-            unknown_unicast=vn.unknown_unicast.value,
-            source_guard=vn.source_guard,
-            learning=vn.learning,
-            flood_pps=vn.flood_pps,
-            pages=pages.manifest,
-        )
+            following = await self._following(current, vn, uuid_, change)
+        entry = _entry(following.record, change, self._user, why)
         activates = at_once or (
             active.revision == (current.revision if current else 0)
             and not needs_flows(current.vn if current else None, vn)
         )
         new_active = msgspec.structs.replace(active, revision=number) if activates else active
-        grant = encode(Grant(tenant=vn.tenant))
+        record, grant = encode(following.record), encode(Grant(tenant=vn.tenant))
+        await self.history.prepare(vn.name)
+        append = Create(layout.history_of(vn.name, number), encode(entry))
         operations: list[Operation]
         if current is None:
             operations = [
-                Create(layout.revision(vn.name), encode(manifest)),
+                Create(layout.revision(vn.name), record),
                 Create(layout.active(vn.name), encode(new_active)),
                 Create(layout.grant(vn.name), grant),
+                append,
                 *_retire(vn.name, retired_stat, retired.revision),
             ]
         else:
             operations = [
-                Set(layout.revision(vn.name), encode(manifest), current.version),
+                Set(layout.revision(vn.name), record, current.version),
                 *_still_there(vn.name, current.manifest),
                 # also where it stays as it is: that it does was decided from this version
                 Set(layout.active(vn.name), encode(new_active), _version(active_stat))
                 if activates
                 else Check(layout.active(vn.name), _version(active_stat)),
+                append,
             ]
             if vn.tenant != current.vn.tenant:
                 operations.append(Set(layout.grant(vn.name), grant))
@@ -253,32 +354,115 @@ class VnStore:
             operations += await self._presence.change(vn, number, activated=activates)
         elif activates:
             operations += await self._presence.activated(vn.name, number)
-        await self._commit(vn.name, current is None, pages, operations)
-        found = await self.read(vn.name)
-        if found is None:
-            raise Conflict(f"virtual network {vn.name} was deleted by somebody else")
-        if current is not None:
-            await self._collect(vn.name, found)
+        stat = await self._commit(vn.name, current is None, following.staged, operations)
+        if following.pages is not None:
+            self._pages[vn.name] = following.pages
+        found = replace(
+            _snapshot(following.record, vn, stat),
+            since=current.revision if current else 0,
+            touched=frozenset(change),
+        )
+        self._held[vn.name] = found
+        with contextlib.suppress(StoreUnavailable):  # the next change tidies up
+            found = await self._fold(found)
+            if current is not None and (following.staged or number % COLLECT_EVERY == 0):
+                await self._collect(vn.name, found)
         return found
 
+    async def _following(
+        self, current: VnSnapshot, vn: VirtualNetwork, uuid_: str, change: Change
+    ) -> _Next:
+        """The next revision: the change inline if it fits, otherwise in pages."""
+        old = current.manifest
+        number = current.revision + 1
+        delta = to_delta(number, change)
+        deltas = recent((*old.deltas, delta), old.paged, MAX_INLINE_BYTES)
+        record = msgspec.structs.replace(
+            old,
+            revision=number,
+            changes=(uuid_, *old.changes)[:REMEMBERED_CHANGES],
+            tenant=vn.tenant,
+            unknown_unicast=vn.unknown_unicast.value,
+            source_guard=vn.source_guard,
+            learning=vn.learning,
+            flood_pps=vn.flood_pps,
+            base=old.paged,
+        )
+        if deltas is not None:
+            return _Next(
+                record=msgspec.structs.replace(record, deltas=deltas), staged={}, pages=None
+            )
+        path = layout.revision(vn.name)
+        pending = since(old, old.paged, path)
+        if pending is None:
+            raise StoreError(f"{path}: bad record: changes since revision {old.paged} are missing")
+        pages = await self._read_pages(vn.name, old)
+        newest = recent((*old.deltas, delta), number, MAX_INLINE_BYTES) or ()
+        return _paged(
+            msgspec.structs.replace(record, base=number, deltas=newest),
+            *_amended(pages, pending | change, number),
+        )
+
+    async def _fold(self, snapshot: VnSnapshot) -> VnSnapshot:
+        """Put the changes of the revision node into pages, before it is full: nobody waits."""
+        name, old = snapshot.vn.name, snapshot.manifest
+        pending = [delta for delta in old.deltas if delta.revision > old.paged]
+        if size(pending) < FOLD_BYTES:
+            return snapshot
+        change = since(old, old.paged, layout.revision(name))
+        assert change is not None, "just written"
+        try:
+            pages = await self._read_pages(name, old)
+            following = _paged(
+                msgspec.structs.replace(old, base=old.revision),
+                *_amended(pages, change, old.revision),
+            )
+            operations: list[Operation] = [
+                Set(layout.revision(name), encode(following.record), snapshot.version),
+                *_still_there(name, old),
+            ]
+            stat = await self._commit(name, False, following.staged, operations)
+        except (BadVersion, NodeExists, NoNode):
+            return snapshot  # it has gone on: whoever did that will see to it
+        assert following.pages is not None
+        self._pages[name] = following.pages
+        self._held[name] = replace(snapshot, manifest=following.record, version=stat.version)
+        await self._collect(name, self._held[name])
+        return self._held[name]
+
+    async def _active(self, name: str) -> tuple[Active, Stat]:
+        data, stat = await self._zk.get(layout.active(name))
+        return decode(data, Active, layout.active(name)), stat
+
     async def _commit(
-        self, name: str, new: bool, pages: Layout, operations: Sequence[Operation]
-    ) -> None:
-        """Everything in one transaction if it fits, else the pages first."""
-        creates = [Create(layout.page(name, node), data) for node, data in pages.staged.items()]
+        self, name: str, new: bool, staged: Mapping[str, bytes], operations: Sequence[Operation]
+    ) -> Stat:
+        """Everything in one transaction if it fits, else the pages first. The first operation is
+        that on the revision node; returns its metadata.
+        """
+        creates = [Create(layout.page(name, node), data) for node, data in staged.items()]
+        for create in creates:
+            if len(create.data) > MAX_NODE_BYTES:
+                raise StoreError(
+                    f"{create.path}: {len(create.data)} bytes are more than a node can hold"
+                )
         parents = [Create(layout.vn(name)), Create(layout.pages(name))]
         if new and await self._zk.exists(layout.vn(name)) is not None:
             parents = []  # left over from a creation that did not finish
-        before = parents if new else []
-        if _size([*before, *creates, *operations]) <= MAX_MULTI_BYTES:
-            await self._zk.multi([*before, *creates, *operations])
-            return
-        if before:
-            await self._zk.multi(before)
-        for batch in _batches(creates):
-            await self._zk.multi(batch)
-        checks = [Check(create.path, 0) for create in creates]  # not collected meanwhile
-        await self._zk.multi([*checks, *operations])
+        before: list[Operation] = [*parents] if new else []
+        if _size([*before, *creates, *operations]) > MAX_MULTI_BYTES:
+            if before:
+                await self._zk.multi(before)
+            for batch in _batches(creates):
+                await self._zk.multi(batch)
+            before = [Check(create.path, 0) for create in creates]  # not collected meanwhile
+            creates = []
+        before += creates
+        stats = await self._zk.multi([*before, *operations])
+        stat = stats[len(before)] or await self._zk.exists(layout.revision(name))
+        if stat is None:
+            raise Conflict(f"virtual network {name} was deleted by somebody else")
+        return stat
 
     async def _retired(self, name: str) -> tuple[Retired, Stat | None]:
         try:
@@ -288,13 +472,19 @@ class VnStore:
         return decode(data, Retired, layout.retired(name)), stat
 
     async def _collect(self, name: str, snapshot: VnSnapshot) -> None:
-        """Delete pages that no revision needs and that are older than the grace time.
+        """Delete what is too old of the history, then the pages that no revision kept needs and
+        that are older than the grace time.
 
         Oldest generation first, up to the first that is too young: a change asks about few pages,
         however many wait.
         """
-        used = {node for node, _ in snapshot.manifest.pages.values()}
         try:
+            used = _nodes(snapshot.manifest)
+            for record in await self.history.trim(name):
+                used |= _nodes(record)
+                if record.manifest is not None:
+                    used |= {node for node, _ in (await self._references(name, record)).values()}
+            used |= {ref[0] for ref in (await self._references(name, snapshot.manifest)).values()}
             unused = set(await self._zk.children(layout.pages(name))) - used
             for node in sorted(unused, key=_generation):
                 path = layout.page(name, node)
@@ -304,35 +494,38 @@ class VnStore:
                 if snapshot.time - stat.mtime < self._page_grace_s:
                     break
                 await self._zk.delete(path)
-        except (NoNode, StoreUnavailable):
-            return  # the VN is going, or the next change will collect
+        except NoNode:
+            return  # the VN is going, or somebody else collects: the next change will see
 
-    async def delete(self, base: VnSnapshot) -> None:
+    async def delete(self, base: VnSnapshot, why: str = "") -> None:
         """Delete the VN at `base`; Conflict when it has changed since."""
         checks = _still_there(base.vn.name, base.manifest)
-        await self._delete_at(base.vn.name, base.version, base.revision, checks)
+        await self._delete_at(base.vn.name, base.version, base.manifest, checks, why)
 
-    async def delete_unreadable(self, name: str) -> None:
+    async def delete_unreadable(self, name: str, why: str = "") -> None:
         """Delete a VN that `read` cannot read, whatever it holds; Conflict when there is none."""
         try:
             data, stat = await self._zk.get(layout.revision(name))
         except NoNode as error:
             raise Conflict(f"there is no virtual network {name}") from error
         try:
-            number = decode(data, Revision, layout.revision(name)).revision
+            last = decode(data, Revision, layout.revision(name))
         except StoreError:
-            number = stat.mzxid  # no revision number can be higher: each took a transaction
-        await self._delete_at(name, stat.version, number, [])
+            # no revision number can be higher: each took a transaction
+            last = Revision(
+                revision=stat.mzxid, origin="", changes=(), tenant="", unknown_unicast="drop"
+            )
+        await self._delete_at(name, stat.version, last, [], why)
 
     async def _delete_at(
-        self, name: str, version: int, number: int, checks: Sequence[Operation]
+        self, name: str, version: int, last: Revision, checks: Sequence[Operation], why: str
     ) -> None:
         lost: StoreUnavailable | None = None
         for _ in range(_ATTEMPTS):
             try:
                 if lost:
                     await until_connected(self._zk, self._timeout_s)
-                await self._delete(name, version, number, checks)
+                await self._delete(name, version, last, checks, why)
                 break
             except (BadVersion, NodeExists) as error:
                 raise Conflict(f"virtual network {name} was changed by somebody else") from error
@@ -348,10 +541,10 @@ class VnStore:
                 lost = error
         else:
             raise Conflict(f"virtual network {name} keeps changing; {_ATTEMPTS} attempts failed")
-        self._held.pop(name, None)
+        self.forget(name)
 
     async def _delete(
-        self, name: str, version: int, number: int, checks: Sequence[Operation]
+        self, name: str, version: int, last: Revision, checks: Sequence[Operation], why: str
     ) -> None:
         _, retired_stat = await self._retired(name)
         nodes = await self._zk.children(layout.pages(name))
@@ -365,7 +558,8 @@ class VnStore:
                 *await self._presence.deleted(name),
                 Delete(layout.vn(name)),
                 Delete(layout.grant(name)),
-                *_retire(name, retired_stat, number),
+                *await self.history.end(name, last, self._user, why),
+                *_retire(name, retired_stat, last.revision),
             ]
         )
 
@@ -385,6 +579,125 @@ def _reconcile(
     return merge_vn(base.vn, mine, theirs.vn)
 
 
+def _descends(record: Revision, held: VnSnapshot) -> bool:
+    """Whether the revision is the one held, or came from it by the changes that are remembered."""
+    gap = record.revision - held.revision
+    return (
+        record.origin == held.manifest.origin
+        and 0 <= gap < len(record.changes)
+        and record.changes[gap] == held.change
+    )
+
+
+def _with_records(settings: VirtualNetwork, held: VirtualNetwork) -> VirtualNetwork:
+    return replace(
+        settings,
+        profiles=held.profiles,
+        slices=held.slices,
+        endpoints=held.endpoints,
+        flowspaces=held.flowspaces,
+    )
+
+
+def _snapshot(record: Revision, vn: VirtualNetwork, stat: Stat) -> VnSnapshot:
+    return VnSnapshot(
+        revision=record.revision,
+        vn=vn,
+        zxid=stat.mzxid,
+        time=stat.mtime,
+        version=stat.version,
+        change=record.changes[0] if record.changes else "",
+        manifest=record,
+    )
+
+
+def _first(vn: VirtualNetwork, number: int, uuid_: str) -> _Next:
+    """The first revision of a VN: all in pages."""
+    records = records_of(vn)
+    pages = split(records)
+    laid = lay_out(pages, {}, _new_generation(number))
+    filled = records_by_page(pages, records)
+    return _paged(
+        Revision(
+            revision=number,
+            origin=uuid_,
+            changes=(uuid_,),
+            tenant=vn.tenant,
+            unknown_unicast=vn.unknown_unicast.value,
+            source_guard=vn.source_guard,
+            learning=vn.learning,
+            flood_pps=vn.flood_pps,
+            base=number,
+        ),
+        laid.staged,
+        {prefix: (ref, filled[prefix]) for prefix, ref in laid.manifest.items()},
+    )
+
+
+def _amended(pages: Pages, change: Change, number: int) -> tuple[dict[str, bytes], Pages]:
+    """The pages after the change, and those of them to be written."""
+    held = {prefix: records for prefix, (_, records) in pages.items()}
+    gone, coming = amend(held, change)
+    old = {prefix: reference for prefix, (reference, _) in pages.items()}
+    laid = lay_out(coming, old, _new_generation(number))
+    filled = _filled(held, gone, coming, change)
+    found = {prefix: page for prefix, page in pages.items() if prefix not in gone}
+    found |= {prefix: (ref, filled[prefix]) for prefix, ref in laid.manifest.items()}
+    return laid.staged, found
+
+
+def _filled(
+    held: Mapping[str, Mapping[Key, Record]],
+    gone: Iterable[str],
+    coming: list[Page],
+    change: Change,
+) -> dict[str, dict[Key, Record]]:
+    records = {key: record for prefix in gone for key, record in held[prefix].items()}
+    for key, record in change.items():
+        if record is None:
+            records.pop(key, None)
+        else:
+            records[key] = record
+    return records_by_page(coming, records)
+
+
+def _paged(record: Revision, staged: dict[str, bytes], pages: Pages) -> _Next:
+    """The revision with these pages: named in its node if they are few, else in one beside it."""
+    references = {prefix: reference for prefix, (reference, _) in sorted(pages.items())}
+    if len(references) <= FEW_PAGES:
+        record = msgspec.structs.replace(record, pages=references, manifest=None)
+        return _Next(record=record, staged=staged, pages=pages)
+    data = encode(Manifest(pages=references))
+    node = f"{_new_generation(record.paged)}-m"
+    record = msgspec.structs.replace(record, pages={}, manifest=(node, digest(data)))
+    return _Next(record=record, staged={**staged, node: data}, pages=pages)
+
+
+def _entry(record: Revision, change: Change, user: str, why: str) -> History:
+    delta: Delta | None = None
+    if record.paged != record.revision:
+        delta = record.deltas[-1]
+    dropped = sum(1 for one in change.values() if one is None)
+    return History(
+        record=msgspec.structs.replace(record, changes=record.changes[:1], deltas=()),
+        delta=delta,
+        user=user,
+        why=why,
+        put=len(change) - dropped,
+        dropped=dropped,
+    )
+
+
+def _nodes(record: Revision) -> set[str]:
+    """The nodes below `pages` that the record itself names."""
+    named = [*record.pages.values(), *([record.manifest] if record.manifest else [])]
+    return {node for node, _ in named}
+
+
+def _new_generation(number: int) -> str:
+    return f"{number}.{uuid.uuid4().hex[:8]}"
+
+
 def _moves(old: VirtualNetwork, new: VirtualNetwork) -> bool:
     """Whether the VN may have come to other switches."""
 
@@ -399,7 +712,7 @@ def _still_there(name: str, manifest: Revision) -> list[Operation]:
     """Check that it is the same VN: one deleted and made again starts with version 0 again, too,
     but names of pages are never used twice.
     """
-    return [Check(layout.page(name, node), 0) for node, _ in list(manifest.pages.values())[:1]]
+    return [Check(layout.page(name, node), 0) for node in sorted(_nodes(manifest))[:1]]
 
 
 def _retire(name: str, stat: Stat | None, revision: int) -> list[Operation]:

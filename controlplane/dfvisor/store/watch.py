@@ -17,6 +17,7 @@ from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.store.zk import NoNode, Session, ZooKeeper
 
 RECONNECT_JITTER_S = 0.2
+ARM_AGAIN_S = 1.0
 
 Callback = Callable[[], None]
 Arm = Callable[[Callback], Awaitable[object]]
@@ -63,7 +64,11 @@ class Watch:
         self._owner.forget(self)
 
     async def arm(self) -> None:
-        """Set the one-shot watch; without a connection the next reconnect does it."""
+        """Set the one-shot watch; without a connection the next reconnect does it.
+
+        A request can also fail while the connection stays: nobody would tell of changes then, so it
+        is tried again until it is set.
+        """
         self._generation += 1
         generation = self._generation
 
@@ -74,7 +79,8 @@ class Watch:
         try:
             await self._arm(fired)
         except StoreUnavailable:
-            pass  # armed by `reconnected`
+            if self._owner.connected:
+                self._owner.tasks.spawn(self._again(ARM_AGAIN_S), f"watch {self._name} again")
         except NoNode:
             _log.warning("watch %s: the node does not exist", self._name)
 
@@ -100,6 +106,10 @@ class Watches:
         self.tasks = tasks
         self._watches: set[Watch] = set()
         zk.listen(self._on_state)
+
+    @property
+    def connected(self) -> bool:
+        return self._zk.state is Session.CONNECTED
 
     def _on_state(self, state: Session) -> None:
         if state is Session.CONNECTED:

@@ -272,8 +272,11 @@ class ZooKeeper:
         """Reads after this see all that was committed before it."""
         await self._ask("/", self._client.sync_async, "/")
 
-    async def multi(self, operations: Sequence[Operation]) -> None:
-        """All or nothing; raises the error of the operation that failed, naming its path."""
+    async def multi(self, operations: Sequence[Operation]) -> list[Stat | None]:
+        """All or nothing; raises the error of the operation that failed, naming its path.
+
+        Returns the metadata of each node that was set, None for other operations.
+        """
         transaction = self._client.transaction()
         for operation in operations:
             match operation:
@@ -293,6 +296,10 @@ class ZooKeeper:
                 kazoo_errors.RolledBackError | kazoo_errors.RuntimeInconsistency,
             ):
                 raise _translated(result, operation.path) from result
+        return [
+            _stat(result) if isinstance(operation, Set) else None
+            for operation, result in zip(operations, results, strict=True)
+        ]
 
     def _watcher(self, callback: Callback | None) -> _Watcher | None:
         return None if callback is None else _Watcher(callback, self._hand_over)

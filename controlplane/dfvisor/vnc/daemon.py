@@ -16,6 +16,7 @@ import msgspec
 
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import StoreError, StoreUnavailable
+from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.database import GlobalDatabase, Watch
 from dfvisor.vnc.leader import Candidate, Surroundings
 from dfvisor.vnc.routing import Trees
@@ -37,7 +38,10 @@ def standing_delay(vn: str, daemon: str) -> float:
 class Daemon:
     """Run it with `run`. `directory` holds a status file for people; nothing depends on it."""
 
-    def __init__(self, zookeeper: str, directory: Path, name: str) -> None:
+    def __init__(
+        self, zookeeper: str, directory: Path, name: str, tls: Credentials | None = None
+    ) -> None:
+        self._tls = tls
         self._zookeeper = zookeeper
         self._directory = directory
         self._name = name
@@ -55,6 +59,7 @@ class Daemon:
                 database=database,
                 turns=asyncio.Semaphore(SWITCHES_AT_A_TIME),
                 on_progress=self._progress.set,
+                tls=self._tls,
             )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._report(), name="status")

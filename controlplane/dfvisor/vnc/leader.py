@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -25,12 +24,14 @@ from dfvisor.model.records import Network, VirtualNetwork
 from dfvisor.model.validate import validate
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.entries import EntryKey
+from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
 from dfvisor.store.stats import AgentInfo
 from dfvisor.vnc.adopt import stamps
 from dfvisor.vnc.compile import CompileError, Compiler, SwitchEntries, Update
 from dfvisor.vnc.routing import Trees
-from dfvisor.vnc.session import Progress, Session, Stage, Target
+from dfvisor.vnc.session import Progress, Session, Target
+from dfvisor.vnc.stages import Stage
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,6 @@ PATIENCE_S = 3.0
 """How long the others wait for a switch that does not answer."""
 DRAIN_S = 0.25
 """Longer than any packet is under way."""
-LOOK_AGAIN_S = 30.0
-"""Watches tell of every change; this long, at most, goes unseen what one should fail to tell."""
 
 
 @dataclass(slots=True)
@@ -54,6 +53,7 @@ class Surroundings:
     trees: Trees | None = None  # of this fabric
     agents: dict[str, AgentInfo] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
+    tls: Credentials | None = None  # towards slicers
 
 
 class Candidate:
@@ -123,7 +123,7 @@ class Candidate:
                     try:
                         await self._step(tasks)
                         backoff.reset()
-                        await self._until_woken()
+                        await self._wake.wait()
                     except StoreError as error:
                         self._fail(str(error))
                         self._stale = True
@@ -132,21 +132,6 @@ class Candidate:
         finally:
             if self._watch is not None:
                 self._watch.cancel()
-
-    async def _until_woken(self) -> None:
-        """Wait for news; now and then look without any."""
-        try:
-            async with asyncio.timeout(LOOK_AGAIN_S * random.uniform(0.5, 1.0)):
-                await self._wake.wait()
-        except TimeoutError:
-            held = self._snapshot
-            self._stale = True
-            if self.leading and await self._read() and held is not None:
-                assert self._snapshot is not None
-                if self._snapshot.revision != held.revision:
-                    log.error(
-                        "VN %s: no watch told of revision %d", self.vn, self._snapshot.revision
-                    )
 
     async def _retry(self, pause_s: float) -> None:
         """Wait for news, or for the pause to end."""
@@ -326,6 +311,7 @@ class Candidate:
             may_write=lambda: self.leading,
             turns=self._around.turns,
             on_progress=self._progressed,
+            tls=self._around.tls,
         )
 
     def _address(self, switch: str) -> str | None:

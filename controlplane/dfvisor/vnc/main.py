@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfvisor.errors import DFVisorError
+from dfvisor.p4rt import tls
 from dfvisor.vnc.daemon import Daemon
 
 
@@ -42,7 +43,7 @@ async def _run(options: argparse.Namespace) -> None:
     except OSError as error:
         raise DFVisorError(f"{options.data_dir}: {error.strerror}") from error
     _allow_connections()
-    daemon = Daemon(options.zookeeper, options.data_dir, options.name)
+    daemon = Daemon(options.zookeeper, options.data_dir, options.name, tls.given(options))
     running = asyncio.create_task(daemon.run(), name="daemon")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data-dir", required=True, type=Path, metavar="DIR", help="for the status file"
     )
     parser.add_argument("--name", required=True, help="what others call this daemon; unique")
+    tls.add_arguments(parser, "towards slicers")
     parser.add_argument(
         "--log-level", default="info", choices=("debug", "info", "warning", "error")
     )

@@ -15,8 +15,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import SwitchError
@@ -25,9 +24,11 @@ from dfvisor.p4rt.entries import EntryKey, TableEntry, entry_key
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.tls import Credentials
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.service import ACTIVE, COMPLETE, REVISION
 from dfvisor.slicer.view import TABLES
+from dfvisor.vnc.stages import Stage, Step, Wanted, steps
 
 log = logging.getLogger(__name__)
 
@@ -37,28 +38,7 @@ KEYS_AT_A_TIME = 2000  # looked at before others get a turn
 SHOWN_FAILURES = 5
 
 
-Change: TypeAlias = tuple[p4r.Update, EntryKey, TableEntry | None]
-"""An update, the key of its entry, and the entry that is there afterwards."""
-
-
-class Stage(IntEnum):
-    """How far a change is to be carried out."""
-
-    FORWARD = 1  # new forwarding; no packet uses it yet
-    FLOW = 2  # what packets of the slices get; new ones take the new forwarding
-    FINISH = 3  # what only the state before needed goes, once the agent has activated the revision
-
-
-class Wanted(Protocol):
-    """What the switch is to hold; it may change while a session follows it."""
-
-    def entry(self, key: EntryKey) -> TableEntry | None: ...
-
-    def entries(self) -> Iterable[TableEntry]: ...
-
-    def gre_keys(self) -> frozenset[int]:
-        """Of the slices that the switch carries."""
-        ...
+Change: TypeAlias = tuple[p4r.Update, Step]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +80,9 @@ class Session:
         may_write: Callable[[], bool],
         turns: asyncio.Semaphore,
         on_progress: Callable[[], None] = lambda: None,
+        tls: Credentials | None = None,
     ) -> None:
+        self._tls = tls
         self.vn = vn
         self.switch = switch
         self.device_id = device_id
@@ -177,6 +159,7 @@ class Session:
             election_id=self._election_id,
             role=str(self._role),
             on_standing=lambda _: self._changed.set(),
+            tls=self._tls,
         )
         self._pending = None
         try:
@@ -245,7 +228,10 @@ class Session:
                 return
             self._pending = every
         pending = self._pending
-        work = self._work(schema, held, target, pending)
+        work = [
+            (_update(schema, step), step)
+            for step in steps(held, target.wanted, target.stage, pending)
+        ]
         refused: list[str] = []
         async with self._turns if len(work) > UPDATES_PER_WRITE else nullcontext():
             for start in range(0, len(work), UPDATES_PER_WRITE):
@@ -257,7 +243,7 @@ class Session:
             shown = "; ".join(refused[:SHOWN_FAILURES])
             raise SwitchError(f"{len(refused)} of {len(work)} updates refused: {shown}")
         if work:
-            kinds = [update.type for update, _, _ in work]
+            kinds = [update.type for update, _ in work]
             log.info(
                 "VN %s, switch %s: %d inserts, %d modifies, %d deletes",
                 self.vn,
@@ -300,42 +286,6 @@ class Session:
         finally:
             asked.cancel()
 
-    def _work(
-        self,
-        schema: Schema,
-        held: dict[EntryKey, TableEntry],
-        target: Target,
-        pending: dict[EntryKey, None],
-    ) -> list[Change]:
-        """The updates of the stage. What needs no others is taken off `pending`."""
-        wanted, stage = target.wanted, target.stage
-        here = wanted.gre_keys()
-        forwards: list[Change] = []
-        flows: list[Change] = []
-        deletes: list[Change] = []
-        for key in list(pending):
-            entry, there = wanted.entry(key), held.get(key)
-            if entry == there:
-                if entry is not None:
-                    held[key] = entry  # one object for all switches
-                del pending[key]
-            elif entry is not None:
-                write = schema.insert if there is None else schema.modify
-                if key[0] == "slice_forward":
-                    forwards.append((write(entry), key, entry))
-                elif stage >= Stage.FLOW:
-                    flows.append((write(entry), key, entry))
-            elif stage is Stage.FINISH and there is not None:
-                if key[1][0][1].value in here:
-                    deletes.append((schema.delete(there), key, None))
-                else:  # a slice that has no entries here any more: its agent drops it
-                    del held[key], pending[key]
-        deletes.sort(key=lambda change: change[1][0] != "flow")
-        work = forwards + flows + deletes
-        for _, key, _ in work:  # after a failure all are looked at
-            del pending[key]
-        return work
-
     def _check_leading(self) -> None:
         if not self._may_write():
             raise SwitchUnavailable(f"virtual network {self.vn}: not leading at the moment")
@@ -349,15 +299,14 @@ class Session:
     ) -> list[str]:
         """Write a chunk; the refusals as text."""
         refused: list[str] = []
-        statuses = await client.write_statuses([update for update, _, _ in work], metadata)
-        for (_, key, entry), status in zip(work, statuses, strict=True):
+        statuses = await client.write_statuses([update for update, _ in work], metadata)
+        for (_, step), status in zip(work, statuses, strict=True):
             if status.code:
-                what = entry or held.get(key)
-                refused.append(f"{what}: {status.message or status.code}")
-            elif entry is not None:
-                held[key] = entry
+                refused.append(f"{step.new or step.old}: {status.message or status.code}")
+            elif step.new is not None:
+                held[step.key] = step.new
             else:
-                held.pop(key, None)
+                held.pop(step.key, None)
         return refused
 
     def _report(
@@ -375,6 +324,13 @@ class Session:
             log.info("VN %s, switch %s: well again", self.vn, self.switch)
         if self.progress != before:
             self._on_progress()
+
+
+def _update(schema: Schema, step: Step) -> p4r.Update:
+    if step.new is None:
+        assert step.old is not None
+        return schema.delete(step.old)
+    return schema.insert(step.new) if step.old is None else schema.modify(step.new)
 
 
 async def _all_keys(held: Mapping[EntryKey, TableEntry], wanted: Wanted) -> dict[EntryKey, None]:

@@ -28,6 +28,7 @@ from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import Item
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.ports import SliceDirectory, SwitchPort
+from dfvisor.p4rt.streamed import StreamEvent
 from dfvisor.store.database import GlobalDatabase
 from dfvisor.store.local import LocalDatabase
 
@@ -83,6 +84,7 @@ class FakeSlicer:
         self.switch = switch
         self.replays = 0
         self.dropped: list[int] = []
+        self.events: list[StreamEvent] = []
         self.serving = False
 
     async def start(self, address: str) -> str:
@@ -94,6 +96,12 @@ class FakeSlicer:
 
     async def drop_slice(self, slice_id: int) -> None:
         self.dropped.append(slice_id)
+
+    def event(self, event: StreamEvent) -> None:
+        self.events.append(event)
+
+    def stats(self) -> Mapping[str, Mapping[str, int]]:
+        return {}
 
     async def stop(self) -> None:
         self.serving = False

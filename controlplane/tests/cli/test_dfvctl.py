@@ -300,6 +300,39 @@ def test_unreadable_vn_is_named_does_not_stop_others_and_can_be_deleted(
     assert ctl("apply", DEMO)[0] == 0
 
 
+def test_history_diff_and_rollback(ctl: Ctl, agents: Agents) -> None:
+    assert ctl("history", "red")[0] == 1
+    ctl("apply", DEMO, "--why", "the start")
+    ctl("apply", ADD_SLICE, "--why", "more slices")
+    ctl("delete", "flowspace", "red", "no-telnet")
+    _, out, _ = ctl("history", "red")
+    lines = [line.split() for line in out.splitlines()]
+    assert [line[0] for line in lines] == ["revision", "1", "2", "3"]
+    assert [" ".join(line[5:]) for line in lines[1:]] == [
+        "-0 the start",
+        "-0 more slices",
+        "-1 delete flowspace red/no-telnet",
+    ]
+    code, out, _ = ctl("diff", "red", "1")
+    assert code == 0
+    assert "created   slice red/bronze\n" in out
+    assert "deleted   flowspace red/no-telnet\n" in out
+    assert ctl("diff", "red", "2", "2")[1] == ""
+    _, out, _ = ctl("diff", "red", "3", "2")
+    assert out.splitlines()[0] == "created   flowspace red/no-telnet"
+    assert "  + treatment: deny" in out
+    code, out, err = ctl("rollback", "red", "1", "--wait", "--why", "it was better")
+    assert (code, err) == (0, "")
+    assert "vn red: revision 4" in out
+    assert "  deleted   slice red/bronze" in out
+    assert ctl("diff", "red", "1", "4") == (0, "", "")
+    assert "rollback to 1: it was better" in ctl("history", "red")[1]
+    code, _, err = ctl("rollback", "red", "9")
+    assert (code, "revision 9 is not kept" in err) == (1, True)
+    ctl("delete", "vn", "red", "--why", "enough")
+    assert ctl("history", "red")[1].split()[-1] == "enough"
+
+
 def test_status_shows_agents_leaders_and_revisions(
     ctl: Ctl, agents: Agents, zookeeper: str
 ) -> None:

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+from dfvisor.model.space import Space, everything
 from dfvisor.p4rt.entries import EntryKey, Exact, TableEntry, Ternary, entry_key
 from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
-from dfvisor.p4rt.ports import NEIGHBOUR, SliceInfo, UpdateStatus
+from dfvisor.p4rt.ports import ANYONE, NEIGHBOUR, AccessVlans, Fence, SliceInfo, UpdateStatus
+from dfvisor.p4rt.streamed import PacketOut
 
+EVERYTHING = everything()
 P4INFO = Path(__file__).parents[3] / "bmv2_configs" / "dfvisor.p4info.txtpb"
 DEVICE = 7
 
@@ -34,6 +37,8 @@ class FakeSwitch:
         self.away = False
         self.before_write: Callable[[], None] = lambda: None
         self.batches: list[int] = []
+        self.timeouts: dict[EntryKey, int] = {}
+        self.sent: list[PacketOut] = []
 
     async def write(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
         await asyncio.sleep(0)
@@ -59,7 +64,23 @@ class FakeSwitch:
         else:
             self.schema.encode_entry(entry)  # would not fit otherwise
             self.entries[key] = entry
+            self.timeouts[key] = update.entity.table_entry.idle_timeout_ns
         return UpdateStatus()
+
+    def _read_cell(self, asked: p4r.Entity) -> p4r.Entity:
+        """A cell of an indirect counter or meter: its own index, so that a test can tell."""
+        found = p4r.Entity()
+        found.CopyFrom(asked)
+        if asked.HasField("counter_entry"):
+            found.counter_entry.data.packet_count = asked.counter_entry.index.index
+        else:
+            found.meter_entry.config.cir = asked.meter_entry.index.index
+        return found
+
+    def send_packet(self, packet: PacketOut) -> None:
+        if self.away:
+            raise SwitchUnavailable("the switch is away")
+        self.sent.append(packet)
 
     async def read(self, request: p4r.ReadRequest) -> list[p4r.Entity]:
         await asyncio.sleep(0)
@@ -67,11 +88,19 @@ class FakeSwitch:
             raise SwitchUnavailable("the switch is away")
         found: list[p4r.Entity] = []
         for asked in request.entities:
+            if not asked.HasField("table_entry"):
+                found.append(self._read_cell(asked))
+                continue
             pattern = asked.table_entry
             wanted = self.schema.decode_entry(pattern)
-            for key, entry in self.entries.items():
-                if entry.table == wanted.table and (not pattern.match or key == entry_key(wanted)):
+            entries = self.entries.items()
+            if pattern.match:
+                key = entry_key(wanted)
+                entries = {key: self.entries[key]}.items() if key in self.entries else ()
+            for key, entry in entries:
+                if entry.table == wanted.table:
                     message = self.schema.encode_entry(entry)
+                    message.idle_timeout_ns = self.timeouts.get(key, 0)
                     if pattern.HasField("counter_data"):
                         packets, size = self.counters.get(key, (0, 0))
                         message.counter_data.packet_count = packets
@@ -90,7 +119,7 @@ class FakeDirectory:
             "blue": {"gold": BLUE_GOLD},
         }
     )
-    next_hops: dict[tuple[str, int], int] = field(
+    next_hops_by_vn: dict[tuple[str, int], int] = field(
         default_factory=lambda: {
             ("red", 1): 101,
             ("red", 2): 102,
@@ -104,6 +133,59 @@ class FakeDirectory:
     active: dict[str, int] = field(default_factory=dict)  # where it is not the revision held
     completed: list[tuple[str, int]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    spaces: dict[tuple[str, str], Space] = field(default_factory=dict)
+    quotas: dict[tuple[str, str], int] = field(default_factory=dict)
+    writers: dict[tuple[str, str], str] = field(default_factory=dict)
+    readers: dict[tuple[str, str], list[tuple[str, Space]]] = field(default_factory=dict)
+    tenants: dict[str, str] = field(default_factory=lambda: {"red": "Red", "blue": "Blue"})
+    fences: dict[str, Fence | None] = field(default_factory=dict)
+    vlans: dict[tuple[str, int], AccessVlans] = field(default_factory=dict)
+    listeners: list[Callable[[str], None]] = field(default_factory=list)
+
+    def change(self, vn: str) -> None:
+        """Tell the slicer that something of the VN has changed."""
+        for listener in self.listeners:
+            listener(vn)
+
+    def on_change(self, changed: Callable[[str], None]) -> None:
+        self.listeners.append(changed)
+
+    def slice_by_id(self, slice_id: int) -> tuple[str, str] | None:
+        for vn, slices in self.slices.items():
+            for name, info in slices.items():
+                if info.slice_id == slice_id:
+                    return vn, name
+        return None
+
+    def writer(self, vn: str, slice_name: str) -> str | None:
+        return self.writers.get((vn, slice_name))
+
+    def entry_quota(self, vn: str, slice_name: str) -> int | None:
+        return self.quotas.get((vn, slice_name))
+
+    def space(self, vn: str, slice_name: str) -> Space:
+        return self.spaces.get((vn, slice_name), EVERYTHING)
+
+    def readable(self, vn: str, slice_name: str) -> Sequence[tuple[str, Space]]:
+        return self.readers.get((vn, slice_name), ())
+
+    def tenant(self, vn: str) -> str | None:
+        return self.tenants.get(vn)
+
+    def fence(self, vn: str) -> Fence | None:
+        return self.fences.get(vn, ANYONE)
+
+    def next_hops(self, vn: str) -> Sequence[int]:
+        return sorted(virtual for name, virtual in self.next_hops_by_vn if name == vn)
+
+    def access_vlans(self, vn: str, port: int) -> AccessVlans | None:
+        if port >= NEIGHBOUR or (vn, port) not in self.next_hops_by_vn:
+            return None
+        return self.vlans.get((vn, port), AccessVlans(frozenset({None}), frozenset()))
+
+    def virtual_port(self, vn: str, port: int) -> int:
+        return port if (vn, port) in self.next_hops_by_vn else 0
 
     def vns(self) -> Sequence[str]:
         return sorted(self.slices)
@@ -119,10 +201,10 @@ class FakeDirectory:
         return info.slice_id if info else None
 
     def next_hop_id(self, vn: str, virtual: int) -> int | None:
-        return self.next_hops.get((vn, virtual))
+        return self.next_hops_by_vn.get((vn, virtual))
 
     def virtual_next_hop(self, vn: str, next_hop: int) -> int | None:
-        for (name, virtual), id_ in self.next_hops.items():
+        for (name, virtual), id_ in self.next_hops_by_vn.items():
             if (name, id_) == (vn, next_hop):
                 return virtual
         return None

@@ -10,10 +10,12 @@ import grpc.aio
 import pytest
 from dfvisor.p4rt.errors import RpcFailed, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
-from dfvisor.p4rt.pb import p4r, p4r_grpc, rpc_status
+from dfvisor.p4rt.pb import p4r, rpc_status
+from dfvisor.slicer.calls import MAX_CALLS_PER_ROLE, MAX_WAITING_PER_ROLE
 from dfvisor.slicer.refusal import Refused
-from dfvisor.slicer.service import MAX_CALLS_PER_ROLE
-from dfvisor.slicer.streams import MAX_STREAMS_PER_ROLE, MAX_UNREAD, Stream
+from dfvisor.slicer.roles import Role
+from dfvisor.slicer.server import SlicerServer
+from dfvisor.slicer.streams import MAX_PACKETS, MAX_STREAMS_PER_ROLE, MAX_UNREAD, Stream
 from dfvisor.slicer.view import role_view
 
 from controlplane.tests.slicer.conftest import Connect
@@ -25,42 +27,7 @@ from controlplane.tests.slicer.fakes import (
     FakeSwitch,
     flow,
 )
-
-
-class PlainClient:
-    """The generated stub with a library's defaults: 8 KiB of metadata."""
-
-    def __init__(self, address: str, role: str) -> None:
-        self.role = role
-        self._channel = grpc.aio.insecure_channel(address)
-        self.stub = p4r_grpc.P4RuntimeStub(self._channel)
-        self.requests: asyncio.Queue[p4r.StreamMessageRequest] = asyncio.Queue()
-        self.stream = self.stub.StreamChannel(self._outgoing())
-
-    async def _outgoing(self) -> AsyncIterator[p4r.StreamMessageRequest]:
-        while True:
-            yield await self.requests.get()
-
-    def arbitrate(self, role: str, device_id: int = DEVICE) -> None:
-        message = p4r.StreamMessageRequest()
-        message.arbitration.device_id = device_id
-        message.arbitration.role.name = role
-        message.arbitration.election_id.low = 1
-        self.requests.put_nowait(message)
-
-    async def become_primary(self) -> None:
-        self.arbitrate(self.role)
-        answer = await self.stream.read()
-        assert answer.arbitration.status.code == 0
-
-    async def write(self, updates: list[p4r.Update]) -> None:
-        request = p4r.WriteRequest(device_id=DEVICE, role=self.role, updates=updates)
-        request.election_id.low = 1
-        await self.stub.Write(request, timeout=10)
-
-    async def close(self) -> None:
-        self.stream.cancel()
-        await self._channel.close()
+from controlplane.tests.slicer.plain import PlainClient
 
 
 @pytest.fixture
@@ -100,14 +67,17 @@ async def test_errors_too_many_for_a_plain_client_are_cut_to_the_first(
         await plain.write(bad_updates(schema, 1000))
     assert caught.value.code() is grpc.StatusCode.UNKNOWN
     text = caught.value.details() or ""
-    assert text.startswith("1000 of 1000 updates failed: update 0: no such entry: flow")
+    assert text.startswith("1000 of 1000 updates failed: update 0: no such entry in table flow")
 
 
 async def test_stream_message_that_is_no_arbitration_is_answered_with_an_error(
     plain: PlainClient, switch: FakeSwitch
 ) -> None:
     plain.requests.put_nowait(p4r.StreamMessageRequest(packet=p4r.PacketOut(payload=b"x")))
-    answer = await plain.stream.read()
+    answer = await plain.next()
+    assert answer.error.canonical_code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    plain.requests.put_nowait(p4r.StreamMessageRequest())
+    answer = await plain.next()
     assert answer.error.canonical_code == grpc.StatusCode.PERMISSION_DENIED.value[0]
 
 
@@ -118,9 +88,7 @@ async def test_stream_that_changes_role_or_device_is_ended(
     plain: PlainClient, role: str, device_id: int
 ) -> None:
     plain.arbitrate(role, device_id)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await plain.stream.read()
-    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert await plain.ended() == "FAILED_PRECONDITION"
 
 
 async def test_role_with_too_many_streams_is_refused_another(connect: Connect) -> None:
@@ -138,36 +106,62 @@ async def test_role_with_too_many_streams_is_refused_another(connect: Connect) -
     assert other.is_primary and clients[MAX_STREAMS_PER_ROLE].is_primary
 
 
-async def test_role_with_too_many_calls_is_refused_and_others_are_served(
-    connect: Connect, directory: FakeDirectory, switch: FakeSwitch
+async def until_in_progress(slicer: SlicerServer, number: int) -> None:
+    """Until that many calls of role vn/red are in the slicer."""
+    async with asyncio.timeout(5):
+        while slicer._service._calls.number(Role("red")) < number:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_role_with_many_calls_waits_and_with_too_many_is_refused_and_others_are_served(
+    slicer: SlicerServer, connect: Connect, directory: FakeDirectory, switch: FakeSwitch
 ) -> None:
     red, blue = await connect("vn/red"), await connect("vn/blue")
     assert red.schema is not None and blue.schema is not None
-    waiting = [
+    others = [await connect("vn/red", 1, primary=False) for _ in range(2)]
+    waiting: list[asyncio.Task[object]] = [
         asyncio.create_task(
             red.write([red.schema.insert(flow(RED_GOLD.key, port))], {"dfvisor-revision": "6"})
         )
-        for port in range(1, MAX_CALLS_PER_ROLE + 1)
+        for port in range(1, 51)
     ]
-    refused = False
-    async with asyncio.timeout(5):
-        while not refused:
-            try:
-                await red.read_entries()
-                await asyncio.sleep(0)
-            except RpcFailed as error:
-                refused = error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await until_in_progress(slicer, len(waiting))
+    for other in others:  # a connection carries 64 calls
+        other.schema = red.schema
+        waiting += [asyncio.create_task(other.read_entries()) for _ in range(50)]
+    async with asyncio.timeout(10):
+        done: set[asyncio.Task[object]] = set()
+        while not done:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    errors = {type(task.exception()) for task in done}
+    assert errors == {RpcFailed}, "too many calls of a role are refused"
     await blue.write([blue.schema.insert(flow(BLUE_GOLD.key))])
     directory.revisions["red"] = 6
     directory.changed.set()
-    await asyncio.gather(*waiting)
-    assert len(switch.entries) == MAX_CALLS_PER_ROLE + 1
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    refused = [one for one in found if isinstance(one, RpcFailed)]
+    assert len(refused) == len(waiting) - MAX_CALLS_PER_ROLE - MAX_WAITING_PER_ROLE
+    assert flow(BLUE_GOLD.slice_id) in switch.entries.values()
+    assert len(switch.entries) == 51
 
 
 async def test_stream_whose_answers_are_not_read_is_closed() -> None:
     stream = Stream("peer")
+    answer = p4r.StreamMessageResponse()
+    answer.arbitration.device_id = 1
     for _ in range(3 * MAX_UNREAD):
-        stream.tell(p4r.StreamMessageResponse())
-    assert stream.outgoing.qsize() == MAX_UNREAD + 1
-    last = [stream.outgoing.get_nowait() for _ in range(MAX_UNREAD + 1)][-1]
+        stream.tell(answer)
+    got = [await stream.next() for _ in range(MAX_UNREAD + 1)]
+    last = got[-1]
     assert isinstance(last, Refused) and last.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_stream_whose_packets_are_not_read_loses_the_newest_and_no_answers() -> None:
+    stream = Stream("peer")
+    packet = p4r.StreamMessageResponse(packet=p4r.PacketIn(payload=b"x"))
+    assert [stream.offer(packet) for _ in range(MAX_PACKETS + 3)].count(False) == 3
+    answer = p4r.StreamMessageResponse()
+    answer.arbitration.device_id = 1
+    stream.tell(answer)
+    got = [await stream.next() for _ in range(MAX_PACKETS + 1)]
+    assert got[-1] == answer

@@ -41,10 +41,28 @@ def test_view_has_the_two_tables_and_what_they_refer_to(schema: Schema, whole_vn
         "flow_counter",
         "slice_forward_counter",
     }
-    assert not view.counters and not view.meters and not view.digests
-    assert not view.action_profiles and not view.controller_packet_metadata
-    timeouts = {table.idle_timeout_behavior for table in view.tables}
-    assert timeouts == {p4i.Table.NO_TIMEOUT}  # they are refused
+    sizes = {one.preamble.alias: one.size for one in (*view.counters, *view.meters)}
+    cells = {} if whole_vn else {"drops": 64, "slice_meters": 1, "punt_meters": 1}
+    assert sizes == cells
+    assert not view.action_profiles and not view.digests
+    timeouts = {table.preamble.alias: table.idle_timeout_behavior for table in view.tables}
+    assert timeouts == {"flow": p4i.Table.NOTIFY_CONTROL, "slice_forward": p4i.Table.NO_TIMEOUT}
+    headers = {
+        header.preamble.name: [one.name for one in header.metadata]
+        for header in view.controller_packet_metadata
+    }
+    own = ["slice_id"] if whole_vn else []
+    assert headers == {
+        "packet_out": ["port", "as_ingress"],
+        "packet_in": ["port", *own, "reason", "cookie"],
+    }
+
+
+def test_view_is_as_large_as_the_quota(schema: Schema) -> None:
+    assert {table.size for table in role_view(schema.proto, True, 40).tables} == {40}
+    full = {table.preamble.alias: table.size for table in schema.proto.tables}
+    for table in role_view(schema.proto, True, 1 << 30).tables:
+        assert table.size == full[table.preamble.alias]
 
 
 @pytest.mark.parametrize("whole_vn", [True, False])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Self
 
@@ -35,6 +36,51 @@ def expire(address: str, db: GlobalDatabase) -> None:
     thief.start(timeout=10)
     thief.stop()
     thief.close()
+
+
+def ask(port: int, word: str) -> str:
+    """The answer of the server at `port` to a four-letter word."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(word.encode())
+        parts: list[bytes] = []
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts).decode()
+
+
+def requests(address: str) -> tuple[int, int]:
+    """Reads and writes that the server has carried out below a chroot of one level; heartbeats of
+    sessions are neither.
+    """
+    place, _, chroot = address.partition("/")
+    lines = (line.split() for line in ask(int(place.rpartition(":")[2]), "mntr").splitlines())
+    found = {line[0]: int(line[1]) for line in lines if line[0].startswith("zk_cnt_")}
+    return (
+        found.get(f"zk_cnt_{chroot}_read_per_namespace", 0),
+        found.get(f"zk_cnt_{chroot}_write_per_namespace", 0),
+    )
+
+
+def watch_count(address: str) -> int:
+    """All watches that the server has, of all sessions."""
+    lines = ask(int(address.partition("/")[0].rpartition(":")[2]), "mntr").splitlines()
+    (found,) = [line.split()[1] for line in lines if line.startswith("zk_watch_count")]
+    return int(found)
+
+
+def watched(address: str, session: int) -> list[str]:
+    """Nodes below the chroot that the session watches, sorted, as the server has it; it does not
+    name those of which the children are watched.
+    """
+    place, _, chroot = address.partition("/")
+    paths: dict[str, list[str]] = {}
+    held: list[str] = []
+    for line in ask(int(place.rpartition(":")[2]), "wchc").splitlines():
+        if line.startswith("0x"):
+            held = paths.setdefault(line, [])
+        elif line.strip():
+            held.append(line.strip().removeprefix(f"/{chroot}"))
+    return sorted(paths.get(hex(session), []))
 
 
 class Proxy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -193,18 +194,29 @@ async def test_network_read_is_what_was_written(db: GlobalDatabase, other: Globa
     assert (found.network, found.bad) == (DEMO, {})
 
 
-async def test_small_change_of_a_large_vn_reads_one_page(
+async def test_large_change_of_a_large_vn_reads_only_what_changed(
     db: GlobalDatabase, other: GlobalDatabase
 ) -> None:
-    base = await db.apply(None, large())
-    assert len(base.manifest.pages) > 8
+    base = await db.apply(None, large(8000))
+    assert base.manifest.manifest is not None
     await other.read_vn("red")
+    pages = len(db._vns._pages["red"])
     before = other._vns.pages_read
-    await db.apply(base, with_flowspaces(base.vn, flowspace("f7", 9)))
+    note = Match(ipv4_dst=IPv4Network("10.0.0.0/8"))
+    big = replace(flowspace("f7", 9), match=note)
+    same_page = [
+        key[1]
+        for _, records in db._vns._pages["red"].values()
+        for key in records
+        if ("flowspaces", "f7") in records and key[0] == "flowspaces"
+    ]
+    changed = [replace(big, name=name) for name in same_page]
+    await db.apply(base, with_flowspaces(base.vn, *changed))
     found = await other.read_vn("red")
     assert found is not None
-    assert found.vn.flowspaces["f7"] == flowspace("f7", 9)
-    assert other._vns.pages_read - before == 1
+    assert found.vn.flowspaces["f7"] == big
+    assert pages > 40
+    assert other._vns.pages_read - before <= 3, "the manifest, and the page, perhaps split"
 
 
 async def test_vn_larger_than_one_transaction_is_written(
@@ -221,19 +233,30 @@ async def test_unused_pages_are_collected_and_used_ones_stay(
     db: GlobalDatabase, zookeeper: str
 ) -> None:
     snapshot = await db.apply(None, RED)
-    for port in range(5):
+    db._vns.history._kept = 2
+    for port in range(70):
         snapshot = await db.apply(snapshot, with_flowspaces(snapshot.vn, flowspace("x", port)))
+        if port == 60:
+            folded = snapshot.manifest.paged
+            snapshot = await db.apply(snapshot, large())
+    assert snapshot.manifest.paged > folded
+    db._vns.history._kept = 1
+    await db._vns._collect("red", snapshot)
     zk = await raw(zookeeper)
     used = {node for node, _ in snapshot.manifest.pages.values()}
+    used |= {snapshot.manifest.manifest[0]} if snapshot.manifest.manifest else set()
     assert set(await zk.children(layout.pages("red"))) == used
     await zk.close()
 
 
 async def test_young_unused_pages_are_kept(zookeeper: str) -> None:
     async with await GlobalDatabase.connect(zookeeper, page_grace_s=60.0) as db:
+        db._vns.history._kept = 1
         snapshot = await db.apply(None, RED)
-        await db.apply(snapshot, with_flowspaces(RED, flowspace("x")))
-        assert len(await db._zk.children(layout.pages("red"))) == 2
+        snapshot = await db.apply(snapshot, large(100))
+        await db.apply(snapshot, large(90))
+        await db._vns._collect("red", snapshot)
+        assert len(await db._zk.children(layout.pages("red"))) >= 2
 
 
 async def test_changes_of_different_records_are_merged(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from dfvisor.errors import Conflict, StoreError
@@ -32,7 +33,7 @@ from dfvisor.store.codec import (
     settings_of,
 )
 from dfvisor.store.merge import merge, merge_vn
-from dfvisor.store.pages import MAX_PAGE_BYTES, lay_out, split
+from dfvisor.store.pages import MAX_PAGE_BYTES, amend, lay_out, records_by_page, split
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -45,12 +46,6 @@ def flowspace(name: str, priority: int = 1) -> Flowspace:
 
 def many(count: int) -> dict[Key, Record]:
     return {("flowspaces", f"f{n}"): flowspace(f"f{n}") for n in range(count)}
-
-
-def revision(manifest: dict[str, tuple[str, str]]) -> Revision:
-    return Revision(
-        revision=1, origin="", changes=(), tenant="t", unknown_unicast="drop", pages=manifest
-    )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -79,21 +74,60 @@ def test_pages_do_not_depend_on_the_order_of_records() -> None:
 @pytest.mark.parametrize("change", ["add", "change", "remove"])
 def test_change_of_one_record_stages_one_page(change: str) -> None:
     records = many(3000)
-    first = lay_out(split(records), None, "1")
+    first = lay_out(split(records), {}, "1")
     assert len(first.staged) == len(first.manifest) > 5
     if change == "remove":
         del records["flowspaces", "f7"]
     else:
         name = "f7" if change == "change" else "added"
         records["flowspaces", name] = flowspace(name, 9)
-    second = lay_out(split(records), revision(first.manifest), "2")
+    second = lay_out(split(records), first.manifest, "2")
     assert list(second.staged) == ["2-0"]
     assert len(set(second.manifest.values()) - set(first.manifest.values())) == 1
 
 
 def test_no_change_stages_nothing() -> None:
-    first = lay_out(split(many(3000)), None, "1")
-    assert lay_out(split(many(3000)), revision(first.manifest), "2").staged == {}
+    first = lay_out(split(many(3000)), {}, "1")
+    assert lay_out(split(many(3000)), first.manifest, "2").staged == {}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sets(st.integers(0, 60), max_size=60),
+    st.lists(st.dictionaries(st.integers(0, 60), st.booleans(), max_size=20), max_size=6),
+    st.integers(200, 1500),
+)
+def test_amended_pages_hold_what_was_there_and_the_changes(
+    first: set[int], changes: list[dict[int, bool]], max_bytes: int
+) -> None:
+    def key(number: int) -> Key:
+        return ("flowspaces", f"f{number}")
+
+    records: dict[Key, Record] = {key(n): flowspace(f"f{n}") for n in first}
+    held = records_by_page(split(records, max_bytes), records)
+    for step, change in enumerate(changes, 2):
+        change_of: dict[Key, Record | None] = {
+            key(n): flowspace(f"f{n}", step) if kept else None for n, kept in change.items()
+        }
+        gone, coming = amend(held, change_of, max_bytes)
+        assert all(len(page.data) < max_bytes * 2 for page in coming)
+        held = {prefix: page for prefix, page in held.items() if prefix not in gone}
+        held |= {page.prefix: decode_page(page.data, "page") for page in coming}
+        records = {k: r for k, r in {**records, **change_of}.items() if r is not None}
+        found = [pair for page in held.values() for pair in page.items()]
+        assert len(found) == len(records)
+        assert dict(found) == records
+        prefixes = sorted(held)
+        assert not any(b.startswith(a) for a, b in pairwise(prefixes)), "one home for every record"
+        assert all(held.values()), "no empty page"
+
+
+def test_pages_that_became_nearly_empty_are_made_anew() -> None:
+    records = many(3000)
+    held = records_by_page(split(records), records)
+    kept = {("flowspaces", f"f{n}") for n in range(20)}
+    gone, coming = amend(held, {key: None for key in records if key not in kept})
+    assert (gone, len(coming)) == (set(held), 1)
 
 
 def test_vn_without_records_has_no_pages() -> None:

@@ -12,7 +12,8 @@ from dfvisor.p4rt.entries import EntryKey, TableEntry, entry_key
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.ports import UpdateStatus
 from dfvisor.slicer.server import SlicerServer
-from dfvisor.vnc.session import UPDATES_PER_WRITE, Session, Stage, Target
+from dfvisor.vnc.session import UPDATES_PER_WRITE, Session, Target
+from dfvisor.vnc.stages import Stage
 
 from controlplane.tests.slicer.fakes import (
     DEVICE,

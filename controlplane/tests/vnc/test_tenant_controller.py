@@ -21,7 +21,7 @@ NETWORK = load_network(Path(__file__).parents[3] / "examples" / "two-switches.ya
 VN = "office"
 FLOW = fy.P4TableEntry(
     "flow",
-    match=fy.Match(ip_proto=6, l4_dst=80),
+    match=fy.Match(ip_proto=17, l4_dst=5060),
     action=fy.Action("permit", cookie=99),
     priority=10,
 )

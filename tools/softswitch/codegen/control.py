@@ -114,6 +114,8 @@ class PipelineGen:
             if table.ages:
                 w.line("if (x)")
                 w.line("    x->hit_us = k->now_us;")
+            if table.meter is not None:
+                self._meter(table, self.program.direct_meters[table.meter])
             if table.counters:
                 with w.block("if (x)"):
                     w.line("x->packets++;")
@@ -163,6 +165,17 @@ class PipelineGen:
                 w.line("m = sw_member_named(profile, x->args[0]);")
         w.line("const uint32_t action = m ? m->action : SW_NO_ACTION;")
         w.line("const uint64_t *args = m ? m->args : NULL;")
+
+    def _meter(self, table: ir.Table, meter: ir.DirectMeter) -> None:
+        """The colour of the entry that was hit; its action reads it."""
+        color = self.w.temp()
+        with self.w.block("if (x)"):
+            number = self.tables[table.name]
+            self.w.line(f"const uint64_t {color} = sw_direct_meter(e, {number}, x, k);")
+            width = self.layout.field_type(meter.target).width
+            value = Value(f"({color} & 0x{(1 << min(width, 64)) - 1:x}ull)", 1)
+            statements = StatementGen(self.layout, {}, self.w, f"table '{table.name}'")
+            statements.store_word(meter.target, value)
 
     def _exits(self, action_id: int) -> bool:
         return any(isinstance(s, ir.Exit) for s in self.program.actions[action_id].body)

@@ -64,7 +64,12 @@ class ExprGen:
         low, high = interval(self.layout, e)
         if low >= 0 and high < 1 << width:
             return self.resize(self.exact(e), n, False)
-        value = self.low(e, width)
+        return self.cut(self.low(e, width), width)
+
+    def cut(self, value: Value, width: int) -> Value:
+        """A number's lowest bits, nothing above."""
+        n = words(width)
+        value = self.resize(value, n, False)
         if width == 64 * n:
             return value
         if n <= 2:

@@ -11,7 +11,7 @@ from softswitch.codegen.control import PipelineGen, action_ids, used_actions, wr
 from softswitch.codegen.deparser import header_bytes, write_checksums, write_deparser
 from softswitch.codegen.expr import Value
 from softswitch.codegen.keys import key_layout
-from softswitch.codegen.layout import Layout
+from softswitch.codegen.layout import Layout, words
 from softswitch.codegen.parser import ParserGen
 from softswitch.codegen.statements import StatementGen, param_total
 from softswitch.codegen.writer import Writer, c_string
@@ -123,8 +123,11 @@ class _Receive:
                 with w.block("if (out)"):
                     w.line("sw_update_checksums(k, p);")
                     w.line("const uint32_t n = sw_deparse(p, out);")
-                    rest = "k->data + k->offset, k->len - k->offset"
-                    w.line(f"sw_out_commit(e, port, queue, n, {rest});")
+                    w.line("uint32_t rest = k->len - k->offset;")
+                    if clones:
+                        self._write_truncate()
+                    else:
+                        w.line("sw_out_commit(e, port, queue, n, k->data + k->offset, rest);")
             if clones:
                 w.line("if (cloned)")
                 w.line("    sw_clone(e, k, &clone);")
@@ -132,6 +135,14 @@ class _Receive:
         if clones:
             self._write_keep()
             self._write_clone()
+
+    def _write_truncate(self) -> None:
+        w = self.w
+        w.line("uint32_t head = n;")
+        with w.block("if (k->truncate && k->truncate < n + rest)"):
+            w.line("head = n < k->truncate ? n : k->truncate;")
+            w.line("rest = k->truncate - head;")
+        w.line("sw_out_commit(e, port, queue, head, k->data + k->offset, rest);")
 
     def _write_keep(self) -> None:
         """The copy of a packet: its headers, and of the metadata what the field list names."""
@@ -169,6 +180,7 @@ class _Receive:
                 w.line("struct phv *const p = &copy;")
                 w.line("struct sw_packet copied = *k;")
                 w.line("copied.depth++;")
+                w.line("copied.truncate = s->truncate;")
                 self._set("standard_metadata.instance_type", "SW_INSTANCE_EGRESS_CLONE")
                 self._set("intrinsic_metadata.egress_rid", "s->replicas[i].rid")
                 w.line("sw_send(e, &copied, p, s->replicas[i].port);")
@@ -264,6 +276,14 @@ def _descriptor(program: ir.Program, w: Writer) -> None:
     w.line(f"static const uint32_t sw_meter_sizes[] = {{{sizes}}};")
     w.line(f"static const bool sw_meter_counts_packets[] = {{{kinds}}};")
     w.line()
+    with w.block("static const struct sw_register_desc sw_registers[] =", ";"):
+        for register in program.registers.values():
+            w.line(f"{{{register.size}, {words(register.width)}}},")
+        w.line("{0, 0},")
+    w.line()
+    metered = ", ".join([*(_metered(program, table) for table in tables), "SW_NO_METER"])
+    w.line(f"static const uint8_t sw_table_meters[] = {{{metered}}};")
+    w.line()
     with w.block("const struct sw_program sw_program =", ";"):
         w.line(f".n_tables = {len(tables)},")
         w.line(".tables = sw_tables,")
@@ -272,6 +292,16 @@ def _descriptor(program: ir.Program, w: Writer) -> None:
         w.line(f".n_meters = {len(program.meters)},")
         w.line(".meter_sizes = sw_meter_sizes,")
         w.line(".meter_counts_packets = sw_meter_counts_packets,")
+        w.line(f".n_registers = {len(program.registers)},")
+        w.line(".registers = sw_registers,")
+        w.line(".table_meters = sw_table_meters,")
         w.line(f".n_profiles = {len(program.profiles)},")
         w.line(f".header_bytes = {max(1, header_bytes(program))},")
         w.line(".receive = sw_receive,")
+
+
+def _metered(program: ir.Program, table: ir.Table) -> str:
+    if table.meter is None:
+        return "SW_NO_METER"
+    packets = program.direct_meters[table.meter].packets
+    return "SW_METER_PACKETS" if packets else "SW_METER_BYTES"

@@ -68,6 +68,10 @@ class StatementGen:
                     self.w.line(f"sw_count(e, {self.counters[s.counter]}, {index.text}, k);")
                 case ir.ExecuteMeter():
                     self._execute_meter(s)
+                case ir.RegisterRead():
+                    self._register_read(s)
+                case ir.RegisterWrite():
+                    self._register_write(s)
                 case ir.GenerateDigest():
                     place = list(self.program.learn_lists).index(s.learn)
                     self.w.line(f"k->digest = {place + 1};")
@@ -102,7 +106,40 @@ class StatementGen:
             value = Value(f"({color} & 0x{mask:x}ull)", 1)
             self.store(self.layout.field(s.target), width, value)
 
+    def _cell(self, register: str, index: ir.Data) -> str:
+        place = self.expr.resize(self.expr.exact(index), 1, False)
+        number = list(self.program.registers).index(register)
+        cell = self.w.temp()
+        self.w.line(f"uint64_t *const {cell} = sw_register(e, {number}, {place.text});")
+        return cell
+
+    def _register_read(self, s: ir.RegisterRead) -> None:
+        cell = self._cell(s.register, s.index)
+        n = words(self.program.registers[s.register].width)
+        whole = {1: f"{cell}[0]", 2: f"((sw_u128){cell}[1] << 64 | {cell}[0])"}.get(n, cell)
+        with self.w.block(f"if ({cell})"):
+            width = self.layout.field_type(s.target).width
+            value = self.expr.cut(Value(whole, n), width)
+            self.store(self.layout.field(s.target), width, value)
+
+    def _register_write(self, s: ir.RegisterWrite) -> None:
+        cell = self._cell(s.register, s.index)
+        width = self.program.registers[s.register].width
+        with self.w.block(f"if ({cell})"):
+            value = self.expr.truncated(s.value, width)
+            if value.words > 2:
+                self.w.line(f"memcpy({cell}, {value.text}, {8 * value.words});")
+                return
+            self.w.line(f"{cell}[0] = (uint64_t)({value.text});")
+            if value.words == 2:
+                self.w.line(f"{cell}[1] = (uint64_t)(({value.text}) >> 64);")
+
     # --- fields -------------------------------------------------------------------------------
+
+    def store_word(self, ref: ir.FieldRef, value: Value) -> None:
+        """Store a value of one word that fits into a field."""
+        width = self.layout.field_type(ref).width
+        self.store(self.layout.field(ref), width, self.expr.resize(value, words(width), False))
 
     def store(self, lvalue: str, width: int, value: Value) -> None:
         """Store a value that fits into a field."""

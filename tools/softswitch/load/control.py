@@ -60,8 +60,8 @@ def _table(scope: Scope, actions: Actions, pipeline: str, item: View) -> ir.Tabl
     if kind not in ("simple", "indirect", "indirect_ws"):
         raise UnsupportedError(f"table type '{kind}' ({name})", item.path)
     meter = item.opt("direct_meters")
-    if meter is not None:
-        raise UnsupportedError(f"direct meter '{meter.text()}' of table '{name}'", meter.path)
+    if meter is not None and meter.text() not in scope.direct_meters:
+        raise meter.fail(f"no direct meter '{meter.text()}'")
     timeout = item.opt("support_timeout")
     match = _match(item.get("match_type"))
     keys = tuple(_key(scope, view) for view in item.get("key").each())
@@ -104,6 +104,7 @@ def _table(scope: Scope, actions: Actions, pipeline: str, item: View) -> ir.Tabl
         next_default=_name(item, "base_default_next"),
         profile=None if kind == "simple" else item.get("action_profile").text(),
         ages=timeout is not None and timeout.flag(),
+        meter=None if meter is None else meter.text(),
     )
 
 

@@ -19,6 +19,8 @@ class Scope:
     unions: Mapping[str, tuple[str, ...]]
     counters: dict[str, int] = field(default_factory=dict)
     meters: dict[str, ir.Meter] = field(default_factory=dict)
+    direct_meters: dict[str, ir.DirectMeter] = field(default_factory=dict)
+    registers: dict[str, ir.Register] = field(default_factory=dict)
     learn_lists: dict[int, ir.LearnList] = field(default_factory=dict)
     field_lists: dict[int, tuple[ir.FieldRef, ...]] = field(default_factory=dict)
 

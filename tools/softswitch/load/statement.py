@@ -19,6 +19,8 @@ _PARAMETERS = {
     "drop": 0,
     "count": 2,
     "execute_meter": 3,
+    "register_read": 3,
+    "register_write": 3,
     "generate_digest": 2,
     "clone_egress_pkt_to_egress": 2,
     "exit": 0,
@@ -77,6 +79,15 @@ def load_statement(expressions: Expressions, item: View) -> ir.Statement:
                 raise UnsupportedError("meter colour in a header stack", args[2].path)
             index = expressions.data(args[1])
             return ir.ExecuteMeter(_meter(scope, args[0]), index, color)
+        case "register_read":
+            loaded = expressions.target(args[0])
+            if not isinstance(loaded, ir.FieldRef):
+                raise UnsupportedError("register read into a header stack", args[0].path)
+            index = expressions.data(args[2])
+            return ir.RegisterRead(loaded, _register(scope, args[1]), index)
+        case "register_write":
+            index, value = expressions.data(args[1]), expressions.data(args[2])
+            return ir.RegisterWrite(_register(scope, args[0]), index, value)
         case "generate_digest":
             learn = _constant(expressions, args[1])
             if learn not in scope.learn_lists:
@@ -128,4 +139,11 @@ def _meter(scope: Scope, view: View) -> str:
     name = _typed(view, "meter_array")
     if name.text() not in scope.meters:
         raise name.fail(f"no indirect meter '{name.text()}'")
+    return name.text()
+
+
+def _register(scope: Scope, view: View) -> str:
+    name = _typed(view, "register_array")
+    if name.text() not in scope.registers:
+        raise name.fail(f"no register '{name.text()}'")
     return name.text()

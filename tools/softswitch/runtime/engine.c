@@ -15,14 +15,39 @@ uint64_t sw_now_us(const struct sw_engine *e) {
     return sw_clock_us() - e->start_us;
 }
 
+static uint64_t self(void) {
+    return (uint64_t)(uintptr_t)pthread_self();
+}
+
+/* Only the holder itself can find its own id there. */
+static bool held(const struct sw_engine *e) {
+    uint64_t holder = __atomic_load_n(&e->holder, __ATOMIC_RELAXED);
+    return holder && holder == self();
+}
+
 void sw_lock(struct sw_engine *e) {
+    if (held(e))
+        return;
     pthread_mutex_lock(&e->turn);
     pthread_mutex_lock(&e->lock);
     pthread_mutex_unlock(&e->turn);
 }
 
 void sw_unlock(struct sw_engine *e) {
-    pthread_mutex_unlock(&e->lock);
+    if (!held(e))
+        pthread_mutex_unlock(&e->lock);
+}
+
+int sw_hold(struct sw_engine *e) {
+    sw_lock(e);
+    __atomic_store_n(&e->holder, self(), __ATOMIC_RELAXED);
+    return 0;
+}
+
+int sw_release(struct sw_engine *e) {
+    __atomic_store_n(&e->holder, 0, __ATOMIC_RELAXED);
+    sw_unlock(e);
+    return 0;
 }
 
 struct sw_engine *sw_create(void) {
@@ -38,9 +63,10 @@ struct sw_engine *sw_create(void) {
     e->meters = calloc(sw_program.n_meters + 1, sizeof *e->meters);
     e->profiles = calloc(sw_program.n_profiles + 1, sizeof *e->profiles);
     e->cpu_port = SW_NO_PORT;
-    e->scratch = malloc(sw_program.header_bytes + 1);
+    uint8_t *scratch = malloc(SW_OUT_PREFIX + sw_program.header_bytes + 1);
+    e->scratch = scratch ? scratch + SW_OUT_PREFIX : NULL;
     int bad = sw_events_init(&e->events) || !e->tables || !e->counters || !e->groups ||
-              !e->meters || !e->profiles || !e->scratch || sw_io_create(e);
+              !e->meters || !e->profiles || !e->scratch || sw_io_create(e) || sw_cells_init(e);
     for (uint32_t i = 0; !bad && i < sw_program.n_tables; i++)
         bad = sw_table_init(&e->tables[i], &sw_program.tables[i]);
     for (uint32_t i = 0; !bad && i < sw_program.n_counters; i++) {
@@ -74,13 +100,15 @@ void sw_destroy(struct sw_engine *e) {
     for (uint32_t i = 0; i < e->n_sessions; i++)
         free(e->sessions[i].replicas);
     sw_events_destroy(&e->events);
+    sw_cells_free(e);
     free(e->meters);
     free(e->profiles);
     free(e->sessions);
     free(e->tables);
     free(e->counters);
     free(e->groups);
-    free(e->scratch);
+    if (e->scratch)
+        free(e->scratch - SW_OUT_PREFIX);
     free(e->processed.data);
     pthread_mutex_destroy(&e->lock);
     pthread_mutex_destroy(&e->turn);
@@ -318,7 +346,8 @@ static void forget_session(struct sw_engine *e, const struct sw_session *s) {
     e->sessions[place] = e->sessions[--e->n_sessions];
 }
 
-int sw_session_set(struct sw_engine *e, uint32_t id, uint32_t n, const struct sw_replica *copies) {
+int sw_session_set(struct sw_engine *e, uint32_t id, uint32_t truncate, uint32_t n,
+                   const struct sw_replica *copies) {
     struct sw_replica *fresh = malloc((n + 1) * sizeof *copies);
     if (!fresh)
         return -ENOMEM;
@@ -330,7 +359,7 @@ int sw_session_set(struct sw_engine *e, uint32_t id, uint32_t n, const struct sw
     struct sw_session *grown = realloc(e->sessions, (e->n_sessions + 1) * sizeof *grown);
     if (grown) {
         e->sessions = grown;
-        grown[e->n_sessions++] = (struct sw_session){id, n, fresh};
+        grown[e->n_sessions++] = (struct sw_session){id, n, truncate, fresh};
     }
     sw_unlock(e);
     if (!grown)
@@ -353,6 +382,13 @@ int sw_session_delete(struct sw_engine *e, uint32_t id) {
 int sw_set_cpu_port(struct sw_engine *e, uint32_t port) {
     sw_lock(e);
     e->cpu_port = port;
+    sw_unlock(e);
+    return 0;
+}
+
+int sw_set_events_only(struct sw_engine *e, uint32_t on) {
+    sw_lock(e);
+    e->events_only = on;
     sw_unlock(e);
     return 0;
 }
@@ -416,7 +452,8 @@ int sw_drops_read(struct sw_engine *e, struct sw_drops *out) {
 }
 
 uint8_t *sw_out_begin(struct sw_engine *e, uint32_t port) {
-    uint8_t *room = e->sink || port == e->cpu_port ? e->scratch : sw_io_begin(e, port);
+    bool here = e->sink || e->events_only || port == e->cpu_port;
+    uint8_t *room = here ? e->scratch : sw_io_begin(e, port);
     if (!room)
         e->drops.unknown_port++;
     return room;
@@ -447,11 +484,16 @@ void sw_out_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t 
     struct sw_sink *s = e->sink;
     if (port == e->cpu_port)
         sw_events_add(&e->events, SW_EVENT_PACKET, e->scratch, header_len, payload, payload_len);
-    if (!s) {
-        if (port != e->cpu_port)
-            sw_io_commit(e, port, queue, header_len, payload, payload_len);
-        return;
+    if (!s && port != e->cpu_port && e->events_only) {
+        uint64_t head[2] = {port, e->injected};
+        memcpy(e->scratch - sizeof head, head, sizeof head);
+        sw_events_add(&e->events, SW_EVENT_OUT, e->scratch - sizeof head, sizeof head + header_len,
+                      payload, payload_len);
+    } else if (!s && port != e->cpu_port) {
+        sw_io_commit(e, port, queue, header_len, payload, payload_len);
     }
+    if (!s)
+        return;
     if (s->counts) {
         s->used++;
         return;

@@ -6,6 +6,7 @@
 #ifndef SW_ENGINE_H
 #define SW_ENGINE_H
 
+#include "cells.h"
 #include "event.h"
 #include "meter.h"
 #include "profile.h"
@@ -36,7 +37,8 @@ struct sw_packet {
     uint32_t digest; /* learn list to report, counted from 1; 0: none */
     bool cloned;
     uint32_t clone_session, clone_list;
-    uint32_t depth; /* clone of a clone of ... */
+    uint32_t depth;    /* clone of a clone of ... */
+    uint32_t truncate; /* send at most so many bytes; 0: all */
 };
 
 struct sw_program {
@@ -47,6 +49,9 @@ struct sw_program {
     uint32_t n_meters;
     const uint32_t *meter_sizes;
     const bool *meter_counts_packets;
+    uint32_t n_registers;
+    const struct sw_register_desc *registers;
+    const uint8_t *table_meters; /* by table: SW_NO_METER, ... */
     uint32_t n_profiles;
     uint32_t header_bytes; /* the most that the deparser writes */
     void (*receive)(struct sw_engine *e, const uint8_t *data, uint32_t len, uint32_t port);
@@ -70,6 +75,7 @@ struct sw_group_copies {
 
 struct sw_session {
     uint32_t id, n;
+    uint32_t truncate; /* of the clones; 0: not */
     struct sw_replica *replicas;
 };
 
@@ -93,12 +99,17 @@ struct sw_engine {
     struct sw_table *tables;
     struct sw_counter **counters;
     struct sw_meter **meters;
+    uint64_t **registers;
+    struct sw_direct_meter **direct_meters; /* by table, then by handle */
     struct sw_profile *profiles;
     struct sw_group_copies **groups; /* by group id, SW_GROUPS of them */
     struct sw_session *sessions;     /* clone sessions */
     uint32_t n_sessions;
     struct sw_events events;
     uint32_t cpu_port; /* SW_NO_PORT: none */
+    bool events_only;  /* every port's packets are events, no interface is asked */
+    uint64_t injected; /* id of the packet under way */
+    uint64_t holder;   /* thread that holds the lock over several calls; 0: none */
     uint32_t ageing;   /* entries with an idle timeout */
     struct sw_drops drops;
     uint64_t start_us, packet_us;
@@ -107,13 +118,18 @@ struct sw_engine {
     struct sw_io *io;
     struct sw_sink *sink; /* set while process() runs */
     struct sw_sink processed;
-    uint8_t *scratch;
+    uint8_t *scratch; /* room for headers, behind SW_OUT_PREFIX bytes */
 };
 
 #define SW_GROUPS 65536
+#define SW_OUT_PREFIX 16
 
 void sw_lock(struct sw_engine *e);
 void sw_unlock(struct sw_engine *e);
+
+/* Keep the lock for all calls of this thread until sw_release: no packet sees anything between. */
+int sw_hold(struct sw_engine *e);
+int sw_release(struct sw_engine *e);
 
 /* --- for the generated program -----------------------------------------------------------------
  */
@@ -139,6 +155,7 @@ SW_INLINE bool sw_meter(struct sw_engine *e, uint32_t meter, uint64_t index,
         return false;
     uint64_t units = sw_program.meter_counts_packets[meter] ? 1 : k->len;
     *color = sw_meter_charge(&e->meters[meter][index], k->now_us, units);
+    sw_meter_mark(&e->meters[meter][index], (uint32_t)*color, k->len);
     return true;
 }
 
@@ -205,10 +222,13 @@ int sw_member_group_set(struct sw_engine *e, uint32_t profile, uint32_t group, u
                         const uint32_t *members);
 int sw_member_group_delete(struct sw_engine *e, uint32_t profile, uint32_t group);
 
-int sw_session_set(struct sw_engine *e, uint32_t id, uint32_t n, const struct sw_replica *copies);
+int sw_session_set(struct sw_engine *e, uint32_t id, uint32_t truncate, uint32_t n,
+                   const struct sw_replica *copies);
 int sw_session_delete(struct sw_engine *e, uint32_t id);
 
 int sw_set_cpu_port(struct sw_engine *e, uint32_t port);
+/* Packets out of every port but the CPU port become SW_EVENT_OUT events. */
+int sw_set_events_only(struct sw_engine *e, uint32_t on);
 int sw_event_fd(struct sw_engine *e);
 int sw_take_events(struct sw_engine *e, uint8_t **data, size_t *len);
 void sw_free(void *data);

@@ -29,7 +29,8 @@
 struct port {
     struct sw_port_stats stats;
     char interface[IF_NAMESIZE];
-    int fd;
+    int fd; /* receives */
+    int out; /* sends; not watched, or every packet sent would look for who waits for room */
     struct sw_ring ring;
     uint32_t pending;
     bool dirty;
@@ -42,7 +43,9 @@ struct port {
 /* A packet that the control side hands in. */
 struct injected {
     struct injected *next;
+    uint64_t id;
     uint32_t port, len;
+    bool mark; /* no packet: report that what came before is done */
     uint8_t data[];
 };
 
@@ -143,7 +146,7 @@ uint8_t *sw_io_begin(struct sw_engine *e, uint32_t port) {
 static void flush(struct port *p) {
     uint32_t at = 0;
     while (at < p->pending) {
-        int sent = sendmmsg(p->fd, p->messages + at, p->pending - at, MSG_DONTWAIT);
+        int sent = sendmmsg(p->out, p->messages + at, p->pending - at, MSG_DONTWAIT);
         if (sent <= 0) {
             if (sent < 0 && errno == EINTR)
                 continue;
@@ -249,20 +252,21 @@ void sw_io_wake(struct sw_engine *e) {
         ;
 }
 
-int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len) {
+static int hand_in(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len,
+                   uint64_t id, bool mark) {
     struct sw_io *io = e->io;
     struct injected *fresh = malloc(sizeof *fresh + len + 1);
     if (!fresh)
         return -ENOMEM;
-    *fresh = (struct injected){.port = port, .len = len};
+    *fresh = (struct injected){.id = id, .port = port, .len = len, .mark = mark};
     if (len)
         memcpy(fresh->data, data, len);
     pthread_mutex_lock(&io->inject_lock);
-    int rc = !io->running ? -ENETDOWN : io->n_injected == MOST_INJECTED ? -EAGAIN : 0;
+    int rc = !io->running ? -ENETDOWN : io->n_injected == MOST_INJECTED && !mark ? -EAGAIN : 0;
     if (!rc) {
         *io->last = fresh;
         io->last = &fresh->next;
-        io->n_injected++;
+        io->n_injected += !mark;
     }
     pthread_mutex_unlock(&io->inject_lock);
     if (rc)
@@ -272,15 +276,30 @@ int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t 
     return rc;
 }
 
+int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len, uint64_t id) {
+    return hand_in(e, port, data, len, id, false);
+}
+
+int sw_inject_mark(struct sw_engine *e, uint64_t mark) {
+    return hand_in(e, 0, NULL, 0, mark, true);
+}
+
 static void receive_injected(struct sw_engine *e) {
     struct sw_io *io = e->io;
     struct injected *list = take_injected(io);
     while (list) {
         struct injected *one = list;
         list = one->next;
+        if (one->mark) {
+            sw_events_add(&e->events, SW_EVENT_MARK, &one->id, sizeof one->id, NULL, 0);
+            free(one);
+            continue;
+        }
         sw_lock(e);
         sw_tick(e);
+        e->injected = one->id;
         sw_program.receive(e, one->data, one->len, one->port);
+        e->injected = 0;
         sw_unlock(e);
         flush_all(io); /* while its bytes are there */
         free(one);
@@ -318,7 +337,7 @@ static void send_shaped(struct sw_engine *e) {
         uint64_t now_us = sw_clock_us();
         struct sw_queued *q;
         while ((q = sw_shaper_take(p->shaper, now_us))) {
-            if (send(p->fd, q->data, q->len, MSG_DONTWAIT) == (ssize_t)q->len) {
+            if (send(p->out, q->data, q->len, MSG_DONTWAIT) == (ssize_t)q->len) {
                 add(&p->stats.tx_packets, 1);
                 add(&p->stats.tx_bytes, q->len);
             } else {
@@ -421,7 +440,7 @@ static int new_port(struct sw_engine *e, uint32_t port, const char *interface) {
     }
     strcpy(p->interface, interface);
     p->stats.port = port;
-    p->fd = -1;
+    p->fd = p->out = -1;
     for (uint32_t i = 0; i < BATCH; i++) {
         p->messages[i].msg_hdr.msg_iov = p->parts[i];
         p->messages[i].msg_hdr.msg_iovlen = 2;
@@ -446,36 +465,56 @@ static int option(int fd, int level, int name, int value) {
     return setsockopt(fd, level, name, &value, sizeof value) ? -errno : 0;
 }
 
-static int open_socket(const char *interface, struct sw_ring *ring, uint32_t slots) {
-    struct sockaddr_ll address = {.sll_family = AF_PACKET};
-    struct packet_mreq promiscuous = {.mr_type = PACKET_MR_PROMISC};
-    int index = (int)if_nametoindex(interface);
-    if (!index)
-        return -ENODEV;
-    /* protocol 0: nothing is received before bind() names the interface */
+static int packet_socket(void) {
+    /* protocol 0: nothing is received before bind() says what */
     int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
-    address.sll_ifindex = promiscuous.mr_ifindex = index;
-    address.sll_protocol = __builtin_bswap16(ETH_P_ALL);
-    int rc = option(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
+    return fd < 0 ? -errno : fd;
+}
+
+static int bind_to(int fd, int index, uint16_t protocol) {
+    struct sockaddr_ll address = {.sll_family = AF_PACKET,
+                                  .sll_ifindex = index,
+                                  .sll_protocol = __builtin_bswap16(protocol)};
+    return bind(fd, (struct sockaddr *)&address, sizeof address) ? -errno : 0;
+}
+
+static int set_up(struct port *p, int index, uint32_t slots) {
+    struct packet_mreq promiscuous = {.mr_ifindex = index, .mr_type = PACKET_MR_PROMISC};
+    int rc = option(p->fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
     /* larger buffers need privileges beyond raw sockets in some containers: not fatal */
-    if (option(fd, SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER))
-        option(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER);
-    if (option(fd, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER))
-        option(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER);
-    if (!rc && setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof promiscuous))
+    if (option(p->fd, SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER))
+        option(p->fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER);
+    if (option(p->out, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER))
+        option(p->out, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER);
+    if (!rc &&
+        setsockopt(p->fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof promiscuous))
         rc = -errno;
     if (!rc)
-        rc = sw_ring_open(ring, fd, slots);
-    if (!rc && bind(fd, (struct sockaddr *)&address, sizeof address))
-        rc = -errno;
-    if (rc) {
-        sw_ring_close(ring);
-        close(fd);
-        return rc;
-    }
-    return fd;
+        rc = sw_ring_open(&p->ring, p->fd, slots);
+    if (!rc)
+        rc = bind_to(p->out, index, 0);
+    return rc ? rc : bind_to(p->fd, index, ETH_P_ALL);
+}
+
+static void close_port(struct port *p) {
+    sw_ring_close(&p->ring);
+    if (p->fd >= 0)
+        close(p->fd);
+    if (p->out >= 0)
+        close(p->out);
+    p->fd = p->out = -1;
+}
+
+static int open_port(struct port *p, uint32_t slots) {
+    int index = (int)if_nametoindex(p->interface);
+    if (!index)
+        return -ENODEV;
+    p->fd = packet_socket();
+    p->out = packet_socket();
+    int rc = p->fd < 0 ? p->fd : p->out < 0 ? p->out : set_up(p, index, slots);
+    if (rc)
+        close_port(p);
+    return rc;
 }
 
 /* The kernel forgets its count when asked: keep the sum. */
@@ -491,9 +530,7 @@ static void close_all(struct sw_io *io) {
         struct port *p = io->ports[i];
         if (p && p->fd >= 0) {
             collect_drops(p);
-            sw_ring_close(&p->ring);
-            close(p->fd);
-            p->fd = -1;
+            close_port(p);
             p->stats.up = 0;
         }
         if (p)
@@ -519,8 +556,9 @@ static int open_all(struct sw_io *io, uint32_t *port) {
         if (!p)
             continue;
         *port = i;
-        p->fd = open_socket(p->interface, &p->ring, slots);
-        rc = p->fd < 0 ? p->fd : watch(io, p->fd, p);
+        rc = open_port(p, slots);
+        if (!rc)
+            rc = watch(io, p->fd, p);
         p->stats.up = !rc;
     }
     return rc;

@@ -27,8 +27,11 @@ int sw_start(struct sw_engine *e, uint32_t *port);
 int sw_stop(struct sw_engine *e);
 
 /* Hand a packet to the thread, as received on `port`. ENETDOWN: the thread does not run; EAGAIN:
- * too many wait already. */
-int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len);
+ * too many wait already. `id` comes back with SW_EVENT_OUT. */
+int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len, uint64_t id);
+
+/* All packets handed in before are done when the event SW_EVENT_MARK comes. Fails as sw_inject. */
+int sw_inject_mark(struct sw_engine *e, uint64_t mark);
 
 /* Packets per second that leave by the port, strict priority between its queues; 0: no limit. */
 int sw_port_rate(struct sw_engine *e, uint32_t port, uint64_t pps);

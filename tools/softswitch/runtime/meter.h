@@ -1,4 +1,4 @@
-/* Indirect meters: two token buckets per cell (RFC 2698), charged as BMv2 does.
+/* Meters: two token buckets per cell (RFC 2698), charged as BMv2 does.
  *
  * The peak bucket is asked first: a packet that it has no tokens for is red and charges nothing.
  * One that the committed bucket has no tokens for is yellow and has charged the peak bucket. A cell
@@ -24,9 +24,16 @@ struct sw_meter {
     struct sw_meter_config config;
     struct sw_bucket committed, peak;
     bool configured;
+    uint64_t marked[3][2]; /* packets and bytes by colour */
 };
 
 void sw_meter_configure(struct sw_meter *m, const struct sw_meter_config *config);
+
+/* Count a packet of so many bytes. */
+SW_INLINE void sw_meter_mark(struct sw_meter *m, uint32_t color, uint32_t bytes) {
+    m->marked[color][0]++;
+    m->marked[color][1] += bytes;
+}
 
 /* Charge units at now_us; returns the colour. */
 uint32_t sw_meter_charge(struct sw_meter *m, uint64_t now_us, uint64_t units);

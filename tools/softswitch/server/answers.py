@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from softswitch.server.meters import put_config, put_counts
 from softswitch.server.pb import p4r
 from softswitch.server.tables import Row
 
@@ -26,6 +27,10 @@ def put_table_entry(response: p4r.ReadResponse, row: Row) -> None:
     if row.idle_ns is not None:
         entry.time_since_last_hit.SetInParent()
         entry.time_since_last_hit.elapsed_ns = row.idle_ns
+    if row.meter is not None:
+        put_config(row.meter, entry.meter_config)
+    if row.counts is not None:
+        put_counts(row.counts, entry.meter_counter_data)
 
 
 def put_direct_counter(response: p4r.ReadResponse, row: Row) -> None:
@@ -37,6 +42,16 @@ def put_direct_counter(response: p4r.ReadResponse, row: Row) -> None:
         entry.data.SetInParent()
         entry.data.packet_count = packets
         entry.data.byte_count = bytes_
+
+
+def put_direct_meter(response: p4r.ReadResponse, row: Row) -> None:
+    """Append one DirectMeterEntry."""
+    entry = response.entities.add().direct_meter_entry
+    entry.table_entry.MergeFromString(row.encoded)
+    if row.meter is not None:
+        put_config(row.meter, entry.config)
+    if row.counts is not None:
+        put_counts(row.counts, entry.counter_data)
 
 
 def put_group(response: p4r.ReadResponse, encoded: bytes) -> None:

@@ -55,7 +55,10 @@ class _Role:
 class Arbitration:
     """The clients of one device. A client is any hashable object, here the open stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bmv2_compat: bool = False) -> None:
+        """As BMv2 with `bmv2_compat`: an unset election id is 0, the highest client connected is
+        primary, and while no client is connected at all anybody may write without an id."""
+        self._compat = bmv2_compat
         self._roles: dict[str, _Role] = {DEFAULT_ROLE: _Role()}
         self._role_of: dict[Hashable, str] = {}
 
@@ -68,6 +71,8 @@ class Arbitration:
         live client holds the same election id, FAILED_PRECONDITION when the client changes its
         role, RESOURCE_EXHAUSTED above MAX_CLIENTS_PER_ROLE.
         """
+        if election_id is None and self._compat:
+            election_id = 0
         known = self._role_of.get(client)
         if known is not None and known != role:
             raise precondition(
@@ -94,9 +99,18 @@ class Arbitration:
                 now=tuple(other for other in state.clients if other is not client), primary=client
             )
         if state.primary is client:  # it has downgraded itself
-            state.primary = None
-            return Change(now=tuple(state.clients))
+            return self._succeed(state)
         return Change(now=(client,))
+
+    def _succeed(self, state: _Role) -> Change:
+        """The role has no primary now; with `bmv2_compat` the highest client takes its place."""
+        state.primary = None
+        ids = {held: client for client, held in state.clients.items() if held is not None}
+        if self._compat and ids:
+            state.highest = max(ids)
+            state.primary = ids[state.highest]
+        others = tuple(client for client in state.clients if client is not state.primary)
+        return Change(now=others, primary=state.primary)
 
     def disconnect(self, client: Hashable) -> Change:
         """Forget a client whose stream has ended; safe for a client never seen."""
@@ -107,8 +121,10 @@ class Arbitration:
         del state.clients[client]
         if state.primary is not client:
             return Change()
-        state.primary = None
-        return Change(now=tuple(state.clients))
+        change = self._succeed(state)
+        if self._compat and not state.clients:
+            state.highest = None
+        return change
 
     def view(self, client: Hashable) -> View | None:
         """What the client is to be told now; None for a client not (or no longer) arbitrating."""
@@ -135,6 +151,10 @@ class Arbitration:
     def is_primary(self, role: str, election_id: int | None) -> bool:
         """Whether a request quoting this role and election id comes from the primary."""
         state = self._roles.get(role)
+        if self._compat:
+            if not self._role_of:
+                return election_id is None
+            election_id = election_id or 0
         return (
             state is not None
             and state.primary is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from softswitch.server.dataplane import DataPlane
 from softswitch.server.errors import exists, invalid, not_found, unimplemented
 from softswitch.server.multicast import parse_replicas
@@ -42,6 +44,20 @@ class CloneState:
         self._sessions[session] = p4r.CloneSessionEntry(
             session_id=session, replicas=copies, packet_length_bytes=entry.packet_length_bytes
         ).SerializeToString()
+
+    def undo(self, session: int) -> Callable[[], None]:
+        """What puts the clone session back as it is now."""
+        old = self._sessions.get(session)
+
+        def put_back() -> None:
+            known = session in self._sessions
+            if old is not None:
+                kind = p4r.Update.MODIFY if known else p4r.Update.INSERT
+                self.write(kind, p4r.CloneSessionEntry.FromString(old))
+            elif known:
+                self.write(p4r.Update.DELETE, p4r.CloneSessionEntry(session_id=session))
+
+        return put_back
 
     def read(self, session: int) -> list[bytes]:
         """Serialized CloneSessionEntry of one session (empty list: no such session), 0 for all."""

@@ -5,7 +5,7 @@ A cell reads as both packets and bytes whatever the counter's unit, as P4Runtime
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from softswitch.server.dataplane import DataPlane
 from softswitch.server.errors import invalid, out_of_range
@@ -38,6 +38,21 @@ def write(engine: DataPlane, counter: Counter, entry: p4r.CounterEntry) -> None:
         raise invalid(f"counter {counter.name}: counter values must not be negative")
     for cell in cells:
         engine.counter_write(counter.name, cell, packets, bytes_)
+
+
+def undo(engine: DataPlane, counter: Counter, entry: p4r.CounterEntry) -> Callable[[], None]:
+    """What puts back the cells that a write of this entry changes."""
+    if entry.HasField("index"):
+        first, count = check_index(counter, entry.index.index), 1
+    else:
+        first, count = 0, counter.size
+    before = engine.counter_read(counter.name, first, count)
+
+    def put_back() -> None:
+        for cell, (packets, bytes_) in enumerate(before, first):
+            engine.counter_write(counter.name, cell, packets, bytes_)
+
+    return put_back
 
 
 def read(

@@ -7,6 +7,7 @@ Pure: the caller passes the time, in nanoseconds of any clock that never goes ba
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from softswitch.server.errors import exists, invalid, not_found
@@ -62,6 +63,17 @@ class DigestState:
     def read(self) -> p4r.DigestEntry | None:
         """The configuration, None without one."""
         return self._entry
+
+    def undo(self) -> Callable[[], None]:
+        """What puts the configuration, and what waits and was sent, back as it is now."""
+        entry, waiting, sent = self._entry, dict(self._waiting), dict(self._sent)
+        known, since_ns = set(self._known), self._waiting_since_ns
+
+        def put_back() -> None:
+            self._entry, self._waiting, self._sent = entry, waiting, sent
+            self._known, self._waiting_since_ns = known, since_ns
+
+        return put_back
 
     # -- items --------------------------------------------------------------------------------
 

@@ -74,6 +74,11 @@ def unimplemented(message: str) -> RequestError:
     return RequestError(StatusCode.UNIMPLEMENTED, message)
 
 
+def aborted(message: str) -> RequestError:
+    """ABORTED."""
+    return RequestError(StatusCode.ABORTED, message)
+
+
 def internal(message: str) -> RequestError:
     """INTERNAL."""
     return RequestError(StatusCode.INTERNAL, message)

@@ -11,7 +11,8 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from softswitch.engine import Digest, IdleTimeout, PacketIn
+from softswitch.engine import Digest, IdleTimeout, Mark, PacketIn, PortOutput
+from softswitch.server.dataplane import DataPlane
 from softswitch.server.digests import DigestState
 from softswitch.server.packet_io import unpack
 from softswitch.server.pb import p4r
@@ -29,6 +30,9 @@ class EventPump:
 
     def __init__(self, audience: Callable[[], Sequence[Stream]]) -> None:
         self._audience = audience
+        self.on_packet: Callable[[PortOutput | Mark], None] | None = None
+        """Who is told of packets out of ports, where ports are not interfaces."""
+        self._engine: DataPlane | None = None
         self._pipeline: Pipeline | None = None
         self._digests: dict[str, DigestState] = {}
         self._fd = -1
@@ -36,17 +40,23 @@ class EventPump:
 
     def attach(self, pipeline: Pipeline) -> None:
         """Begin with a pipeline, instead of the one before; needs the running event loop."""
-        self.detach()
+        self.attach_bare(pipeline.engine)
         self._pipeline = pipeline
         self._digests = {state.digest.name: state for state in pipeline.digests.values()}
-        self._fd = pipeline.engine.event_fd()
+
+    def attach_bare(self, engine: DataPlane) -> None:
+        """The same with an engine without P4Info: only packets out of ports count."""
+        self.detach()
+        self._engine = engine
+        self._fd = engine.event_fd()
         asyncio.get_running_loop().add_reader(self._fd, self._on_readable)
 
     def detach(self) -> None:
         """End, before the pipeline is closed; safe twice."""
-        if self._pipeline is not None:
+        if self._engine is not None:
             asyncio.get_running_loop().remove_reader(self._fd)
-            self._pipeline = None
+            self._engine = self._pipeline = None
+        self._digests = {}
         self._set_timer(None)
 
     def new_primary(self) -> None:
@@ -55,11 +65,15 @@ class EventPump:
             state.forget_sent()
 
     def _on_readable(self) -> None:
-        pipeline = self._pipeline
-        assert pipeline is not None
-        events = pipeline.engine.take_events(EVENTS_PER_TURN)
+        pipeline, engine = self._pipeline, self._engine
+        assert engine is not None
+        events = engine.take_events(EVENTS_PER_TURN)
+        if self.on_packet is not None:
+            for event in events:
+                if isinstance(event, (PortOutput, Mark)):
+                    self.on_packet(event)
         audience = self._audience()
-        if not audience:
+        if not audience or pipeline is None:
             return
         idle: list[p4r.TableEntry] = []
         for event in events:
@@ -69,7 +83,7 @@ class EventPump:
                 entry = pipeline.idle_entry(event.table, event.handle)
                 if entry is not None:
                     idle.append(entry)
-            else:
+            elif isinstance(event, Digest):
                 self._digest(event, audience)
         if idle:
             message = p4r.StreamMessageResponse()

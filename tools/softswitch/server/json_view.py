@@ -13,7 +13,16 @@ from typing import Any
 
 from softswitch.server.errors import RequestError, invalid
 from softswitch.server.match import Key
-from softswitch.server.schema import Action, Counter, Field, MatchKind, Meter, Schema, Table
+from softswitch.server.schema import (
+    Action,
+    Counter,
+    Field,
+    MatchKind,
+    Meter,
+    Register,
+    Schema,
+    Table,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,7 @@ def _read(config: Mapping[str, Any], schema: Schema) -> Mapping[int, Initial]:
     }
     _check_arrays("counter", schema.counters, config.get("counter_arrays", ()))
     _check_arrays("meter", schema.meters, config.get("meter_arrays", ()))
+    _check_arrays("register", schema.registers, config.get("register_arrays", ()))
     profiles = {
         profile["name"]
         for pipeline in config["pipelines"]
@@ -90,7 +100,7 @@ def _read(config: Mapping[str, Any], schema: Schema) -> Mapping[int, Initial]:
 
 
 def _check_arrays(
-    kind: str, listed: Mapping[int, Counter | Meter], found: Iterable[Mapping[str, Any]]
+    kind: str, listed: Mapping[int, Counter | Meter | Register], found: Iterable[Mapping[str, Any]]
 ) -> None:
     arrays = {array["name"]: array for array in found}
     for item in listed.values():
@@ -101,6 +111,11 @@ def _check_arrays(
             raise invalid(
                 f"{kind} {item.name}: size {item.size} in the P4Info, "
                 f"{array['size']} in the BMv2 JSON"
+            )
+        if isinstance(item, Register) and array["bitwidth"] != item.width:
+            raise invalid(
+                f"{kind} {item.name}: {item.width} bits in the P4Info, "
+                f"{array['bitwidth']} in the BMv2 JSON"
             )
 
 
@@ -115,6 +130,8 @@ def _check_same(table: Table, found: Mapping[str, Any]) -> None:
         raise invalid(
             f"table {table.name}: key is {expected} in the P4Info, {kinds} in the BMv2 JSON"
         )
+    if (table.direct_meter is not None) != bool(found.get("direct_meters")):
+        raise invalid(f"table {table.name}: P4Info and BMv2 JSON differ about its direct meter")
     known = set(found["actions"])
     for action, _scope in table.actions.values():
         if action.name not in known:

@@ -34,13 +34,15 @@ _DUMP_TIMEOUT_S = 2.0
 class Links:
     """The ports that exist and whether each is up. A listener is told of every change."""
 
-    def __init__(self, ports: Iterable[int]) -> None:
+    def __init__(self, ports: Iterable[int], *, all_exist: bool = False) -> None:
+        """With `all_exist`, every number is a port, and up until it is said to be down."""
         self._up = dict.fromkeys(ports, True)
+        self._others = all_exist
         self._listener: Callable[[int], None] | None = None
 
     def is_up(self, port: int) -> bool:
         """Whether packets can leave by it; False for a port that does not exist."""
-        return self._up.get(port, False)
+        return self._up.get(port, self._others)
 
     def listen(self, listener: Callable[[int], None]) -> None:
         """Call this with the port after each change; there is one listener."""
@@ -48,7 +50,7 @@ class Links:
 
     def update(self, port: int, up: bool) -> None:
         """Set a port's state."""
-        if self._up[port] == up:
+        if self.is_up(port) == up:
             return
         self._up[port] = up
         log.info("port %d is %s", port, "up" if up else "down")

@@ -7,21 +7,91 @@ A key is a flat tuple of integers in P4Info order, which identifies an entry: pe
 
 from __future__ import annotations
 
-from softswitch.engine import KeyPart
+from collections.abc import Sequence
+
+from softswitch.engine import FlatKey, KeyPart
 from softswitch.server.errors import denied, invalid
 from softswitch.server.pb import p4r
-from softswitch.server.schema import Action, Field, MatchKind, Scope, Table
+from softswitch.server.schema import Action, Field, MatchKind, Scope, Shape, Table
 from softswitch.server.values import decode, encode
 
 Key = tuple[int, ...]
 
 
-def parse_key(table: Table, matches: list[p4r.FieldMatch]) -> Key:
+MOST_SHAPES = 256
+
+_from_bytes = int.from_bytes
+
+
+def parse_key(table: Table, matches: Sequence[p4r.FieldMatch]) -> Key:
     """The key of an entry. Raises INVALID_ARGUMENT naming table, field and value.
 
     Checks P4Runtime's canonical form: every exact field present, don't-care fields omitted, no
     value bits outside mask or prefix.
     """
+    return parse_canonical_key(table, matches)[0]
+
+
+def parse_canonical_key(table: Table, matches: Sequence[p4r.FieldMatch]) -> tuple[Key, bool]:
+    """As `parse_key`; and whether the messages are just those that `put_key` would write.
+
+    False is always safe: it is also said of what is not looked at closely.
+    """
+    ids = tuple([match.field_id for match in matches])
+    shape = table.shapes.get(ids)
+    if shape is None:
+        key = _checked_key(table, matches)
+        if len(table.shapes) < MOST_SHAPES:
+            table.shapes[ids] = _shape(table, ids)
+        return key, False
+    key = list(shape.blank)
+    shortest = shape.ordered
+    for match, (at, field) in zip(matches, shape.fields, strict=True):
+        # one that is of another kind reads as empty, and is then refused by the thorough way
+        if field.kind is MatchKind.TERNARY:
+            ternary = match.ternary
+            data, mask_data = ternary.value, ternary.mask
+            value, mask = _from_bytes(data, "big"), _from_bytes(mask_data, "big")
+            if not data or not mask or value & ~mask or mask >> field.width:
+                return _checked_key(table, matches), False
+            if (not data[0] and len(data) > 1) or not mask_data[0]:
+                shortest = False
+            key[at] = value
+            key[at + 1] = mask
+        elif field.kind is MatchKind.EXACT:
+            data = match.exact.value
+            value = _from_bytes(data, "big")
+            if not data or value >> field.width:
+                return _checked_key(table, matches), False
+            if not data[0] and len(data) > 1:
+                shortest = False
+            key[at] = value
+        else:
+            parts: list[int] = []
+            _append(parts, table, field, match)
+            key[at : at + 2] = parts
+            shortest = False
+    return tuple(key), shortest
+
+
+def _shape(table: Table, ids: tuple[int, ...]) -> Shape:
+    """The shape of a key that was found in order."""
+    blank: list[int] = []
+    places: list[int] = []
+    for field in table.fields:
+        places.append(len(blank))
+        if field.kind is MatchKind.EXACT:
+            blank.append(0)
+        elif field.kind is MatchKind.RANGE:
+            blank += (0, (1 << field.width) - 1)
+        else:
+            blank += (0, 0)
+    given = [table.index[number] for number in ids]
+    fields = tuple((places[place], table.fields[place]) for place in given)
+    return Shape(tuple(blank), fields, given == sorted(given))
+
+
+def _checked_key(table: Table, matches: Sequence[p4r.FieldMatch]) -> Key:
     given: list[p4r.FieldMatch | None] = [None] * len(table.fields)
     for match in matches:
         place = table.index.get(match.field_id)
@@ -95,8 +165,22 @@ def check_priority(table: Table, priority: int) -> None:
         )
 
 
+class EngineKey(FlatKey):
+    """A key as the engine takes it."""
+
+    __slots__ = ("_table",)
+
+    def __init__(self, table: Table, key: Key) -> None:
+        super().__init__(key)
+        self._table = table
+
+    def parts(self) -> list[KeyPart]:
+        """One part per field."""
+        return key_parts(self._table, self.flat)
+
+
 def key_parts(table: Table, key: Key) -> list[KeyPart]:
-    """The key as the engine takes it: one part per field."""
+    """One part per field."""
     parts = []
     at = iter(key)
     for field in table.fields:
@@ -149,6 +233,14 @@ def parse_action(
     given or too large parameters; PERMISSION_DENIED for an action outside its scope (`default`
     says whether it is for the default entry).
     """
+    action, message = choose_action(table, table_action, default=default)
+    return action, parse_call(action, message)
+
+
+def choose_action(
+    table: Table, table_action: p4r.TableAction, *, default: bool
+) -> tuple[Action, p4r.Action]:
+    """The action, and the message with its arguments; raises as `parse_action` does."""
     kind = table_action.WhichOneof("type")
     if kind != "action":
         raise invalid(f"table {table.name}: action is {kind or 'unset'}, expected a direct action")
@@ -160,7 +252,7 @@ def parse_action(
     if scope is (Scope.TABLE_ONLY if default else Scope.DEFAULT_ONLY):
         use = "as default action" if default else "in an entry"
         raise denied(f"table {table.name}: action {action.name} is {scope.name}: not {use}")
-    return action, parse_call(action, message)
+    return action, message
 
 
 def parse_call(action: Action, message: p4r.Action) -> tuple[int, ...]:
@@ -168,6 +260,30 @@ def parse_call(action: Action, message: p4r.Action) -> tuple[int, ...]:
 
     Raises INVALID_ARGUMENT for missing, unknown, twice given or too large parameters.
     """
+    return parse_canonical_call(action, message)[0]
+
+
+def parse_canonical_call(action: Action, message: p4r.Action) -> tuple[tuple[int, ...], bool]:
+    """As `parse_call`; and whether the message is the one that `put_call` would write (False is
+    always safe)."""
+    given = message.params
+    if len(given) == len(action.params):
+        values = []
+        shortest = True
+        for one, param in zip(given, action.params, strict=True):
+            data = one.value
+            value = _from_bytes(data, "big")
+            if one.param_id != param.id or not data or value >> param.width:
+                break
+            if not data[0] and len(data) > 1:
+                shortest = False
+            values.append(value)
+        else:
+            return tuple(values), shortest
+    return _checked_call(action, message), False
+
+
+def _checked_call(action: Action, message: p4r.Action) -> tuple[int, ...]:
     args: list[int | None] = [None] * len(action.params)
     for given in message.params:
         place = action.index.get(given.param_id)

@@ -5,7 +5,7 @@ A group is kept as it was written (`port` or the deprecated `egress_port`), so i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from softswitch.server.dataplane import DataPlane
 from softswitch.server.errors import exists, invalid, not_found, unimplemented
@@ -41,6 +41,20 @@ class MulticastState:
         replicas, stored = _parse(entry)
         self._engine.multicast_set(group, replicas)
         self._groups[group] = stored.SerializeToString()
+
+    def undo(self, group: int) -> Callable[[], None]:
+        """What puts the multicast group back as it is now."""
+        old = self._groups.get(group)
+
+        def put_back() -> None:
+            known = group in self._groups
+            if old is not None:
+                kind = p4r.Update.MODIFY if known else p4r.Update.INSERT
+                self.write(kind, p4r.MulticastGroupEntry.FromString(old))
+            elif known:
+                self.write(p4r.Update.DELETE, p4r.MulticastGroupEntry(multicast_group_id=group))
+
+        return put_back
 
     def read(self, group: int) -> list[bytes]:
         """Serialized MulticastGroupEntry of one group (empty list: no such group), 0 for all."""

@@ -32,6 +32,8 @@ class Options:
     config: Path | None
     compile_only: bool
     address: str
+    packets_address: str | None
+    bmv2_compat: bool
     cache_dir: Path
     log_level: str
     log_console: bool
@@ -81,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="softswitch",
         usage="softswitch [options] (--no-p4 | CONFIG.json) [-- target options]\n"
-        "       softswitch --compile-only [--cache-dir DIR] CONFIG.json",
+        "       softswitch --compile-only [--cache-dir DIR] CONFIG.json\n"
+        "       softswitch stf CONFIG.json TEST.stf",
         description="A software switch for P4 programs compiled for BMv2's v1model: it compiles "
         "the BMv2 JSON to machine code and serves P4Runtime.",
         allow_abbrev=False,
@@ -109,6 +112,16 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_ADDRESS,
         metavar="ADDR",
         help=f"host:port or unix:/path [{DEFAULT_ADDRESS}]",
+    )
+    add(
+        "--dp-grpc-server-addr",
+        metavar="ADDR",
+        help="packets over gRPC at this address instead of interfaces",
+    )
+    add(
+        "--bmv2-compat",
+        action="store_true",
+        help="follow BMv2's server, not the specification, where clients lean on it",
     )
     add("-L", "--log-level", choices=LOG_LEVELS, default="warn", help="log this level and above")
     add("--log-console", action="store_true", help="log to stdout instead of stderr")
@@ -154,6 +167,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
     if args.cpu_port in numbers:
         parser.error(f"--cpu-port {args.cpu_port}: is also the port of an interface")
     for number, _pps in args.port_rate:
+        if args.dp_grpc_server_addr is not None:
+            parser.error("--port-rate: not with packets over gRPC")
         if number not in numbers:
             parser.error(f"--port-rate: there is no port {number}")
     notes = []
@@ -163,14 +178,18 @@ def parse_options(arguments: Sequence[str]) -> Options:
         notes.append("--thrift-port is ignored: there is no Thrift server")
     if args.priority_queues not in (None, QUEUES):
         notes.append(f"--priority-queues {args.priority_queues}: there are always {QUEUES}")
+    if args.dp_grpc_server_addr is not None and args.interface:
+        notes.append("-i is ignored: packets go over gRPC (--dp-grpc-server-addr)")
     return Options(
         device_id=args.device_id,
-        ports=tuple(args.interface),
+        ports=() if args.dp_grpc_server_addr is not None else tuple(args.interface),
         cpu_port=args.cpu_port,
         port_rates_pps=dict(args.port_rate),
         config=None if args.no_p4 else args.config,
         compile_only=args.compile_only,
         address=args.grpc_server_addr,
+        packets_address=args.dp_grpc_server_addr,
+        bmv2_compat=args.bmv2_compat,
         cache_dir=args.cache_dir or default_cache_dir(),
         log_level=args.log_level,
         log_console=args.log_console,

@@ -14,9 +14,10 @@ from softswitch.server.schema import PacketField
 from softswitch.server.values import decode, encode
 
 
-def pack(fields: Sequence[PacketField], packet: p4r.PacketOut) -> bytes:
+def pack(fields: Sequence[PacketField], packet: p4r.PacketOut, *, complete: bool = True) -> bytes:
     """The packet that enters the switch at the CPU port. Raises INVALID_ARGUMENT unless the
-    metadata names each field once (padding may be left out) with a value that fits."""
+    metadata names each field once (padding may be left out) with a value that fits; unless
+    `complete`, any field may be left out and is 0."""
     given: dict[int, bytes] = {}
     for item in packet.metadata:
         if item.metadata_id in given:
@@ -28,7 +29,7 @@ def pack(fields: Sequence[PacketField], packet: p4r.PacketOut) -> bytes:
         what = f"packet_out: metadata {field.name}"
         if field.id in given:
             value = decode(given.pop(field.id), field.width, what)
-        elif not field.padding:
+        elif complete and not field.padding:
             raise invalid(f"{what}: missing")
         header = header << field.width | value
         bits += field.width

@@ -17,12 +17,13 @@ from softswitch.errors import (
     TableFullError,
     UnsupportedError,
 )
-from softswitch.server import counters
+from softswitch.server import counters, registers
 from softswitch.server.answers import (
     messages,
     put_clone_session,
     put_digest,
     put_direct_counter,
+    put_direct_meter,
     put_group,
     put_member,
     put_profile_group,
@@ -46,11 +47,10 @@ from softswitch.server.meters import MeterState
 from softswitch.server.multicast import MulticastState
 from softswitch.server.pb import p4r
 from softswitch.server.profiles import ProfileState
-from softswitch.server.schema import Counter, Schema, from_p4info
+from softswitch.server.schema import Counter, Register, Schema, from_p4info
 from softswitch.server.tables import Row, TableState
 
 WILDCARD_EMPTY = {
-    "register_entry": ("register_id", "registers"),
     "value_set_entry": ("value_set_id", "value_sets"),
     "extern_entry": ("extern_type_id", "externs"),
 }
@@ -76,15 +76,15 @@ class Pipeline:
             profile.id: ProfileState(profile, engine, links)
             for profile in self.schema.profiles.values()
         }
-        self._tables = {
+        self.tables = {
             table.id: TableState(table, initial[table.id], engine, self.profiles.get(table.profile))
             for table in self.schema.tables.values()
         }
-        self._meters = {m.id: MeterState(m, engine) for m in self.schema.meters.values()}
+        self.meters = {m.id: MeterState(m, engine) for m in self.schema.meters.values()}
         self.digests = {d.id: DigestState(d) for d in self.schema.digests.values()}
-        self._multicast = MulticastState(engine)
-        self._clones = CloneState(engine)
-        self._by_name = {table.table.name: table for table in self._tables.values()}
+        self.multicast = MulticastState(engine)
+        self.clones = CloneState(engine)
+        self._by_name = {table.table.name: table for table in self.tables.values()}
 
     def close(self) -> None:
         """Stop and free the engine."""
@@ -96,7 +96,7 @@ class Pipeline:
     def write(self, update: p4r.Update) -> None:
         """Apply one update."""
         kind = update.type
-        if kind == p4r.Update.UNSPECIFIED or kind not in p4r.Update.Type.values():
+        if kind not in _UPDATES:
             raise invalid(f"update type {kind}, expected INSERT, MODIFY or DELETE")
         name = update.entity.WhichOneof("entity")
         if name is None:
@@ -107,11 +107,11 @@ class Pipeline:
         try:
             writer(self, kind, update.entity)
         except EngineError as error:
-            raise _from_engine(error) from error
+            raise from_engine(error) from error
 
     def _write_table(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
         entry = entity.table_entry
-        table = self._table(entry.table_id)
+        table = self.table(entry.table_id)
         if kind == p4r.Update.INSERT:
             table.insert(entry)
         elif kind == p4r.Update.MODIFY:
@@ -122,13 +122,23 @@ class Pipeline:
     def _write_counter(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
         _only_modify(kind, "counter_entry")
         entry = entity.counter_entry
-        counters.write(self.engine, self._counter(entry.counter_id), entry)
+        counters.write(self.engine, self.counter(entry.counter_id), entry)
 
     def _write_direct_counter(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
         _only_modify(kind, "direct_counter_entry")
         entry = entity.direct_counter_entry
-        table = self._table(entry.table_entry.table_id)
+        table = self.table(entry.table_entry.table_id)
         table.set_counter(entry.table_entry, entry.data if entry.HasField("data") else None)
+
+    def _write_direct_meter(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
+        _only_modify(kind, "direct_meter_entry")
+        entry = entity.direct_meter_entry
+        self.table(entry.table_entry.table_id).set_meter(entry)
+
+    def _write_register(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
+        _only_modify(kind, "register_entry")
+        entry = entity.register_entry
+        registers.write(self.engine, self.register(entry.register_id), entry)
 
     def _write_replication(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
         entry = entity.packet_replication_engine_entry
@@ -136,24 +146,24 @@ class Pipeline:
         if which is None:
             raise invalid("packet_replication_engine_entry without a type")
         if which == "multicast_group_entry":
-            self._multicast.write(kind, entry.multicast_group_entry)
+            self.multicast.write(kind, entry.multicast_group_entry)
         else:
-            self._clones.write(kind, entry.clone_session_entry)
+            self.clones.write(kind, entry.clone_session_entry)
 
     def _write_meter(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
         _only_modify(kind, "meter_entry")
-        self._meter(entity.meter_entry.meter_id).write(entity.meter_entry)
+        self.meter(entity.meter_entry.meter_id).write(entity.meter_entry)
 
     def _write_member(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
         member = entity.action_profile_member
-        self._profile(member.action_profile_id).write_member(kind, member)
+        self.profile(member.action_profile_id).write_member(kind, member)
 
     def _write_group(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
         group = entity.action_profile_group
-        self._profile(group.action_profile_id).write_group(kind, group)
+        self.profile(group.action_profile_id).write_group(kind, group)
 
     def _write_digest(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
-        self._digest(entity.digest_entry.digest_id).write(kind, entity.digest_entry)
+        self.digest(entity.digest_entry.digest_id).write(kind, entity.digest_entry)
 
     _WRITERS: ClassVar[
         Mapping[str, Callable[[Pipeline, p4r.Update.Type.ValueType, p4r.Entity], None]]
@@ -161,6 +171,8 @@ class Pipeline:
         "table_entry": _write_table,
         "counter_entry": _write_counter,
         "direct_counter_entry": _write_direct_counter,
+        "direct_meter_entry": _write_direct_meter,
+        "register_entry": _write_register,
         "packet_replication_engine_entry": _write_replication,
         "meter_entry": _write_meter,
         "action_profile_member": _write_member,
@@ -184,7 +196,7 @@ class Pipeline:
             if reader is not None:
                 return reader(self, entity)
         except EngineError as error:
-            raise _from_engine(error) from error
+            raise from_engine(error) from error
         self._refuse_unless_none_exist(name, entity)
         return iter(())
 
@@ -194,27 +206,52 @@ class Pipeline:
     def _read_direct_counter(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
         return messages(self._direct_counter_rows(entity.direct_counter_entry), put_direct_counter)
 
+    def _read_direct_meter(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
+        query = entity.direct_meter_entry
+        entry, counted = query.table_entry, query.HasField("counter_data")
+        if entry.table_id:
+            tables = [self.table(entry.table_id)]
+        elif entry.match or entry.priority:
+            raise invalid("reading all direct meters (table id 0) takes no other filter")
+        else:
+            tables = [t for t in self.tables.values() if t.table.direct_meter is not None]
+        rows = [row for table in tables for row in table.meter_rows(entry, counted=counted)]
+        return messages(rows, put_direct_meter)
+
+    def _read_registers(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
+        query = entity.register_entry
+        index = query.index.index if query.HasField("index") else None
+        if query.register_id:
+            chosen: Sequence[Register] = (self.register(query.register_id),)
+        elif index is None:
+            chosen = tuple(self.schema.registers.values())
+        else:
+            raise invalid("reading all registers (register id 0) takes no index")
+        if index is not None:
+            registers.check_index(chosen[0], index)
+        return chain.from_iterable(registers.read(self.engine, r, index) for r in chosen)
+
     def _table_rows(self, query: p4r.TableEntry) -> list[Row]:
         if query.table_id:
-            return self._table(query.table_id).rows(query)
+            return self.table(query.table_id).rows(query)
         if query.match or query.HasField("action") or query.priority or query.metadata:
             raise invalid("reading all tables (table id 0) takes no other filter")
-        return [row for table in self._tables.values() for row in table.rows(query)]
+        return [row for table in self.tables.values() for row in table.rows(query)]
 
     def _direct_counter_rows(self, query: p4r.DirectCounterEntry) -> list[Row]:
         entry = query.table_entry
         if entry.table_id:
-            return self._table(entry.table_id).counter_rows(entry)
+            return self.table(entry.table_id).counter_rows(entry)
         if entry.match or entry.priority:
             raise invalid("reading all direct counters (table id 0) takes no other filter")
-        counted = [table for table in self._tables.values() if table.table.direct_counter]
+        counted = [table for table in self.tables.values() if table.table.direct_counter]
         return [row for table in counted for row in table.counter_rows(entry)]
 
     def _read_counters(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
         query = entity.counter_entry
         index = query.index.index if query.HasField("index") else None
         if query.counter_id:
-            chosen: Sequence[Counter] = (self._counter(query.counter_id),)
+            chosen: Sequence[Counter] = (self.counter(query.counter_id),)
         elif index is None:
             chosen = tuple(self.schema.counters.values())
         else:
@@ -244,30 +281,29 @@ class Pipeline:
             raise invalid("packet_replication_engine_entry without a type")
         if which == "clone_session_entry":
             session = query.clone_session_entry.session_id
-            sessions = self._clones.read(session)
+            sessions = self.clones.read(session)
             if session and not sessions:
                 raise not_found(f"clone session {session} does not exist")
             return messages(sessions, put_clone_session)
         group = query.multicast_group_entry.multicast_group_id
-        found = self._multicast.read(group)
+        found = self.multicast.read(group)
         if group and not found:
             raise not_found(f"multicast group {group} does not exist")
         return messages(found, put_group)
 
     def _read_meters(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
         query = entity.meter_entry
-        if query.HasField("counter_data"):
-            raise unimplemented("meter_entry: counter_data is not implemented")
         index = query.index.index if query.HasField("index") else None
         if query.meter_id:
-            chosen = [self._meter(query.meter_id)]
+            chosen = [self.meter(query.meter_id)]
         elif index is None:
-            chosen = list(self._meters.values())
+            chosen = list(self.meters.values())
         else:
             raise invalid("reading all meters (meter id 0) takes no index")
         if index is not None:
             chosen[0].check_index(index)
-        return chain.from_iterable(meter.read(index) for meter in chosen)
+        counted = query.HasField("counter_data")
+        return chain.from_iterable(meter.read(index, counted=counted) for meter in chosen)
 
     def _read_members(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
         query = entity.action_profile_member
@@ -289,7 +325,7 @@ class Pipeline:
 
     def _read_digests(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
         asked = entity.digest_entry.digest_id
-        digests = [self._digest(asked)] if asked else list(self.digests.values())
+        digests = [self.digest(asked)] if asked else list(self.digests.values())
         rows = [entry for digest in digests if (entry := digest.read()) is not None]
         return messages(rows, put_digest)
 
@@ -298,6 +334,8 @@ class Pipeline:
     ] = {
         "table_entry": _read_table,
         "direct_counter_entry": _read_direct_counter,
+        "direct_meter_entry": _read_direct_meter,
+        "register_entry": _read_registers,
         "counter_entry": _read_counters,
         "packet_replication_engine_entry": _read_replication,
         "meter_entry": _read_meters,
@@ -307,11 +345,8 @@ class Pipeline:
     }
 
     def _refuse_unless_none_exist(self, name: str, entity: p4r.Entity) -> None:
-        if name == "direct_meter_entry":
-            given, listed = entity.direct_meter_entry.table_entry.table_id, "direct_meters"
-        else:
-            id_field, listed = WILDCARD_EMPTY[name]
-            given = getattr(getattr(entity, name), id_field)
+        id_field, listed = WILDCARD_EMPTY[name]
+        given = getattr(getattr(entity, name), id_field)
         if given or self.schema.others[listed]:
             raise unimplemented(f"{name}: reading this entity is not implemented")
 
@@ -322,19 +357,26 @@ class Pipeline:
         for profile in self.profiles.values():
             profile.port_changed(port)
 
+    def links_changed(self) -> None:
+        """Any port may have: all groups that watch one change."""
+        for profile in self.profiles.values():
+            profile.refresh()
+
     def idle_entry(self, table: str, handle: int) -> p4r.TableEntry | None:
         """What to tell of an entry that timed out; None if it is gone."""
         return self._by_name[table].idle_entry(handle)
 
     # -- helpers ------------------------------------------------------------------------------
 
-    def _meter(self, meter_id: int) -> MeterState:
-        meter = self._meters.get(meter_id)
+    def meter(self, meter_id: int) -> MeterState:
+        """An indirect meter. Raises INVALID_ARGUMENT."""
+        meter = self.meters.get(meter_id)
         if meter is None:
             raise invalid(f"meter id {meter_id:#x} is not an indirect meter of the P4Info")
         return meter
 
-    def _profile(self, profile_id: int) -> ProfileState:
+    def profile(self, profile_id: int) -> ProfileState:
+        """An action profile. Raises INVALID_ARGUMENT."""
         profile = self.profiles.get(profile_id)
         if profile is None:
             raise invalid(f"action profile id {profile_id:#x} is not in the P4Info")
@@ -342,28 +384,46 @@ class Pipeline:
 
     def _profiles(self, profile_id: int, object_id: int) -> list[ProfileState]:
         if profile_id:
-            return [self._profile(profile_id)]
+            return [self.profile(profile_id)]
         if object_id:
             raise invalid("reading all action profiles (id 0) takes no other id")
         return list(self.profiles.values())
 
-    def _digest(self, digest_id: int) -> DigestState:
+    def digest(self, digest_id: int) -> DigestState:
+        """A digest. Raises INVALID_ARGUMENT."""
         digest = self.digests.get(digest_id)
         if digest is None:
             raise invalid(f"digest id {digest_id:#x} is not in the P4Info")
         return digest
 
-    def _table(self, table_id: int) -> TableState:
-        table = self._tables.get(table_id)
+    def table(self, table_id: int) -> TableState:
+        """A table. Raises INVALID_ARGUMENT."""
+        table = self.tables.get(table_id)
         if table is None:
             raise invalid(f"table id {table_id:#x} is not in the P4Info")
         return table
 
-    def _counter(self, counter_id: int) -> Counter:
+    def counter(self, counter_id: int) -> Counter:
+        """An indirect counter. Raises INVALID_ARGUMENT."""
         counter = self.schema.counters.get(counter_id)
         if counter is None:
             raise invalid(f"counter id {counter_id:#x} is not an indirect counter of the P4Info")
         return counter
+
+    def register(self, register_id: int) -> Register:
+        """A register array. Raises INVALID_ARGUMENT."""
+        register = self.schema.registers.get(register_id)
+        if register is None:
+            raise invalid(f"register id {register_id:#x} is not in the P4Info")
+        return register
+
+    def profile_of(self, table_id: int) -> int:
+        """Id of the action profile of a table; 0 without one."""
+        table = self.schema.tables.get(table_id)
+        return 0 if table is None else table.profile
+
+
+_UPDATES = frozenset((p4r.Update.INSERT, p4r.Update.MODIFY, p4r.Update.DELETE))
 
 
 def realize(bmv2_json: bytes, build: Builder) -> DataPlane:
@@ -378,7 +438,8 @@ def realize(bmv2_json: bytes, build: Builder) -> DataPlane:
         raise invalid(f"the pipeline cannot be realized: {error}") from error
 
 
-def _from_engine(error: EngineError) -> RequestError:
+def from_engine(error: EngineError) -> RequestError:
+    """What a client is told of an engine's error."""
     if isinstance(error, TableFullError):
         return exhausted(str(error))
     if isinstance(error, DuplicateEntryError):

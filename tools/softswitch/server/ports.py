@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from softswitch.errors import EngineError
@@ -52,12 +52,15 @@ class PortHost:
         *,
         cpu_port: int | None = None,
         rates_pps: Mapping[int, int] | None = None,
+        over_grpc: bool = False,
     ) -> None:
-        """`rates_pps` limits what leaves by a port, in packets per second."""
+        """`rates_pps` limits what leaves by a port, in packets per second. With `over_grpc` every
+        port exists and its packets are events; there are no interfaces."""
         self._ports = ports
         self._rates_pps = rates_pps or {}
         self.cpu_port = cpu_port
-        self.links = Links(port.number for port in ports)
+        self._over_grpc = over_grpc
+        self.links = Links((port.number for port in ports), all_exist=over_grpc)
         self._watcher = LinkWatcher(self.links, {port.interface: port.number for port in ports})
         self._engine: DataPlane | None = None
 
@@ -66,20 +69,26 @@ class PortHost:
         if self._ports:
             self._watcher.start()
 
-    async def hand_over(self, engine: DataPlane) -> None:
+    async def hand_over(self, engine: DataPlane, between: Callable[[], None] | None = None) -> None:
         """Stop the forwarding engine, if any, and let this one forward. The old one is not closed.
+        `between` runs on another thread while neither of them forwards.
 
         An interface that is not there any more is reported in the log and left out, so that one
         lost port does not keep a pipeline from being pushed. Raises RequestError (INTERNAL) when
         the others cannot be opened; then nothing is forwarded.
         """
         old, self._engine = self._engine, engine
-        await asyncio.to_thread(self._switch, old, engine)
+        await asyncio.to_thread(self._switch, old, engine, between)
 
-    def _switch(self, old: DataPlane | None, new: DataPlane) -> None:
+    def _switch(
+        self, old: DataPlane | None, new: DataPlane, between: Callable[[], None] | None
+    ) -> None:
         if old is not None:
             old.stop()
+        if between is not None:
+            between()
         new.set_cpu_port(self.cpu_port)
+        new.set_events_only(self._over_grpc)
         for port in self._ports:
             try:
                 new.add_port(port.number, port.interface)

@@ -7,7 +7,7 @@ port is down. A group may be empty: then an entry that refers to it is hit and r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from softswitch.errors import EngineError
@@ -56,14 +56,27 @@ class _Member:
 
 @dataclass(slots=True)
 class _Group:
-    """`seats`: number in BMv2's order, the engine's member, watch port."""
+    """`seats`: number in BMv2's order, the engine's member, watch port. Of a one-shot set: `owner`
+    is the entry that has it, `choices` its members' numbers, the engine's member, watch port."""
 
     engine_id: int
     seats: list[tuple[int, int, int | None]] = field(default_factory=list)
     max_size: int = 0
     weights: dict[int, int] = field(default_factory=dict)
+    watches: dict[int, int | None] = field(default_factory=dict)
     encoded: bytes = b""
     references: int = 0
+    owner: object = None
+    choices: list[tuple[Copies, int, int | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """Which numbers are free, and which the members and the entries with one-shot sets have."""
+
+    free: tuple[tuple[int, ...], int]
+    members: Mapping[int, tuple[int, ...]]
+    sets: Mapping[object, tuple[tuple[int, ...], ...]]
 
 
 @dataclass(slots=True)
@@ -73,7 +86,7 @@ class Bound:
     member: int | None = None
     group: int | None = None
     _holder: _Member | _Group | None = None
-    _set: tuple[_Group, list[tuple[Copies, int]]] | None = None
+    _set: _Group | None = None
 
 
 class ProfileState:
@@ -185,6 +198,66 @@ class ProfileState:
             if any(watch == port for _number, _member, watch in group.seats):
                 self._install(group)
 
+    def refresh(self) -> None:
+        """Look at the watch ports of all groups again."""
+        for group in (*self._groups.values(), *self._sets.values()):
+            if any(watch is not None for _number, _member, watch in group.seats):
+                self._install(group)
+
+    # -- undoing ------------------------------------------------------------------------------
+
+    def undo_member(self, member_id: int) -> Callable[[], None]:
+        """What puts a member back as it is now."""
+        old = self.read_members(member_id) if member_id else []
+
+        def put_back() -> None:
+            known = member_id in self._members
+            if old:
+                self.write_member(p4r.Update.MODIFY if known else p4r.Update.INSERT, old[0])
+            elif known:
+                self.write_member(p4r.Update.DELETE, p4r.ActionProfileMember(member_id=member_id))
+
+        return put_back
+
+    def undo_group(self, group_id: int) -> Callable[[], None]:
+        """What puts a group back as it is now."""
+        old = self.read_groups(group_id) if group_id else []
+
+        def put_back() -> None:
+            known = group_id in self._groups
+            if old:
+                self.write_group(p4r.Update.MODIFY if known else p4r.Update.INSERT, old[0])
+            elif known:
+                self.write_group(p4r.Update.DELETE, p4r.ActionProfileGroup(group_id=group_id))
+
+        return put_back
+
+    def numbering(self) -> Numbering:
+        """The numbers as they are."""
+        return Numbering(
+            self._slots.snapshot(),
+            {id_: tuple(member.copies.numbers) for id_, member in self._members.items()},
+            {
+                group.owner: tuple(tuple(copies.numbers) for copies, _, _ in group.choices)
+                for group in self._sets.values()
+            },
+        )
+
+    def restore_numbering(self, numbering: Numbering) -> None:
+        """Take these numbers, for the same members and sets."""
+        self._slots.restore(numbering.free)
+        for id_, numbers in numbering.members.items():
+            self._members[id_].copies.numbers[:] = numbers
+        for group in self._groups.values():
+            self._seat(group)
+            self._install(group)
+        for group in self._sets.values():
+            held = numbering.sets[group.owner]
+            for (copies, _, _), numbers in zip(group.choices, held, strict=True):
+                copies.numbers[:] = numbers
+            _seat_set(group)
+            self._install(group)
+
     def _membership(
         self, where: str, message: p4r.ActionProfileGroup
     ) -> tuple[dict[int, int], dict[int, int | None]]:
@@ -207,10 +280,14 @@ class ProfileState:
         copies = {id_: self._members[id_].copies for id_ in group.weights.keys() | weights.keys()}
         regroup(copies, group.weights, weights)
         group.weights = weights
+        group.watches = watches
+        self._seat(group)
+
+    def _seat(self, group: _Group) -> None:
         group.seats = sorted(
-            (number, self._members[id_].engine_id, watches[id_])
-            for id_, weight in weights.items()
-            for number in copies[id_].numbers[:weight]
+            (number, self._members[id_].engine_id, group.watches[id_])
+            for id_, weight in group.weights.items()
+            for number in self._members[id_].copies.numbers[:weight]
         )
 
     def _install(self, group: _Group) -> None:
@@ -266,10 +343,11 @@ class ProfileState:
         self._check_set_size(where, [choice.weight for choice in choices])
         return Target(choices=tuple(choices), encoded=canonical.SerializeToString())
 
-    def bind(self, target: Target) -> Bound:
-        """Put a target to use. Raises RESOURCE_EXHAUSTED when a set has no room."""
+    def bind(self, target: Target, owner: object) -> Bound:
+        """Put a target to use for an entry, `owner`. Raises RESOURCE_EXHAUSTED when a set has no
+        room."""
         if target.choices is not None:
-            return self._bind_set(target.choices)
+            return self._bind_set(target.choices, owner)
         if target.member:
             member = self._members[target.member]
             member.references += 1
@@ -278,12 +356,11 @@ class ProfileState:
         group.references += 1
         return Bound(group=group.engine_id, _holder=group)
 
-    def _bind_set(self, choices: Sequence[Choice]) -> Bound:
+    def _bind_set(self, choices: Sequence[Choice], owner: object) -> Bound:
         self._need_room(self._set_members + len(choices))
         name = self.profile.name
-        group = _Group(self._engine.group_add(name))
-        made: list[tuple[Copies, int]] = []
-        bound = Bound(group=group.engine_id, _set=(group, made))
+        group = _Group(self._engine.group_add(name), owner=owner)
+        bound = Bound(group=group.engine_id, _set=group)
         self._sets[group.engine_id] = group
         try:
             for choice in choices:
@@ -291,10 +368,9 @@ class ProfileState:
                 member = self._engine.member_add(name, call.action.name, call.args)
                 copies = Copies(self._slots)
                 copies.grow(choice.weight)
-                made.append((copies, member))
+                group.choices.append((copies, member, choice.watch))
                 self._set_members += 1
-                group.seats += [(number, member, choice.watch) for number in copies.numbers]
-            group.seats.sort()
+            _seat_set(group)
             self._install(group)
         except EngineError:
             self.release(bound)
@@ -306,12 +382,12 @@ class ProfileState:
         if bound._holder is not None:
             bound._holder.references -= 1
         if bound._set is not None:
-            group, made = bound._set
+            group = bound._set
             self._engine.group_delete(self.profile.name, group.engine_id)
-            for copies, member in made:
+            for copies, member, _watch in group.choices:
                 self._engine.member_delete(self.profile.name, member)
                 copies.close()
-            self._set_members -= len(made)
+            self._set_members -= len(group.choices)
             del self._sets[group.engine_id]
 
     # -- checks -------------------------------------------------------------------------------
@@ -376,3 +452,11 @@ class ProfileState:
             raise invalid(f"{where}: size {size}, at most {self.profile.max_group_size}")
         if sum(weights) > GROUP_SIZE_MAX:
             raise exhausted(f"{where}: weights sum to {sum(weights)}, at most {GROUP_SIZE_MAX}")
+
+
+def _seat_set(group: _Group) -> None:
+    group.seats = sorted(
+        (number, member, watch)
+        for copies, member, watch in group.choices
+        for number in copies.numbers
+    )

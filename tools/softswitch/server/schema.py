@@ -7,6 +7,7 @@ keeps equal to the BMv2 JSON's; `json_view.check_against` verifies it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -68,6 +69,27 @@ class Action:
     index: Mapping[int, int]
 
 
+class MeterKind(Enum):
+    """How a meter marks (P4Runtime 1.4, section "Meter & DirectMeter")."""
+
+    TWO_RATES = p4i.MeterSpec.TWO_RATE_THREE_COLOR  # RFC 2698
+    ONE_RATE_THREE_COLORS = p4i.MeterSpec.SINGLE_RATE_THREE_COLOR  # RFC 2697
+    ONE_RATE_TWO_COLORS = p4i.MeterSpec.SINGLE_RATE_TWO_COLOR
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The keys that give the same fields in the same order.
+
+    `blank` is the key whose other fields are don't-care; `fields` are the given ones with their
+    places in it; `ordered` says that they are given in P4Info order.
+    """
+
+    blank: tuple[int, ...]
+    fields: tuple[tuple[int, Field], ...]
+    ordered: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table; `index` maps a field id to its place in the key."""
@@ -82,10 +104,14 @@ class Table:
     is_const: bool
     const_default: bool
     direct_counter: bool
-    direct_meter: bool
+    direct_meter: MeterKind | None
     idle_timeout: bool
     profile: int
     """Id of the action profile that holds its actions; 0 if its entries hold them."""
+    shapes: dict[tuple[int, ...], Shape] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """What `match` has learned about the keys of its entries; belongs to that module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +123,6 @@ class Counter:
     size: int
 
 
-class MeterKind(Enum):
-    """How a meter marks (P4Runtime 1.4, section "Meter & DirectMeter")."""
-
-    TWO_RATES = p4i.MeterSpec.TWO_RATE_THREE_COLOR  # RFC 2698
-    ONE_RATE_THREE_COLORS = p4i.MeterSpec.SINGLE_RATE_THREE_COLOR  # RFC 2697
-    ONE_RATE_TWO_COLORS = p4i.MeterSpec.SINGLE_RATE_TWO_COLOR
-
-
 @dataclass(frozen=True, slots=True)
 class Meter:
     """An indirect meter array of `size` cells."""
@@ -113,6 +131,16 @@ class Meter:
     name: str
     size: int
     kind: MeterKind
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A register array of `size` cells of `width` bits."""
+
+    id: int
+    name: str
+    size: int
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +186,12 @@ class PacketField:
 @dataclass(frozen=True, slots=True)
 class Schema:
     """What a pipeline offers to P4Runtime clients. `others` counts the objects of classes that
-    this server does not serve, by the name of their P4Info list (such as `registers`)."""
+    this server does not serve, by the name of their P4Info list (such as `externs`)."""
 
     tables: Mapping[int, Table]
     counters: Mapping[int, Counter]
     meters: Mapping[int, Meter]
+    registers: Mapping[int, Register]
     profiles: Mapping[int, Profile]
     digests: Mapping[int, Digest]
     packet_headers: Mapping[str, tuple[PacketField, ...]]
@@ -172,7 +201,7 @@ class Schema:
 
 _Object: TypeAlias = (
     "p4i.Table | p4i.Action | p4i.Counter | p4i.DirectCounter | p4i.Meter | p4i.ActionProfile"
-    " | p4i.Digest"
+    " | p4i.Digest | p4i.DirectMeter | p4i.Register"
 )
 
 _KINDS = {
@@ -183,12 +212,7 @@ _KINDS = {
     p4i.MatchField.OPTIONAL: MatchKind.OPTIONAL,
 }
 
-_OTHER_LISTS = (
-    "direct_meters",
-    "value_sets",
-    "registers",
-    "externs",
-)
+_OTHER_LISTS = ("value_sets", "externs")
 
 
 def from_p4info(info: p4i.P4Info) -> Schema:
@@ -196,7 +220,10 @@ def from_p4info(info: p4i.P4Info) -> Schema:
     _check_unique_ids(info)
     actions = {action.preamble.id: _action(action) for action in info.actions}
     direct_counters = {c.preamble.id for c in info.direct_counters}
-    direct_meters = {m.preamble.id for m in info.direct_meters}
+    direct_meters = {
+        m.preamble.id: _meter_kind("direct meter", m.preamble.name, m.spec)
+        for m in info.direct_meters
+    }
     tables = {
         table.preamble.id: _table(table, actions, direct_counters, direct_meters)
         for table in info.tables
@@ -214,6 +241,7 @@ def from_p4info(info: p4i.P4Info) -> Schema:
         tables=tables,
         counters=counters,
         meters={m.preamble.id: _meter(m) for m in info.meters},
+        registers={r.preamble.id: _register(r) for r in info.registers},
         profiles=profiles,
         digests={d.preamble.id: _digest(d, info.type_info) for d in info.digests},
         packet_headers={
@@ -232,6 +260,8 @@ def _check_unique_ids(info: p4i.P4Info) -> None:
         info.counters,
         info.direct_counters,
         info.meters,
+        info.direct_meters,
+        info.registers,
         info.action_profiles,
         info.digests,
     )
@@ -276,7 +306,7 @@ def _table(
     table: p4i.Table,
     actions: Mapping[int, Action],
     direct_counters: set[int],
-    direct_meters: set[int],
+    direct_meters: Mapping[int, MeterKind],
 ) -> Table:
     name = table.preamble.name
     fields = tuple(_field(name, field) for field in table.match_fields)
@@ -301,20 +331,30 @@ def _table(
         is_const=table.is_const_table,
         const_default=table.const_default_action_id != 0,
         direct_counter=bool(resources & direct_counters),
-        direct_meter=bool(resources & direct_meters),
+        direct_meter=next((direct_meters[i] for i in resources if i in direct_meters), None),
         idle_timeout=table.idle_timeout_behavior != p4i.Table.NO_TIMEOUT,
         profile=table.implementation_id,
     )
 
 
 def _meter(meter: p4i.Meter) -> Meter:
-    try:
-        kind = MeterKind(meter.spec.type)
-    except ValueError as error:
-        raise invalid(
-            f"P4Info: meter {meter.preamble.name}: unknown type {meter.spec.type}"
-        ) from error
+    kind = _meter_kind("meter", meter.preamble.name, meter.spec)
     return Meter(meter.preamble.id, meter.preamble.name, meter.size, kind)
+
+
+def _meter_kind(what: str, name: str, spec: p4i.MeterSpec) -> MeterKind:
+    try:
+        return MeterKind(spec.type)
+    except ValueError as error:
+        raise invalid(f"P4Info: {what} {name}: unknown type {spec.type}") from error
+
+
+def _register(register: p4i.Register) -> Register:
+    name, bits = register.preamble.name, register.type_spec.bitstring
+    width = bits.bit.bitwidth or bits.int.bitwidth
+    if not register.type_spec.HasField("bitstring") or width <= 0:
+        raise invalid(f"P4Info: register {name}: only cells of fixed width are supported")
+    return Register(register.preamble.id, name, register.size, width)
 
 
 def _profile(profile: p4i.ActionProfile, tables: Mapping[int, Table]) -> Profile:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from functools import partial
 from itertools import chain
 from typing import TypeAlias, TypeVar
 
@@ -33,9 +34,12 @@ from softswitch.server.errors import (
 )
 from softswitch.server.events import EventPump
 from softswitch.server.packet_io import pack
+from softswitch.server.packets import PacketService
 from softswitch.server.pb import empty_pb2, p4r, p4r_grpc
-from softswitch.server.pipeline import Pipeline, realize
+from softswitch.server.pipeline import Pipeline, from_engine, realize
 from softswitch.server.ports import PortHost
+from softswitch.server.reconcile import carry_over, carry_values_over, refusal
+from softswitch.server.rollback import Batch, failed_batch
 from softswitch.server.status import DETAILS_KEY, batch_status
 from softswitch.server.streams import Stream
 
@@ -54,11 +58,14 @@ _Get: TypeAlias = p4r.GetForwardingPipelineConfigRequest
 class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
     """The servicer. `preload` and `close` are for the process around it."""
 
-    def __init__(self, device_id: int, build: Builder, ports: PortHost) -> None:
+    def __init__(
+        self, device_id: int, build: Builder, ports: PortHost, *, bmv2_compat: bool = False
+    ) -> None:
         self._device_id = device_id
         self._build = build
         self._ports = ports
-        self._arbitration = Arbitration()
+        self._compat = bmv2_compat
+        self._arbitration = Arbitration(bmv2_compat=bmv2_compat)
         self._committed: Pipeline | None = None
         self._saved: Pipeline | None = None
         self._bare: DataPlane | None = None
@@ -75,7 +82,17 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         as with BMv2: there is no P4Info yet. Raises RequestError."""
         work = asyncio.to_thread(realize, bmv2_json, self._build)
         self._bare = await self._finish(work, "softswitch-preload")
+        self._events.attach_bare(self._bare)
         await self._ports.hand_over(self._bare)
+
+    def packet_service(self) -> PacketService:
+        """The service that hands packets in and out, for a switch without interfaces."""
+        made = PacketService(self._device_id, self._forwarding, self._ports.links)
+        self._events.on_packet = made.on_event
+        return made
+
+    def _forwarding(self) -> DataPlane | None:
+        return self._bare if self._committed is None else self._committed.engine
 
     async def close(self) -> None:
         """Stop forwarding and free the engines."""
@@ -152,7 +169,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         if self._committed is None:
             raise precondition("PacketOut: no forwarding pipeline config has been committed")
         fields = self._committed.schema.packet_headers.get("packet_out", ())
-        raw = pack(fields, packet)
+        raw = pack(fields, packet, complete=not self._compat)
         try:
             self._committed.engine.inject(self._ports.cpu_port, raw)
         except EngineError as error:
@@ -199,7 +216,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
             config = update.role.config.SerializeToString()
         election_id = _uint128(update.election_id) if update.HasField("election_id") else None
         change = self._arbitration.update(stream, update.role.name, election_id, config)
-        if change.primary is stream:
+        if change.primary is not None:
             self._events.new_primary()
             log.info("role %r: primary has election id %s", update.role.name, election_id)
         self._notify(change.now)
@@ -208,7 +225,11 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
                 self._notify((change.primary,))
 
     def _leave(self, stream: Stream) -> None:
-        self._notify(self._arbitration.disconnect(stream).now)
+        change = self._arbitration.disconnect(stream)
+        if change.primary is not None:
+            self._events.new_primary()
+            self._notify((change.primary,))
+        self._notify(change.now)
 
     def _notify(self, clients: tuple[object, ...]) -> None:
         for client in clients:
@@ -235,9 +256,13 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         async with self._state:
             self._check_writer(request)  # again: it may have lost its standing while it waited
             pipeline = self._pipeline()
+            if request.atomicity == p4r.WriteRequest.ROLLBACK_ON_ERROR:
+                return await self._write_all(pipeline, request)
+            if request.atomicity == p4r.WriteRequest.DATAPLANE_ATOMIC:
+                with pipeline.engine.hold():  # no turn for anybody, and none for packets
+                    return _write_all_at_once(pipeline, request)
             if request.atomicity != p4r.WriteRequest.CONTINUE_ON_ERROR:
-                name = p4r.WriteRequest.Atomicity.Name(request.atomicity)
-                raise unimplemented(f"atomicity {name} is not implemented")
+                raise invalid(f"atomicity {request.atomicity} is not known")
             errors: list[RequestError | None] = []
             for place, update in enumerate(request.updates):
                 if place and place % UPDATES_PER_TURN == 0:
@@ -249,6 +274,21 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
                 else:
                     errors.append(None)
             return errors
+
+    async def _write_all(
+        self, pipeline: Pipeline, request: p4r.WriteRequest
+    ) -> list[RequestError | None]:
+        """All updates, or none when one fails; packets see the steps between."""
+        batch = Batch(pipeline)
+        for place, update in enumerate(request.updates):
+            if place and place % UPDATES_PER_TURN == 0:
+                await asyncio.sleep(0)
+            try:
+                batch.apply(update)
+            except RequestError as error:
+                batch.roll_back()
+                return failed_batch(place, error, len(request.updates))
+        return []
 
     def _check_writer(self, request: p4r.WriteRequest | _Set) -> None:
         self._check_device(request.device_id)
@@ -341,7 +381,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
             if action == _Set.COMMIT:
                 await self._commit_saved(request)
             elif action == _Set.RECONCILE_AND_COMMIT and self._committed is not None:
-                self._reconcile(request)
+                await self._reconcile(request)
             elif action in (
                 _Set.VERIFY,
                 _Set.VERIFY_AND_SAVE,
@@ -364,9 +404,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
             except RequestError:
                 pipeline.close()
                 raise
-            if self._saved is not None:
-                self._saved.close()
-                self._saved = None
+            self._drop_saved()
             if request.action == _Set.VERIFY_AND_SAVE:
                 self._saved = pipeline
                 return
@@ -382,30 +420,48 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
                 raise not_found("COMMIT: no config was saved by VERIFY_AND_SAVE")
             await self._activate(saved)
 
-    async def _activate(self, pipeline: Pipeline) -> None:
+    async def _activate(self, pipeline: Pipeline, *, keep: bool = False) -> None:
+        """Let a pipeline forward; with `keep` it counts on from where the one before stops."""
         old, self._committed = self._committed, pipeline
         self._events.attach(pipeline)
-        await self._ports.hand_over(pipeline.engine)
+        between = partial(carry_values_over, old, pipeline) if keep and old is not None else None
+        await self._ports.hand_over(pipeline.engine, between)
         if old is not None:
             old.close()
         if self._bare is not None:
             self._bare.close()
             self._bare = None
         tables = len(pipeline.schema.tables)
-        log.info("pipeline committed: %d tables, forwarding state empty", tables)
+        state = "kept" if keep else "empty"
+        log.info("pipeline committed: %d tables, forwarding state %s", tables, state)
 
-    def _reconcile(self, request: _Set) -> None:
+    async def _reconcile(self, request: _Set) -> None:
         _need_config(request)
         held = self._committed
-        if held is None or (
-            held.config.p4info != request.config.p4info
-            or held.config.p4_device_config != request.config.p4_device_config
-        ):
-            raise unimplemented(
-                "RECONCILE_AND_COMMIT with a changed pipeline is not implemented; "
-                "use VERIFY_AND_COMMIT, which empties all tables"
-            )
-        held.config = request.config  # the cookie may differ
+        assert held is not None
+        same = (
+            held.config.p4info == request.config.p4info
+            and held.config.p4_device_config == request.config.p4_device_config
+        )
+        if same:
+            held.config = request.config  # the cookie may differ
+            self._drop_saved()
+            return
+        pipeline = await asyncio.to_thread(Pipeline, request.config, self._build, self._ports.links)
+        async with self._state:
+            try:
+                self._check_writer(request)
+                problems = await asyncio.to_thread(carry_over, held, pipeline)
+                if problems:
+                    raise invalid(refusal(problems))
+            except (RequestError, EngineError) as error:
+                pipeline.close()
+                raise from_engine(error) if isinstance(error, EngineError) else error from error
+            self._drop_saved()
+            await self._activate(pipeline, keep=True)
+            pipeline.links_changed()
+
+    def _drop_saved(self) -> None:
         if self._saved is not None:
             self._saved.close()
             self._saved = None
@@ -425,6 +481,17 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
 
     def _unknown_device(self, device_id: int) -> RequestError:
         return not_found(f"device id {device_id} is not known, this is device {self._device_id}")
+
+
+def _write_all_at_once(pipeline: Pipeline, request: p4r.WriteRequest) -> list[RequestError | None]:
+    batch = Batch(pipeline)
+    for place, update in enumerate(request.updates):
+        try:
+            batch.apply(update)
+        except RequestError as error:
+            batch.roll_back()
+            return failed_batch(place, error, len(request.updates))
+    return []
 
 
 def _stream_error(error: RequestError, message: p4r.StreamMessageRequest) -> p4r.StreamError:

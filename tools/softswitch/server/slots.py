@@ -31,6 +31,15 @@ class Slots:
         """Free a number."""
         heapq.heappush(self._free, slot)
 
+    def snapshot(self) -> tuple[tuple[int, ...], int]:
+        """Which numbers are free, for `restore`."""
+        return tuple(self._free), self._next
+
+    def restore(self, snapshot: tuple[tuple[int, ...], int]) -> None:
+        """The same numbers are free again."""
+        free, self._next = snapshot
+        self._free = list(free)
+
 
 class Copies:
     """One member's numbers: as many as its largest weight in any group, but at least one."""

@@ -6,22 +6,29 @@ entry is kept as the serialized canonical `TableEntry`, so a read is a copy, not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
 
+from softswitch.engine import ColorCounts, MeterConfig
 from softswitch.errors import EngineError
 from softswitch.server.dataplane import DataPlane
+from softswitch.server.direct import Direct, Saved
 from softswitch.server.errors import denied, exhausted, exists, invalid, not_found, unimplemented
 from softswitch.server.json_view import Call, Initial
 from softswitch.server.match import (
+    EngineKey,
     Key,
     check_priority,
-    key_parts,
+    choose_action,
     parse_action,
+    parse_canonical_call,
+    parse_canonical_key,
     parse_key,
     put_action,
     put_key,
 )
+from softswitch.server.meters import NO_COUNTS, put_config
 from softswitch.server.pb import p4r
 from softswitch.server.profiles import Bound, ProfileState, Target
 from softswitch.server.schema import Table
@@ -30,12 +37,12 @@ EntryId = tuple[Key, int]
 """Key and priority: what identifies an entry within its table."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one that is frozen takes three times as long to make
 class Entry:
-    """One entry, replaced as a whole when modified. `handle` is the engine's; None for const.
-    `bound` is what an entry of an indirect table has in use."""
+    """One entry, replaced as a whole when modified. `handle` is the engine's. `bound` is what an
+    entry of an indirect table has in use."""
 
-    handle: int | None
+    handle: int
     encoded: bytes
     action: Call | Target
     priority: int
@@ -47,12 +54,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One entry as a read returns it: the serialized TableEntry, and if asked for the counter and
-    the time since its last hit."""
+    """One entry as a read returns it: the serialized TableEntry, and if asked for the counter, the
+    time since its last hit, its meter's configuration and counts of colours."""
 
     encoded: bytes
     counter: tuple[int, int] | None = None
     idle_ns: int | None = None
+    meter: MeterConfig | None = None
+    counts: ColorCounts | None = None
 
 
 class TableState:
@@ -65,15 +74,17 @@ class TableState:
         self.table = table
         self._engine = engine
         self._profile = profile
+        self.direct = Direct(table, engine)
         self._initial_default = initial.default
         self._default: Entry | None = None  # None: as in the program
         self._entries: dict[EntryId, Entry] = {}
         self._by_handle: dict[int, EntryId] = {}  # of entries that can idle
-        for const in initial.entries:
+        handles = engine.const_handles(table.name)
+        for const, handle in zip(initial.entries, handles, strict=True):
             bare = p4r.TableEntry(is_const=True)
             encoded = self._encode((const.key, const.priority), const.call, bare)
             self._entries[const.key, const.priority] = Entry(
-                None, encoded, const.call, const.priority
+                handle, encoded, const.call, const.priority
             )
 
     def __len__(self) -> int:
@@ -91,19 +102,25 @@ class TableState:
             raise denied(f"table {table.name}: its entries are const")
         if not table.fields:
             raise invalid(f"table {table.name}: it has no key, so no entries")
-        at = self._entry_id(entry)
+        key, canonical = parse_canonical_key(table, entry.match)
+        check_priority(table, entry.priority)
+        at = key, entry.priority
         if not entry.HasField("action"):
             raise invalid(f"table {table.name}: an inserted entry needs an action")
-        action = self._parse_action(entry)
+        action: Call | Target
+        if self._profile is not None:
+            action, canonical = self._parse_action(entry), False
+        else:
+            chosen, message = choose_action(table, entry.action, default=False)
+            args, shortest = parse_canonical_call(chosen, message)
+            action, canonical = Call(chosen, args), canonical and shortest
         if at in self._entries:
             raise exists(f"table {table.name}: this entry exists already")
         if table.size > 0 and len(self._entries) >= table.size:
             raise exhausted(f"table {table.name}: full ({table.size} entries)")
         handle, bound = self._insert(at, action, _milliseconds(entry.idle_timeout_ns))
-        if entry.HasField("counter_data"):
-            data = entry.counter_data
-            self._engine.set_direct_counter(table.name, handle, data.packet_count, data.byte_count)
-        self._store(at, handle, action, bound, entry)
+        self.direct.apply(handle, entry)
+        self._store(at, handle, action, bound, entry, canonical=canonical)
 
     def modify(self, entry: p4r.TableEntry) -> None:
         """MODIFY of an entry, or of the default entry. An unset action stays as it is (the
@@ -115,17 +132,17 @@ class TableState:
             return
         at = self._entry_id(entry)
         changes_action = entry.HasField("action")
-        if table.is_const and changes_action:
+        if table.is_const and (changes_action or entry.idle_timeout_ns):
             raise denied(f"table {table.name}: its entries are const")
         action = self._parse_action(entry) if changes_action else None
         old = self._entries.get(at)
         if old is None:
             raise self._missing()
-        handle = self._handle(old)
-        bound = self._change(old, handle, action, entry.idle_timeout_ns)
-        if entry.HasField("counter_data"):
-            data = entry.counter_data
-            self._engine.set_direct_counter(table.name, handle, data.packet_count, data.byte_count)
+        handle = old.handle
+        bound = old.bound
+        if not table.is_const:
+            bound = self._change(at, old, action, entry.idle_timeout_ns)
+        self.direct.apply(handle, entry)
         if not table.is_const:
             self._store(at, handle, action or old.action, bound, entry)
 
@@ -140,33 +157,127 @@ class TableState:
         old = self._entries.get(at)
         if old is None:
             raise self._missing()
-        handle = self._handle(old)
-        self._engine.delete(table.name, handle)
+        self._remove(at, old)
+
+    def _remove(self, at: EntryId, old: Entry) -> None:
+        self._engine.delete(self.table.name, old.handle)
         del self._entries[at]
-        self._by_handle.pop(handle, None)
+        self._by_handle.pop(old.handle, None)
+        self.direct.forget(old.handle)
         if old.bound is not None and self._profile is not None:
             self._profile.release(old.bound)
 
     def set_counter(self, entry: p4r.TableEntry, data: p4r.CounterData | None) -> None:
         """Set the direct counter of an existing entry; None leaves it as it is."""
-        self._need_counter()
-        if entry.is_default_action:
-            raise unimplemented(f"table {self.table.name}: the default entry has no counter")
-        old = self._entries.get(self._entry_id(entry))
-        if old is None:
-            raise self._missing()
-        handle = self._handle(old)
+        self.direct.need_counter()
+        handle = self._existing(entry, "counter").handle
         if data is not None:
-            _check_counter(self.table.name, data)
-            self._engine.set_direct_counter(
-                self.table.name, handle, data.packet_count, data.byte_count
-            )
+            self.direct.check_counter(data)
+            self.direct.set_counter(handle, data.packet_count, data.byte_count)
+
+    def set_meter(self, entry: p4r.DirectMeterEntry) -> None:
+        """Configure the direct meter of an existing entry."""
+        self.direct.need_meter()
+        self.direct.write_meter(self._existing(entry.table_entry, "meter").handle, entry)
+
+    def _existing(self, entry: p4r.TableEntry, what: str) -> Entry:
+        if entry.is_default_action:
+            raise unimplemented(f"table {self.table.name}: the default entry has no {what}")
+        found = self._entries.get(self._entry_id(entry))
+        if found is None:
+            raise self._missing()
+        return found
+
+    # -- undoing ------------------------------------------------------------------------------
+
+    def undo(self, entry: p4r.TableEntry) -> Callable[[], None]:
+        """What puts the entry, or the default entry, that a write of this message is about back as
+        it is now. Raises RequestError, as the write will."""
+        if entry.is_default_action:
+            default = self._default
+            return lambda: self._put_default(default)
+        at = self._entry_id(entry)
+        old = self._entries.get(at)
+        if old is None:
+            return lambda: self._put_back(at, None, None)
+        saved = self.direct.save(old.handle, counters=True)
+        touches = entry.HasField("counter_data") or entry.HasField("meter_counter_data")
+        # of an entry that stays, packets have gone on counting
+        kept = saved if touches else replace(saved, counter=None, counts=None)
+        return lambda: self._put_back(at, old, kept if at in self._entries else saved)
+
+    def undo_direct(self, entry: p4r.TableEntry, what: str) -> Callable[[], None]:
+        """The same for what only the counter or the meter of an entry is written by."""
+        old = self._existing(entry, what)
+        saved = self.direct.save(old.handle, counters=True)
+        return lambda: self.direct.restore(old.handle, saved)
+
+    # -- reconciliation -----------------------------------------------------------------------
+
+    def written(self) -> tuple[list[p4r.TableEntry], p4r.TableEntry | None]:
+        """The entries that controllers wrote, with their meters, and the default entry if one did;
+        entries of equal priority in the order in which the engine prefers them."""
+        entries = []
+        for entry in () if self.table.is_const else self._entries.values():
+            message = p4r.TableEntry.FromString(entry.encoded)
+            config = self.direct.configs.get(entry.handle)
+            if config is not None:
+                put_config(config, message.meter_config)
+            entries.append(message)
+        default = None
+        if self._default is not None:
+            default = p4r.TableEntry.FromString(self._default.encoded)
+        return entries, default
+
+    def take_counts(self, other: TableState) -> None:
+        """Count on from where another table's entries with the same key are."""
+        if self.table.fields != other.table.fields:
+            return
+        counter = self.table.direct_counter and other.table.direct_counter
+        meter = self.table.direct_meter is not None and other.table.direct_meter is not None
+        if not counter and not meter:
+            return
+        for at, entry in self._entries.items():
+            old = other._entries.get(at)
+            if old is None:
+                continue
+            if counter and any(values := other.direct.counter(old.handle)):
+                self.direct.set_counter(entry.handle, *values)
+            if meter and (counts := other.direct.counts(old.handle)) != NO_COUNTS:
+                self.direct.set_counts(entry.handle, counts)
+
+    def _put_default(self, old: Entry | None) -> None:
+        if old is None:
+            self._engine.reset_default(self.table.name)
+        else:
+            assert isinstance(old.action, Call)
+            call = old.action
+            self._engine.set_default(self.table.name, call.action.name, call.args)
+        self._default = old
+
+    def _put_back(self, at: EntryId, old: Entry | None, saved: Saved | None) -> None:
+        now = self._entries.get(at)
+        if old is None:
+            if now is not None:
+                self._remove(at, now)
+            return
+        if now is None:
+            handle, bound = self._insert(at, old.action, _milliseconds(old.idle_timeout_ns))
+        elif self.table.is_const:
+            handle, bound = now.handle, now.bound
+        else:
+            handle = now.handle
+            bound = self._change(at, now, old.action, old.idle_timeout_ns)
+        if self.table.idle_timeout:
+            self._by_handle[handle] = at
+        self._entries[at] = replace(old, handle=handle, bound=bound)
+        if saved is not None:
+            self.direct.restore(handle, saved)
 
     # -- reading ------------------------------------------------------------------------------
 
     def rows(self, query: p4r.TableEntry) -> list[Row]:
         """The entries that a read of TableEntry selects; an exact key selects at most one."""
-        counted = query.HasField("counter_data") and self.table.direct_counter
         if query.is_default_action:
             if query.HasField("time_since_last_hit"):
                 raise invalid(f"table {self.table.name}: the default entry does not age")
@@ -187,28 +298,48 @@ class TableState:
         if query.controller_metadata:
             cookie = query.controller_metadata
             entries = (e for e in entries if e.controller_metadata == cookie)
-        if not counted and not timed:
+        counted = query.HasField("counter_data") and self.table.direct_counter
+        metered = self.table.direct_meter is not None
+        configured = metered and query.HasField("meter_config")
+        marked = metered and query.HasField("meter_counter_data")
+        if not counted and not timed and not configured and not marked:
             return [Row(e.encoded) for e in entries]
         return [
             Row(
                 e.encoded,
-                self._counter(e) if counted else None,
-                self._engine.since_last_hit_us(self.table.name, self._handle(e)) * 1000
-                if timed
-                else None,
+                self.direct.counter(e.handle) if counted else None,
+                self._engine.since_last_hit_us(self.table.name, e.handle) * 1000 if timed else None,
+                self.direct.configs.get(e.handle) if configured else None,
+                self.direct.counts(e.handle) if marked else None,
             )
             for e in entries
         ]
 
     def counter_rows(self, query: p4r.TableEntry) -> list[Row]:
         """Key and direct counter of the entries selected; NOT_FOUND for a key without entry."""
-        self._need_counter()
+        self.direct.need_counter()
+        entries = self._select_direct(query, "counter")
+        return [Row(self._encoded_key(e), self.direct.counter(e.handle)) for e in entries]
+
+    def meter_rows(self, query: p4r.TableEntry, *, counted: bool) -> list[Row]:
+        """The same with the direct meter, and its counts of colours if `counted`."""
+        self.direct.need_meter()
+        return [
+            Row(
+                self._encoded_key(e),
+                meter=self.direct.configs.get(e.handle),
+                counts=self.direct.counts(e.handle) if counted else None,
+            )
+            for e in self._select_direct(query, "meter")
+        ]
+
+    def _select_direct(self, query: p4r.TableEntry, what: str) -> list[Entry]:
         if query.is_default_action:
-            raise unimplemented(f"table {self.table.name}: the default entry has no counter")
+            raise unimplemented(f"table {self.table.name}: the default entry has no {what}")
         entries = list(self._select(query))
         if query.match and not entries:
             raise self._missing()
-        return [Row(self._encoded_key(e), self._counter(e)) for e in entries]
+        return entries
 
     def _select(self, query: p4r.TableEntry) -> Iterator[Entry]:
         if not query.match:
@@ -216,7 +347,7 @@ class TableState:
                 if query.priority in (0, entry.priority):
                     yield entry
             return
-        key = parse_key(self.table, list(query.match))
+        key = parse_key(self.table, query.match)
         if query.priority or not self.table.needs_priority:
             found = self._entries.get((key, query.priority))
             if found is not None:
@@ -249,7 +380,7 @@ class TableState:
     # -- helpers ------------------------------------------------------------------------------
 
     def _entry_id(self, entry: p4r.TableEntry) -> EntryId:
-        key = parse_key(self.table, list(entry.match))
+        key = parse_key(self.table, entry.match)
         check_priority(self.table, entry.priority)
         return key, entry.priority
 
@@ -257,10 +388,6 @@ class TableState:
         name = self.table.name
         if entry.is_const:
             raise invalid(f"table {name}: is_const must not be set in a write")
-        if entry.HasField("meter_config") or entry.HasField("meter_counter_data"):
-            if not self.table.direct_meter:
-                raise invalid(f"table {name}: has no direct meter")
-            raise unimplemented(f"table {name}: direct meters are not implemented")
         if entry.HasField("time_since_last_hit"):
             raise invalid(f"table {name}: time_since_last_hit must not be set in a write")
         if entry.idle_timeout_ns < 0:
@@ -270,9 +397,7 @@ class TableState:
                 raise invalid(f"table {name}: does not support idle timeouts here")
             if self._profile is not None:
                 raise unimplemented(f"table {name}: idle timeouts of indirect entries")
-        if entry.HasField("counter_data"):
-            self._need_counter()
-            _check_counter(name, entry.counter_data)
+        self.direct.check(entry)
 
     def _modify_default(self, entry: p4r.TableEntry) -> None:
         table = self.table
@@ -282,8 +407,9 @@ class TableState:
             raise invalid(f"table {table.name}: an indirect table has no default entry to set")
         if table.const_default:
             raise denied(f"table {table.name}: its default action is const")
-        if entry.HasField("counter_data"):
-            raise unimplemented(f"table {table.name}: the default entry has no counter")
+        for what in ("counter_data", "meter_config", "meter_counter_data"):
+            if entry.HasField(what):
+                raise unimplemented(f"table {table.name}: {what} of the default entry")
         if not entry.HasField("action"):
             self._engine.reset_default(table.name)
             self._default = None
@@ -291,7 +417,7 @@ class TableState:
         call = Call(*parse_action(table, entry.action, default=True))
         self._engine.set_default(table.name, call.action.name, call.args)
         encoded = self._encode_default(call, entry)
-        self._default = Entry(None, encoded, call, 0, entry.metadata, entry.controller_metadata)
+        self._default = Entry(0, encoded, call, 0, entry.metadata, entry.controller_metadata)
 
     def _parse_action(self, entry: p4r.TableEntry) -> Call | Target:
         if self._profile is not None:
@@ -302,14 +428,14 @@ class TableState:
         self, at: EntryId, action: Call | Target, idle_timeout_ms: int
     ) -> tuple[int, Bound | None]:
         name = self.table.name
-        key, priority = key_parts(self.table, at[0]), at[1]
+        key, priority = EngineKey(self.table, at[0]), at[1]
         if isinstance(action, Call):
             call = action.action.name
             return self._engine.insert(
                 name, key, priority, call, action.args, idle_timeout_ms=idle_timeout_ms
             ), None
         assert self._profile is not None
-        bound = self._profile.bind(action)
+        bound = self._profile.bind(action, (self.table.id, at))
         try:
             handle = self._engine.insert_indirect(
                 name, key, priority, member=bound.member, group=bound.group
@@ -320,14 +446,14 @@ class TableState:
         return handle, bound
 
     def _change(
-        self, old: Entry, handle: int, action: Call | Target | None, idle_timeout_ns: int
+        self, at: EntryId, old: Entry, action: Call | Target | None, idle_timeout_ns: int
     ) -> Bound | None:
         """Let the engine's entry do `action` (None: what it did); returns what it has in use."""
-        name = self.table.name
+        name, handle = self.table.name, old.handle
         if isinstance(action, Target):
             assert self._profile is not None
             assert old.bound is not None
-            bound = self._profile.bind(action)
+            bound = self._profile.bind(action, (self.table.id, at))
             try:
                 self._engine.modify_indirect(name, handle, member=bound.member, group=bound.group)
             except EngineError:
@@ -352,12 +478,14 @@ class TableState:
         action: Call | Target,
         bound: Bound | None,
         entry: p4r.TableEntry,
+        *,
+        canonical: bool = False,
     ) -> None:
         if self.table.idle_timeout:
             self._by_handle[handle] = at
         self._entries[at] = Entry(
             handle,
-            self._encode(at, action, entry),
+            _as_it_is(entry) if canonical else self._encode(at, action, entry),
             action,
             at[1],
             entry.metadata,
@@ -399,27 +527,24 @@ class TableState:
         key = p4r.TableEntry(table_id=full.table_id, match=full.match, priority=full.priority)
         return key.SerializeToString()
 
-    def _counter(self, entry: Entry) -> tuple[int, int]:
-        return self._engine.direct_counter(self.table.name, self._handle(entry))
-
-    def _handle(self, entry: Entry) -> int:
-        if entry.handle is None:
-            raise unimplemented(
-                f"table {self.table.name}: const entries have no counters and no times here"
-            )
-        return entry.handle
-
-    def _need_counter(self) -> None:
-        if not self.table.direct_counter:
-            raise invalid(f"table {self.table.name}: has no direct counter")
-
     def _missing(self) -> Exception:
         return not_found(f"table {self.table.name}: no such entry")
 
 
-def _check_counter(table: str, data: p4r.CounterData) -> None:
-    if data.packet_count < 0 or data.byte_count < 0:
-        raise invalid(f"table {table}: counter values must not be negative")
+def _as_it_is(entry: p4r.TableEntry) -> bytes:
+    """The encoding of an entry whose key and action are canonical."""
+    for name in _NOT_KEPT:
+        if entry.HasField(name):
+            entry.ClearField(name)
+    entry.DiscardUnknownFields()  # type: ignore[attr-defined]  # it is there
+    return entry.SerializeToString()
+
+
+_NOT_KEPT: tuple[Literal["counter_data", "meter_config", "meter_counter_data"], ...] = (
+    "counter_data",
+    "meter_config",
+    "meter_counter_data",
+)
 
 
 def _milliseconds(timeout_ns: int) -> int:

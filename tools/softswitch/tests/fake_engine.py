@@ -9,11 +9,21 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from softswitch.engine import Digest, IdleTimeout, KeyPart, MeterConfig, PacketIn
+from softswitch.engine import (
+    ColorCounts,
+    Digest,
+    IdleTimeout,
+    KeyPart,
+    Mark,
+    MeterConfig,
+    PacketIn,
+    PortOutput,
+)
 from softswitch.errors import (
     ConfigError,
     DuplicateEntryError,
@@ -22,7 +32,9 @@ from softswitch.errors import (
     UnknownNameError,
 )
 
-Event: TypeAlias = "PacketIn | Digest | IdleTimeout"
+Event: TypeAlias = "PacketIn | Digest | IdleTimeout | PortOutput | Mark"
+
+NO_COUNTS: ColorCounts = ((0, 0), (0, 0), (0, 0))
 
 
 @dataclass(slots=True)
@@ -37,6 +49,8 @@ class FakeEntry:
     idle_us: int = 0
     member: int | None = None
     group: int | None = None
+    meter: MeterConfig | None = None
+    marked: ColorCounts = NO_COUNTS
 
 
 @dataclass(slots=True)
@@ -50,6 +64,7 @@ class FakeTable:
     size: int
     actions: dict[str, int]
     entries: dict[int, FakeEntry] = field(default_factory=dict)
+    const: tuple[int, ...] = ()
     default: tuple[str, tuple[int, ...]] | None = None
 
 
@@ -81,6 +96,15 @@ class FakeEngine:
             for array in config["counter_arrays"]
             if not array["is_direct"]
         }
+        self._next_handle = 1
+        for pipeline in config["pipelines"]:
+            for table in pipeline["tables"]:
+                self._add_const(self.tables[table["name"]], len(table.get("entries") or ()))
+        self.held = False
+        self.registers: dict[str, list[int]] = {
+            array["name"]: [0] * array["size"] for array in config.get("register_arrays", ())
+        }
+        self.meter_marks: dict[tuple[str, int], ColorCounts] = {}
         self.meters: dict[str, list[MeterConfig | None]] = {
             array["name"]: [None] * array["size"] for array in config.get("meter_arrays", ())
         }
@@ -100,7 +124,14 @@ class FakeEngine:
         self.running = False
         self.closed = False
         self.others: list[FakeEngine] = []
-        self._next_handle = 1
+        self.events_only = False
+
+    def _add_const(self, table: FakeTable, count: int) -> None:
+        first = self._next_handle
+        self._next_handle += count
+        table.const = tuple(range(first, self._next_handle))
+        for handle in table.const:
+            table.entries[handle] = FakeEntry((), handle, "", ())
 
     def _call(self, table: str, action: str, args: Sequence[int]) -> FakeTable:
         found = self.tables.get(table)
@@ -214,6 +245,39 @@ class FakeEngine:
     def meter_set(self, meter: str, index: int, config: MeterConfig | None) -> None:
         self.meters[meter][index] = config
 
+    def const_handles(self, table: str) -> Sequence[int]:
+        return self.tables[table].const
+
+    def meter_counts(self, meter: str, index: int) -> ColorCounts:
+        assert 0 <= index < len(self.meters[meter])
+        return self.meter_marks.get((meter, index), NO_COUNTS)
+
+    def set_meter_counts(self, meter: str, index: int, counts: ColorCounts) -> None:
+        self.meter_marks[meter, index] = counts
+
+    def direct_meter_set(self, table: str, handle: int, config: MeterConfig | None) -> None:
+        self._entry(table, handle).meter = config
+
+    def direct_meter_counts(self, table: str, handle: int) -> ColorCounts:
+        return self._entry(table, handle).marked
+
+    def set_direct_meter_counts(self, table: str, handle: int, counts: ColorCounts) -> None:
+        self._entry(table, handle).marked = counts
+
+    def register_read(self, register: str, first: int, count: int) -> list[int]:
+        assert first + count <= len(self.registers[register])
+        return self.registers[register][first : first + count]
+
+    def register_write(self, register: str, first: int, values: Sequence[int]) -> None:
+        self.registers[register][first : first + len(values)] = values
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        assert not self.held
+        self.held = True
+        yield
+        self.held = False
+
     def clone_session_set(
         self, session: int, replicas: Sequence[tuple[int, int]], packet_length_bytes: int = 0
     ) -> None:
@@ -229,8 +293,14 @@ class FakeEngine:
         assert port in self.ports
         self.rates[port] = pps
 
-    def inject(self, port: int, packet: bytes) -> None:
+    def set_events_only(self, on: bool) -> None:
+        self.events_only = on
+
+    def inject(self, port: int, packet: bytes, packet_id: int = 0) -> None:
         self.injected.append((port, packet))
+
+    def inject_mark(self, mark: int) -> None:
+        self.report(Mark(mark))
 
     def event_fd(self) -> int:
         return self._event_fd

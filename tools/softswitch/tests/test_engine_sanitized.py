@@ -36,7 +36,7 @@ def environment() -> dict[str, str]:
 
 
 SUBJECTS = ["tables", "parser", "packets", "arithmetic", "bmv2", "io", "extras", "profiles"]
-SUBJECTS += ["meters", "events", "rates"]
+SUBJECTS += ["meters", "events", "rates", "state"]
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

@@ -105,14 +105,35 @@ async def test_meter_index_outside_the_array_is_refused(
     assert await streaming.read_refused(meter(streaming, index)) is code
 
 
-async def test_meter_unknown_id_and_counters_are_refused(streaming: Client) -> None:
+async def test_meter_unknown_id_is_refused(streaming: Client) -> None:
     unknown = p4r.MeterEntry(meter_id=77)
     assert (await streaming.refused("MODIFY", unknown))[0] is grpc.StatusCode.INVALID_ARGUMENT
     assert await streaming.read_refused(unknown) is grpc.StatusCode.INVALID_ARGUMENT
-    counted = meter(streaming, 1)
-    counted.counter_data.SetInParent()
-    assert (await streaming.refused("MODIFY", counted))[0] is grpc.StatusCode.UNIMPLEMENTED
-    assert await streaming.read_refused(counted) is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_meter_counts_of_colors_are_read_and_cleared(
+    streaming: Client, switch: Switch
+) -> None:
+    name = next(m.preamble.name for m in streaming.names.info.meters)
+    counts = ((1, 60), (2, 120), (3, 180))
+    switch.built[-1].set_meter_counts(name, 1, counts)
+    asked = p4r.MeterEntry(meter_id=streaming.names.info.meters[0].preamble.id)
+    asked.index.index = 1
+    (unasked,) = await streaming.read(asked)
+    assert not unasked.meter_entry.HasField("counter_data")
+    asked.counter_data.SetInParent()
+    (found,) = await streaming.read(asked)
+    data = found.meter_entry.counter_data
+    assert [(c.packet_count, c.byte_count) for c in (data.green, data.yellow, data.red)] == [
+        *counts
+    ]
+    asked.counter_data.green.packet_count = 1
+    assert (await streaming.refused("MODIFY", asked))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    asked.counter_data.Clear()
+    asked.counter_data.SetInParent()
+    await streaming.write(("MODIFY", asked))
+    (found,) = await streaming.read(asked)
+    assert found.meter_entry.counter_data.red.packet_count == 0
 
 
 async def test_meter_of_one_rate_takes_equal_rates_only(client: Client, switch: Switch) -> None:

@@ -32,6 +32,16 @@ def test_options_limit_the_rates_of_ports() -> None:
     assert options.port_rates_pps == {1: 5, 2: 1000}
 
 
+def test_options_of_packets_over_grpc_leave_no_interfaces() -> None:
+    line = "--no-p4 -i 1@a -- --dp-grpc-server-addr 127.0.0.1:9999 --bmv2-compat"
+    options = parse_options(line.split())
+    assert (options.packets_address, options.bmv2_compat) == ("127.0.0.1:9999", True)
+    assert options.ports == ()
+    assert options.notes[0].startswith("-i is ignored")
+    plain = parse_options(["--no-p4"])
+    assert (plain.packets_address, plain.bmv2_compat) == (None, False)
+
+
 def test_options_with_another_number_of_queues_note_the_difference() -> None:
     (note,) = parse_options(["--no-p4", "--priority-queues", "4"]).notes
     assert "always 8" in note

@@ -131,14 +131,6 @@ async def test_reconcile_without_a_pipeline_commits(client: Client) -> None:
     assert (await get(client)).config.cookie.cookie == 1
 
 
-async def test_reconcile_with_another_config_is_unimplemented(primary: Client) -> None:
-    config = contract_config()
-    config.p4info.pkg_info.version = "2"
-    code, text = await refused(primary, config, "RECONCILE_AND_COMMIT")
-    assert code is grpc.StatusCode.UNIMPLEMENTED
-    assert "RECONCILE_AND_COMMIT" in text
-
-
 def _no_info() -> p4r.ForwardingPipelineConfig:
     config = contract_config()
     config.ClearField("p4info")

@@ -85,6 +85,18 @@ def test_process_on_port_0_tells_the_port() -> None:
         socket.create_connection((host, int(port))).close()
 
 
+def test_process_with_packets_over_grpc_needs_no_interfaces(tmp_path: Path) -> None:
+    flags = ["--no-p4", "--", "--grpc-server-addr", f"unix:{tmp_path}/s"]
+    with started(*flags, "--dp-grpc-server-addr", f"unix:{tmp_path}/p") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"softswitch: packets at unix:{tmp_path}/p\n"
+        assert listening(process) == f"unix:{tmp_path}/s"
+        for name in ("s", "p"):
+            socket.socket(socket.AF_UNIX).connect(f"{tmp_path}/{name}")
+        status, seconds = stopped(process)
+    assert (status, seconds < STOP_S) == (0, True)
+
+
 def test_process_at_an_address_in_use_exits_1() -> None:
     with started("--no-p4", "--grpc-server-addr", "127.0.0.1:0") as first:
         address = listening(first)

@@ -140,8 +140,7 @@ async def test_stream_message_without_content_gets_a_stream_error(client: Client
         pytest.param({"device_id": 9}, 2, grpc.StatusCode.NOT_FOUND, id="unknown-device"),
         pytest.param({"role": "x"}, 2, grpc.StatusCode.NOT_FOUND, id="unknown-role"),
         pytest.param({"role_id": 1}, 2, grpc.StatusCode.UNIMPLEMENTED, id="numeric-role"),
-        pytest.param({"atomicity": 1}, 2, grpc.StatusCode.UNIMPLEMENTED, id="rollback"),
-        pytest.param({"atomicity": 2}, 2, grpc.StatusCode.UNIMPLEMENTED, id="atomic"),
+        pytest.param({"atomicity": 3}, 2, grpc.StatusCode.INVALID_ARGUMENT, id="atomicity"),
     ],
 )
 async def test_write_without_permission_is_refused_as_a_whole(

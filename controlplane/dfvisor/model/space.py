@@ -1,0 +1,190 @@
+"""What the packets of a slice can be: the flowspaces that let them in, as a set of ternary keys.
+
+Pure. A flow entry belongs to a slice's space if every packet that it matches is matched by one of
+the space's keys. Keys with the same masks are one set of values, so the question costs one look-up
+for each combination of masks in use, however many flowspaces there are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+from dfvisor.model.records import Flowspace, Match, Treatment, VirtualNetwork
+from dfvisor.model.ternary import WIDTHS, expand
+from dfvisor.model.types import Mac
+
+Masks: TypeAlias = tuple[tuple[str, int], ...]
+"""Field names with masks other than 0, in any order that the caller keeps to."""
+Values: TypeAlias = tuple[int, ...]
+Projection: TypeAlias = list[tuple[int, int]]
+"""Where to look, and under which mask."""
+Fields: TypeAlias = Mapping[str, tuple[int, int]]
+"""Field -> (value, mask)."""
+
+KNOWN_SHAPES = 1024  # combinations of masks that are remembered; a client may send any number
+SHOWN_KEYS = 3
+
+
+class Space:
+    """Ternary keys, each as often as it was added. `demotable` are the MACs whose packets any entry
+    may demote: endpoints behind foreign peers, which no slice reaches.
+    """
+
+    def __init__(self, keys: Iterable[Fields] = ()) -> None:
+        self.demotable: frozenset[int] = frozenset()
+        self._groups: dict[Masks, dict[Values, int]] = {}
+        self._shapes: dict[Masks, list[tuple[Projection, dict[Values, int]]]] = {}
+        for key in keys:
+            self.add(key)
+
+    def add(self, key: Fields) -> None:
+        """One key more."""
+        masks, values = _split(key)
+        members = self._groups.get(masks)
+        if members is None:
+            members = self._groups[masks] = {}
+            self._shapes.clear()
+        members[values] = members.get(values, 0) + 1
+
+    def discard(self, key: Fields) -> None:
+        """One key less; KeyError if it was never added."""
+        masks, values = _split(key)
+        members = self._groups[masks]
+        members[values] -= 1
+        if not members[values]:
+            del members[values]
+        if not members:
+            del self._groups[masks]
+            self._shapes.clear()
+
+    def covers(self, masks: Masks, values: Values) -> bool:
+        """Whether every packet with these values under these masks is in the space: within one of
+        its keys.
+        """
+        shapes = self._shapes.get(masks)
+        if shapes is None:
+            shapes = self._fit(masks)
+        for projection, members in shapes:
+            if tuple([values[place] & mask for place, mask in projection]) in members:
+                return True
+        return False
+
+    def has(self, packet: Mapping[str, int]) -> bool:
+        """Whether a packet with these field values (absent: 0) is in the space."""
+        return any(
+            tuple([packet.get(name, 0) & mask for name, mask in masks]) in members
+            for masks, members in self._groups.items()
+        )
+
+    def _fit(self, masks: Masks) -> list[tuple[Projection, dict[Values, int]]]:
+        """The groups whose every mask is within the given ones: where to find each field."""
+        places = {name: (place, mask) for place, (name, mask) in enumerate(masks)}
+        found = []
+        for wanted, members in self._groups.items():
+            projection = []
+            for name, mask in wanted:
+                place, given = places.get(name, (0, 0))
+                if mask & ~given:
+                    break
+                projection.append((place, mask))
+            else:
+                found.append((projection, members))
+        if len(self._shapes) >= KNOWN_SHAPES:
+            self._shapes.clear()
+        self._shapes[masks] = found
+        return found
+
+    def __str__(self) -> str:
+        """The first keys, for a message."""
+        shown: list[str] = []
+        for masks, members in self._groups.items():
+            for values in members:
+                if len(shown) == SHOWN_KEYS:
+                    return "; ".join(shown) + "; ..."
+                parts = [
+                    f"{name}={_text(name, value, mask)}"
+                    for (name, mask), value in zip(masks, values, strict=True)
+                ]
+                shown.append(" ".join(parts) or "everything")
+        return "; ".join(shown) or "nothing, because no flowspace leads into it"
+
+
+class Spaces:
+    """The spaces of a VN's slices, kept up with its records: a change costs what has changed."""
+
+    def __init__(self) -> None:
+        self._spaces: dict[str, Space] = {}
+        self._held: dict[str, tuple[Flowspace, Mac | None, list[Fields]]] = {}
+
+    def of(self, slice_name: str) -> Space:
+        """The space of a slice; empty for one that no flowspace leads into."""
+        return self._spaces.setdefault(slice_name, Space())
+
+    def update(self, vn: VirtualNetwork) -> set[str]:
+        """The VN's newest records; returns the slices whose spaces have lost something."""
+        shrunk: set[str] = set()
+        flowspaces = vn.flowspaces
+        for name in [name for name in self._held if name not in flowspaces]:
+            shrunk.add(self._forget(name))
+        for name, flowspace in flowspaces.items():
+            held = self._held.get(name)
+            mac = _entrance(vn, flowspace.match)
+            if held is not None:
+                if (held[0] is flowspace or held[0] == flowspace) and held[1] == mac:
+                    continue
+                shrunk.add(self._forget(name))
+            keys = [] if flowspace.treatment is Treatment.DENY else flowspace_keys(vn, flowspace)
+            space = self.of(flowspace.slice)
+            for key in keys:
+                space.add(key)
+            self._held[name] = (flowspace, mac, keys)
+        demotable = frozenset(
+            end.mac.value for end in vn.endpoints.values() if end.peer is not None
+        )
+        for name in vn.slices:
+            self.of(name).demotable = demotable
+        for name in [name for name in self._spaces if name not in vn.slices]:
+            del self._spaces[name]
+        return shrunk
+
+    def _forget(self, name: str) -> str:
+        flowspace, _, keys = self._held.pop(name)
+        space = self.of(flowspace.slice)
+        for key in keys:
+            space.discard(key)
+        return flowspace.slice
+
+
+def everything() -> Space:
+    """The space that all packets are in."""
+    return Space([{}])
+
+
+def flowspace_keys(vn: VirtualNetwork, flowspace: Flowspace) -> list[Fields]:
+    """The keys of one flowspace, as they can be told inside the fabric, where there is no access
+    port to look at: an endpoint is told by its MAC.
+    """
+    match = flowspace.match
+    mac = _entrance(vn, match)
+    if mac is not None:
+        match = dataclasses.replace(match, eth_src=mac)
+    return [key.fields for key in expand(match, bidirectional=flowspace.bidirectional)]
+
+
+def _entrance(vn: VirtualNetwork, match: Match) -> Mac | None:
+    if match.endpoint is None or match.eth_src is not None:
+        return None
+    endpoint = vn.endpoints.get(match.endpoint)
+    return None if endpoint is None else endpoint.mac
+
+
+def _split(key: Fields) -> tuple[Masks, Values]:
+    names = sorted(key)
+    return tuple([(name, key[name][1]) for name in names]), tuple([key[name][0] for name in names])
+
+
+def _text(name: str, value: int, mask: int) -> str:
+    full = (1 << WIDTHS[name]) - 1
+    return f"{value:#x}" if mask == full else f"{value:#x}/{mask:#x}"

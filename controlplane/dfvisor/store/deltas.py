@@ -1,0 +1,107 @@
+"""What a revision changes, record by record: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from dfvisor.errors import StoreError
+from dfvisor.model.records import VirtualNetwork
+from dfvisor.store.codec import (
+    KINDS,
+    Delta,
+    Key,
+    Record,
+    Revision,
+    decode_records,
+    encode,
+    plain_record,
+)
+
+Change: TypeAlias = dict[Key, Record | None]
+"""Records by kind and name as they are afterwards; None: deleted."""
+
+
+def difference(old: VirtualNetwork, new: VirtualNetwork) -> Change:
+    """What makes the records of `new` out of those of `old`."""
+    change: Change = {}
+    for kind in KINDS:
+        before: Mapping[str, Record] = getattr(old, kind)
+        after: Mapping[str, Record] = getattr(new, kind)
+        if before is after:
+            continue
+        for name, record in after.items():
+            held = before.get(name)
+            if held is not record and held != record:
+                change[kind, name] = record
+        if before.keys() != after.keys():
+            change |= {(kind, name): None for name in before.keys() - after.keys()}
+    return change
+
+
+def changed(vn: VirtualNetwork, change: Mapping[Key, Record | None]) -> VirtualNetwork:
+    """The VN after the change; records of unchanged kinds are shared."""
+    kinds: dict[str, Any] = {}
+    for (kind, name), record in change.items():
+        if kind not in kinds:
+            kinds[kind] = dict(getattr(vn, kind))
+        if record is None:
+            kinds[kind].pop(name, None)
+        else:
+            kinds[kind][name] = record
+    return replace(vn, **kinds) if kinds else vn
+
+
+def to_delta(revision: int, change: Mapping[Key, Record | None]) -> Delta:
+    """As it is written."""
+    put: dict[str, dict[str, Any]] = {}
+    drop: dict[str, tuple[str, ...]] = {}
+    for (kind, name), record in sorted(change.items(), key=lambda item: item[0]):
+        if record is None:
+            drop[kind] = (*drop.get(kind, ()), name)
+        else:
+            put.setdefault(kind, {})[name] = plain_record(record)
+    return Delta(revision=revision, put=put, drop=drop)
+
+
+def from_delta(delta: Delta, path: str) -> Change:
+    """As it was written; StoreError for what cannot be read."""
+    change: Change = {}
+    for kind, names in delta.drop.items():
+        if kind not in KINDS:
+            raise StoreError(f"{path}: bad record: there are no {kind!r}")
+        change |= {(kind, name): None for name in names}
+    change.update(decode_records(delta.put, path))
+    return change
+
+
+def since(revision: Revision, held: int, path: str) -> Change | None:
+    """What happened after revision `held`; None where the deltas do not reach back so far."""
+    later = [delta for delta in revision.deltas if delta.revision > held]
+    numbers = [delta.revision for delta in later]
+    if numbers != list(range(held + 1, revision.revision + 1)):
+        return None
+    change: Change = {}
+    for delta in later:
+        change |= from_delta(delta, path)
+    return change
+
+
+def size(deltas: Iterable[Delta]) -> int:
+    """Bytes that they take."""
+    return sum(len(encode(delta)) for delta in deltas)
+
+
+def recent(deltas: Iterable[Delta], needed: int, most_bytes: int) -> tuple[Delta, ...] | None:
+    """The newest deltas that fit; None if not all after revision `needed` do."""
+    found: list[Delta] = []
+    left = most_bytes
+    for delta in reversed(list(deltas)):
+        left -= size([delta])
+        if left < 0:
+            if delta.revision > needed:
+                return None
+            break
+        found.insert(0, delta)
+    return tuple(found)

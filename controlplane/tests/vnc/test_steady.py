@@ -1,0 +1,50 @@
+"""The whole control plane at rest: what it asks of the database when nothing changes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from dfvisor.model.description import load_network
+
+from controlplane.tests.store.harness import requests
+from controlplane.tests.vnc.rig import Rig
+
+pytestmark = [pytest.mark.zk, pytest.mark.switch]
+
+NETWORK = load_network(Path(__file__).parents[3] / "examples" / "two-switches.yaml")
+REST_S = 6.0  # statistics that repeat the last ones are written every 5 s
+
+
+async def test_at_rest_nothing_is_read_and_only_statistics_are_written(
+    tmp_path: Path, zookeeper: str
+) -> None:
+    rig = Rig(tmp_path, zookeeper, NETWORK)
+    try:
+        await rig.open()
+        rig.start_vnc("c1")
+        await rig.until_completed("office", 1)
+
+        async def statistics() -> int:
+            """Times that the statistics were written; costs two reads for each switch."""
+            versions = []
+            for switch in NETWORK.fabric.switches:
+                stat = await rig.database._zk.exists(f"/stats/{switch}/0")
+                assert stat is not None
+                versions.append(stat.version)
+            return sum(versions)
+
+        last = (-1, -1)
+        while (now := requests(zookeeper)) != last:  # all reports of the start are written
+            last = now
+            await asyncio.sleep(0.9)
+        written = await statistics()
+        reads, writes = requests(zookeeper)
+        await asyncio.sleep(REST_S)
+        after = requests(zookeeper)
+        written = await statistics() - written
+        assert after[0] == reads
+        assert 2 <= written == after[1] - writes
+    finally:
+        await rig.close()

@@ -1,0 +1,1 @@
+"""STF: tests of P4 programs as text, played without interfaces."""
