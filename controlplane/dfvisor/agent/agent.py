@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 DATABASE_GRACE_S = 3.0  # how long a start waits for the database before it uses what it held
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
 ACTIVATE_AFTER_S = 10.0  # how long best-effort parts of a revision wait for the VN's controller
-KEEP_S = 30.0  # how long what a controller has not finished with is kept
+KEEP_S = 10.0  # how long what a controller has not finished with is kept
 LINGER_S = 2.0  # the same where the VN has gone, and its controller with it
 _FLOOR = "election_floor"  # key in the local database; added to the boot counter
 

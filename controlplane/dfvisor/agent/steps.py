@@ -52,8 +52,8 @@ def offered(past: VnPlan | None, live: VnPlan | None, coming: VnPlan | None) -> 
 
 
 def both(live: VirtualNetwork, coming: VirtualNetwork) -> VirtualNetwork:
-    """The coming VN with the flowspaces and endpoints of the live one besides: what its slices may
-    be while it is being prepared. The names of flowspaces mean nothing here.
+    """The coming VN with the slices, flowspaces and endpoints of the live one besides: what its
+    slices may be while it is being prepared. The names of flowspaces mean nothing here.
     """
     older = {
         f"/{name}": flowspace
@@ -62,6 +62,7 @@ def both(live: VirtualNetwork, coming: VirtualNetwork) -> VirtualNetwork:
     }
     return replace(
         coming,
+        slices={**live.slices, **coming.slices},
         endpoints={**live.endpoints, **coming.endpoints},
         flowspaces={**coming.flowspaces, **older},
     )

@@ -7,6 +7,7 @@ import dataclasses
 from dfvisor.agent.book import Book
 from dfvisor.agent.planner import Planner, Staged
 from dfvisor.model.records import Endpoint, Flowspace, Match, Slice, VirtualNetwork
+from dfvisor.model.space import Spaces
 from dfvisor.model.types import Mac, PortRef
 from dfvisor.p4rt.entries import Item, TableEntry
 
@@ -170,3 +171,15 @@ def test_switch_that_only_carried_a_vn_keeps_its_slices_for_packets_under_way() 
     desk.planner.finish("red")
     assert not desk.stage().keeps
     assert "slice" not in desk.tables()
+
+
+def test_what_the_slices_may_be_meanwhile_is_of_both_revisions() -> None:
+    desk = Desk()
+    desk.live(1, WITH_SLICE)
+    desk.planner.set_vn("red", 2, RED)
+    staged = desk.stage()
+    assert staged.space is not None and "new" in staged.space.slices
+    spaces = Spaces()
+    for step in (WITH_SLICE, staged.space, RED):
+        spaces.update(step)
+    assert not spaces.of("new").has({"ip_proto": 47})
