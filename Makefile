@@ -16,7 +16,8 @@ PACKAGES := python3-venv gcc libc6-dev iproute2 ethtool iputils-ping iperf3 tcpd
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help deps packages p4 build build-and-run down shell docs lint format type test test-unit test-zk \
-        ptf parity vectors e2e bench bench-vnc soak clean
+        ptf parity vectors e2e soak clean \
+        bench bench-switch bench-slicer bench-vnc
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,12 +100,17 @@ vectors: build ## record anew what BMv2 sends (needs simple_switch_grpc)
 e2e: build ## the whole system in network namespaces
 	@DFVISOR_TARGET=$(TARGET) $(BIN)/pytest -q -m e2e
 
-bench: build ## packets per second, and the latency of a change, beside their yardsticks
+bench-switch: build ## the switches beside a bare forwarder: CPU time per packet, packets/s, inserts
 	@$(BIN)/python -m bench.switch
+
+bench: bench-switch ## bench-switch, and the latency of a change
 	@$(BIN)/python -m bench.change
 
 bench-vnc: $(STAMP) ## what the VN controller computes for a large network, and for one change in it
 	@$(BIN)/python -m bench.vnc
+
+bench-slicer: build ## the slicer: beside direct writes, under floods, with many slices
+	@$(BIN)/python -m bench.slicer
 
 soak: build ## longer, seeded runs of the property and parity tests
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q controlplane/tests -m "not zk and not e2e"

@@ -42,7 +42,7 @@ def compiled(directory: Path, name: str) -> str:
     """One of the C programs beside this file, compiled into `directory`."""
     program = directory / name
     source = Path(__file__).with_name(f"{name}.c")
-    command = ["cc", "-O2", "-march=native", "-Wall", "-Wextra", "-o", program, source]
+    command = ["cc", "-O2", "-march=native", "-Wall", "-Wextra", "-o", str(program), str(source)]
     subprocess.run(command, check=True)
     return str(program)
 

@@ -1,228 +1,461 @@
-"""Packets per second and CPU time per packet of the switches, beside a bare forwarder.
+"""The switches beside a bare forwarder: `make bench-switch`, as root, from the source tree's top.
 
-`python -m bench.switch [--seconds S] [--runs N]`, as root, from the top of the source tree. Each
-round measures every candidate once; the table shows medians. Frames of 134 bytes, 2,048 different
-flows, sent flat out into one port and counted by the kernel behind another.
+Each round measures every candidate once, so that whatever else the machine does strikes all alike;
+figures are medians over the rounds, ratios are medians of the rounds' ratios. CPU time per packet
+is taken at a paced load in bursts of 32 (measure.py). BMv2 cannot take that: where it is on PATH,
+it is measured at about half of what it can, and what the softswitch takes at that rate is shown too
+(it is more: fewer packets share a warm cache, and what the idle process does weighs more).
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from dfvisor.p4rt.entries import Exact, Item, TableEntry, Ternary
-from rich.console import Console
-from rich.table import Table
+from dfvisor.p4rt.entries import Item
+from dfvisor.p4rt.p4info import Schema
 
+from bench import exact, inserts, memory, traffic
+from bench.measure import Load, Paced, Wire, compiled, cpu_s, idle_share, resident_bytes
+from bench.report import Report, Target
 from ptf_tests import lab
 from ptf_tests.p4rt import SwitchClient
 from ptf_tests.sandbox import run_in_sandbox
 
-FLOWS = 2048
-FRAME_BYTES = 134
-HOST, PEER = 0x020000000001, 0x020000000002
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+PROGRAM = lab.CONFIGS / "dfvisor.json"
+IDLE_S = 2.0
+PORTS = (1, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How much to measure."""
+
+    rounds: int
+    packets: int
+    pps: int
+    seconds: float
+    inserts: int
+    bmv2_inserts: int
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Packets per second delivered, and CPU microseconds per packet delivered."""
+class Case:
+    """One state of the tables and its load. `bmv2_pps` is about half of what BMv2 can take."""
 
-    pps: float
-    cpu_us: float
-
-
-def frames() -> list[bytes]:
-    """One UDP frame per flow, which differ in their source port."""
-    payload = bytes(FRAME_BYTES - 14 - 20 - 8)
-    address = bytes([10, 0, 0, 1]) + bytes([10, 0, 0, 2])
-    result = []
-    for port in range(10000, 10000 + FLOWS):
-        udp = port.to_bytes(2, "big") + (5201).to_bytes(2, "big")
-        udp += (8 + len(payload)).to_bytes(2, "big") + bytes(2) + payload
-        ip = bytes([0x45, 0]) + (20 + len(udp)).to_bytes(2, "big") + bytes([0, 0, 0x40, 0, 64, 17])
-        ethernet = PEER.to_bytes(6, "big") + HOST.to_bytes(6, "big") + b"\x08\x00"
-        result.append(ethernet + ip + bytes(2) + address + udp)
-    return result
+    name: str
+    entries: list[Item]
+    frames: list[bytes]
+    bmv2_pps: int
 
 
-def entries(qos: bool) -> list[Item]:
-    """Port 1 is a tenant's, port 2 leads to the fabric; with QoS, one flow entry per flow."""
+@dataclass(slots=True)
+class Switch:
+    """A running switch and a client that is its primary."""
 
-    def entry(table: str, key: dict[str, int], action: str, **args: int) -> TableEntry:
-        return TableEntry(
-            table,
-            tuple((name, Exact(v)) for name, v in key.items()),
-            0,
-            action,
-            tuple(args.items()),
-        )
+    target: str
+    wire: Wire
+    address: str
+    client: SwitchClient
+    idle: float = 0.0
 
-    state: list[Item] = [
-        TableEntry(
-            "access_port",
-            (("port", Exact(1)),),
-            1,
-            "set_access",
-            (("vn", 1), ("best_effort_slice", 1), ("vid", 0), ("guarded", 0), ("learning", 0)),
-        ),
-        entry(
-            "next_hop", {"next_hop": 1}, "to_neighbour", vtep=0xC0000202, port=2, mac=PEER, mtu=9000
-        ),
-        TableEntry(
-            "switch_config",
-            (),
-            0,
-            "set_switch_config",
-            (("vtep", 0xC0000201), ("mac", HOST), ("hash_seed", 1)),
-            True,
-        ),
-        entry("bridge", {"vn": 1, "eth_dst": PEER}, "bridge_remote", next_hop=1),
+    def program(self, case: Case) -> None:
+        """Give it the case's entries and nothing else."""
+        self.client.clear()
+        self.client.insert(*case.entries)
+
+
+@dataclass(slots=True)
+class Samples:
+    """What a case gave, in order of rounds: ours, the forwarder's, ours with 10 entries, and at
+    BMv2's rate ours and BMv2's."""
+
+    ours: list[Paced] = field(default_factory=list)
+    bare: list[Paced] = field(default_factory=list)
+    base: list[Paced] = field(default_factory=list)
+    ours_slow: list[Paced] = field(default_factory=list)
+    bmv2: list[Paced] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Bench:
+    """Everything that runs."""
+
+    options: Options
+    directory: Path
+    bare: Wire
+    ours: Switch
+    base: Switch
+    bmv2: Switch | None
+    schema: Schema
+    workload: traffic.Workload
+    load_program: str
+    report: Report
+
+    def load(self, case: Case) -> Load:
+        """The case's load."""
+        frames = self.directory / "frames"
+        frames.write_bytes(b"".join(case.frames))
+        return Load(self.load_program, frames)
+
+    def median(self, sample: Callable[[], float]) -> float:
+        """Of as many samples as there are rounds."""
+        return statistics.median(sample() for _ in range(self.options.rounds))
+
+
+def say(text: str) -> None:
+    """Progress, beside the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def cases(workload: traffic.Workload) -> dict[str, Case]:
+    """By name: the flow entries of the QoS path, or what else it is."""
+    fabric, ours = workload.base(access=False), traffic.fabric_frames(traffic.OUR_VTEP)
+    found = [
+        Case(str(count), fabric + workload.flows(count), ours, pps)
+        for count, pps in ((10, 10_000), (1000, 4_000), (10_000, 800))
     ]
-    for slice_id, level in ((1, 0), (2, 1)):
-        state.append(
-            entry(
-                "slice_policy", {"slice_id": slice_id}, "set_slice_policy", gre_key=slice_id,
-                qos_level=level, miss_policy=0, queue=0, dscp=0, best_effort_slice=1,
-                best_effort_key=1, dscp_yellow=0,
-            )
-        )  # fmt: skip
-    if not qos:
-        return state
-    udp = ("ip_proto", Ternary(17, 0xFF))
-    state.append(
-        TableEntry(
-            "classifier",
-            (("vn", Exact(1)), udp),
-            2,
-            "classify",
-            (("slice_id", 2), ("cookie", 1), ("meter_id", 0)),
-        )
+    best_effort = workload.base(access=True)
+    found.append(Case("best effort", best_effort, traffic.tenant_frames(), 10_000))
+    found.append(Case("transit", fabric, traffic.fabric_frames(traffic.B_VTEP), 10_000))
+    return {case.name: case for case in found}
+
+
+# --- CPU time per packet --------------------------------------------------------------------------
+
+
+def measure(bench: Bench, case: Case) -> Samples:
+    """All candidates, round by round."""
+    options, samples, load = bench.options, Samples(), bench.load(case)
+    switches = [bench.ours, *([bench.bmv2] if bench.bmv2 else [])]
+    for switch in switches:
+        switch.program(case)
+    for round_ in range(options.rounds):
+        say(f"{case.name}: round {round_ + 1}/{options.rounds}")
+        full = {"count": options.packets, "pps": options.pps}
+        samples.bare.append(load.paced(bench.bare, idle=0.0, **full))
+        samples.ours.append(load.paced(bench.ours.wire, idle=bench.ours.idle, **full))
+        if case.name in ("10", "1000", "10000"):
+            samples.base.append(load.paced(bench.base.wire, idle=bench.base.idle, **full))
+        if bench.bmv2 is not None:
+            slow = {"count": case.bmv2_pps * 2, "pps": case.bmv2_pps}
+            samples.ours_slow.append(load.paced(bench.ours.wire, idle=bench.ours.idle, **slow))
+            samples.bmv2.append(load.paced(bench.bmv2.wire, idle=bench.bmv2.idle, **slow))
+    return samples
+
+
+def cpu(samples: Sequence[Paced]) -> float:
+    """Median of the CPU time per packet."""
+    return statistics.median(sample.cpu_us for sample in samples)
+
+
+def ratio(ours: Sequence[Paced], theirs: Sequence[Paced]) -> float:
+    """Median of the rounds' ratios."""
+    return statistics.median(a.cpu_us / b.cpu_us for a, b in zip(ours, theirs, strict=True))
+
+
+def show_case(bench: Bench, label: str, samples: Samples, targets: list[Target]) -> None:
+    """A row, and what was lost if anything was."""
+    lost = sum(sample.lost for sample in samples.ours)
+    note = f", {lost:,} lost" if lost else ""
+    if samples.ours_slow:
+        note += f" ({cpu(samples.ours_slow):.2f} at BMv2's rate)"
+    bench.report.add(
+        f"{label}, us CPU/packet",
+        f"{cpu(samples.ours):.2f}{note}",
+        targets,
+        bare=f"{cpu(samples.bare):.2f}",
+        bmv2=f"{cpu(samples.bmv2):.1f}" if samples.bmv2 else "",
     )
-    state.append(
-        entry(
-            "slice_forward", {"slice_id": 2, "path_class": 0, "eth_dst": PEER}, "forward",
-            next_hop=1, cookie=1,
-        )
-    )  # fmt: skip
-    for port in range(10000, 10000 + FLOWS):
-        key = (("slice_id", Exact(2)), udp, ("l4_src", Ternary(port, 0xFFFF)))
-        state.append(TableEntry("flow", key, 10, "permit", (("cookie", port),)))
-    return state
 
 
-def cpu_s(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_S
+def against_bmv2(samples: Samples, times: int) -> list[Target]:
+    """So many times less than BMv2, where it was measured. Each at a rate that suits it."""
+    if not samples.bmv2:
+        return []
+    found = cpu(samples.bmv2) / cpu(samples.ours)
+    return [Target(f"<= 1/{times} of BMv2: 1/x", found, times, at_least=True)]
 
 
-def received(interface: str) -> int:
-    return int(Path(f"/sys/class/net/{interface}/statistics/rx_packets").read_text())
+def paced_rows(bench: Bench, known: dict[str, Case]) -> None:
+    """The figures of CPU time per packet on the wire."""
+    bench.base.program(known["10"])
+    for name, label, share in (
+        ("10", "QoS path, 10 flow entries", 12),
+        ("1000", "QoS path, 1,000 ternary entries", 30),
+        ("10000", "QoS path, 10,000 ternary entries", 150),
+    ):
+        samples = measure(bench, known[name])
+        if name == "10":
+            qos = samples
+            targets = [Target("<= 1.5x forwarder", ratio(samples.ours, samples.bare), 1.5)]
+        else:
+            targets = [Target("<= 1.3x own at 10", ratio(samples.ours, samples.base), 1.3)]
+        show_case(bench, label, samples, targets + against_bmv2(samples, share))
+    for name in ("best effort", "transit"):
+        samples = measure(bench, known[name])
+        below = cpu(samples.ours) / cpu(samples.bare) / (cpu(qos.ours) / cpu(qos.bare))
+        targets = [
+            Target("<= 1.35x forwarder", ratio(samples.ours, samples.bare), 1.35),
+            Target("below the QoS path (< 1)", below, 0.999),
+        ]
+        show_case(bench, name, samples, targets)
 
 
-def measure(pid: int, load: list[str], sink: str, seconds: float) -> Sample:
-    """Run `load` for `seconds`; what arrives at `sink`, and what the process `pid` spent."""
-    sender = subprocess.Popen(load)
+# --- the other figures ----------------------------------------------------------------------------
+
+
+def saturation_row(bench: Bench, case: Case) -> None:
+    """Packets per second at most."""
+    load, seconds = bench.load(case), bench.options.seconds
+    bench.ours.program(case)
+    if bench.bmv2:
+        bench.bmv2.program(case)
+    ours, bare, bmv2 = [], [], []
+    for round_ in range(bench.options.rounds):
+        say(f"saturation: round {round_ + 1}/{bench.options.rounds}")
+        bare.append(load.saturated_pps(bench.bare, seconds))
+        ours.append(load.saturated_pps(bench.ours.wire, seconds))
+        if bench.bmv2:
+            bmv2.append(load.saturated_pps(bench.bmv2.wire, seconds))
+    share = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
+    targets = [Target(">= 70 % of the forwarder", share * 100, 70, at_least=True)]
+    if bmv2:
+        times = statistics.median(a / b for a, b in zip(ours, bmv2, strict=True))
+        targets.append(Target(">= 8x BMv2", times, 8, at_least=True))
+    bench.report.add(
+        "QoS path at saturation, packets/s",
+        f"{statistics.median(ours):,.0f}",
+        targets,
+        bare=f"{statistics.median(bare):,.0f}",
+        bmv2=f"{statistics.median(bmv2):,.0f}" if bmv2 else "",
+    )
+
+
+def memory_row(bench: Bench, case: Case) -> None:
+    """The pipeline alone."""
+    say("pipeline in memory")
+    engine = memory.built(PROGRAM, bench.directory / "cache")
     try:
-        time.sleep(0.2)  # the sender's own start; the measurement is a difference
-        packets, cpu, start = received(sink), cpu_s(pid), time.monotonic()
-        time.sleep(seconds)
-        packets, cpu = received(sink) - packets, cpu_s(pid) - cpu
-        elapsed = time.monotonic() - start
+        memory.load(engine, case.entries)
+        pps = bench.median(lambda: memory.pps(engine, case.frames))
     finally:
-        sender.kill()
-        sender.wait()
-    if packets == 0:
-        raise RuntimeError(f"nothing arrived at {sink}")
-    return Sample(packets / elapsed, cpu / packets * 1e6)
-
-
-def compiled(directory: Path, name: str) -> str:
-    """One of the C programs beside this file, compiled into `directory`."""
-    program = directory / name
-    source = Path(__file__).with_name(f"{name}.c")
-    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", program, source], check=True)
-    return str(program)
+        engine.close()
+    target = Target(">= 3 million/s", pps / 1e6, 3, at_least=True)
+    bench.report.add("QoS path in memory, packets/s and core", f"{pps:,.0f}", [target])
 
 
 @contextlib.contextmanager
-def bare_forwarder(directory: Path) -> Iterator[tuple[int, dict[int, str]]]:
+def exact_table(bench: Bench, index: int, keys: int) -> Iterator[Wire]:
+    """A process that looks packets up among so many keys."""
+    names = lab.connect(index, PORTS)
+    cache = str(bench.directory / "cache")
+    near = [f"sw{index}p{port}" for port in PORTS]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.exact", str(keys), *near, cache],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        if process.stdout.readline() != b"ready\n":
+            raise RuntimeError("the exact table's process did not start")
+        yield Wire(process.pid, names[1], names[2])
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def exact_row(bench: Bench) -> None:
+    """1,000 and 1,000,000 keys."""
+    few, many = 1000, exact.MOST_KEYS
+    options = bench.options
+    count, pps = options.packets, options.pps
+    say(f"exact table: {many:,} keys")
+    with exact_table(bench, 7, few) as small, exact_table(bench, 8, many) as large:
+        loads = []
+        for keys in (few, many):
+            recorded = bench.directory / f"exact{keys}"
+            recorded.write_bytes(b"".join(exact.frames(keys)))
+            loads.append(Load(bench.load_program, recorded))
+        pairs = [
+            tuple(
+                load.paced(wire, count=count, pps=pps, idle=0.0)
+                for load, wire in zip(loads, (small, large), strict=True)
+            )
+            for _ in range(options.rounds)
+        ]
+    at_few, at_many = ([pair[i] for pair in pairs] for i in (0, 1))
+    bench.report.add(
+        f"exact table, {many:,} keys, us CPU/packet",
+        f"{cpu(at_many):.2f} (at {few:,}: {cpu(at_few):.2f})",
+        [Target("<= 1.5x that at 1,000 keys", ratio(at_many, at_few), 1.5)],
+    )
+
+
+def insert_rows(bench: Bench, case: Case) -> None:
+    """Batches of 1,000 into a ternary table, and packets meanwhile."""
+    count = bench.options.inserts
+    batches = inserts.requests(bench.schema, bench.workload, count)
+    clearing = inserts.deletions(batches)
+    bench.ours.client.clear()
+    results = []
+    for round_ in range(bench.options.rounds):
+        say(f"inserts: round {round_ + 1}/{bench.options.rounds}")
+        results.append(inserts.write(bench.ours.address, batches))
+        inserts.write(bench.ours.address, clearing)
+    per_s = statistics.median(result.per_s for result in results)
+    last = statistics.median(result.last_per_s for result in results)
+    reference = ""
+    if bench.bmv2:
+        bench.bmv2.client.clear()
+        some = inserts.requests(bench.schema, bench.workload, bench.options.bmv2_inserts)
+        found = inserts.write(bench.bmv2.address, some)
+        reference = f"{found.per_s:,.0f} ({bench.options.bmv2_inserts:,} entries)"
+    bench.report.add(
+        f"{count:,} ternary inserts, entries/s",
+        f"{per_s:,.0f}",
+        [
+            Target(">= 50,000/s", per_s, 50_000, at_least=True),
+            Target(">= 50,000/s, the last tenth", last, 50_000, at_least=True),
+        ],
+        bmv2=reference,
+    )
+    say("inserts under load")
+    bench.ours.program(case)
+    rest = inserts.requests(bench.schema, bench.workload, count)
+    for request in rest:  # one higher than those that are there
+        for update in request.updates:
+            update.entity.table_entry.priority += 100_000
+    load = bench.load(case)
+    half = int(load.saturated_pps(bench.ours.wire, bench.options.seconds) / 2)
+    sent, lost = inserts.lost_meanwhile(bench.ours.address, rest, load, bench.ours.wire, half)
+    bench.report.add(
+        f"packets lost meanwhile, {half:,} packets/s",
+        f"{lost:,} of {sent:,}",
+        [Target("none", lost, 0)],
+    )
+
+
+def process_rows(bench: Bench) -> None:
+    """The process itself: idle, and starting."""
+    idle = bench.ours.idle * 100
+    size = resident_bytes(bench.base.wire.pid) / 1e6
+    bench.report.add("idle switch, % CPU", f"{idle:.2f}", [Target("< 1 %", idle, 1)])
+    bench.report.add("idle switch, MB resident", f"{size:.0f}", [Target("< 100 MB", size, 100)])
+    binary, cache = lab.binary("softswitch"), bench.directory / "cache"
+    say("start with cached code")
+    start = bench.median(lambda: _start_s(binary, cache))
+    bench.report.add("start with cached code, s", f"{start:.2f}", [Target("< 1.0 s", start, 1.0)])
+    say("first compile")
+    first = bench.median(lambda: _compile_s(binary))
+    bench.report.add("first compile, s", f"{first:.2f}", [Target("< 10 s", first, 10)])
+
+
+def _start_s(binary: str, cache: Path) -> float:
+    """From exec to the line that says it answers, forwarding by the program."""
+    command = [binary, "--cache-dir", str(cache), "--grpc-server-addr", "127.0.0.1:0", str(PROGRAM)]
+    begin = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        seconds = time.monotonic() - begin
+        if "listening" not in line:
+            raise RuntimeError(f"the switch did not start: {line!r}")
+        return seconds
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _compile_s(binary: str) -> float:
+    with tempfile.TemporaryDirectory() as cache:
+        begin = time.monotonic()
+        command = [binary, "--compile-only", "--cache-dir", cache, str(PROGRAM)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return time.monotonic() - begin
+
+
+# --- setting up -----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def bare_forwarder(directory: Path) -> Iterator[Wire]:
     """The yardstick on a pair of cables of its own."""
-    names = lab.connect(9, (1, 2))
+    names = lab.connect(9, PORTS)
     process = subprocess.Popen([compiled(directory, "forwarder"), "sw9p1", "sw9p2"])
     try:
-        yield process.pid, names
+        yield Wire(process.pid, names[1], names[2])
     finally:
         process.kill()
         process.wait()
 
 
-def body(seconds: float, runs: int) -> int:
-    targets = ["softswitch", *(["bmv2"] if shutil.which("simple_switch_grpc") else [])]
-    samples: dict[str, list[Sample]] = {}
+def running(stack: contextlib.ExitStack, target: str, index: int, schema: Schema) -> Switch:
+    """A switch with the pipeline."""
+    found = stack.enter_context(lab.running_switch(target, index, ports=PORTS))
+    client = SwitchClient(found.address, lab.DEVICE_ID, schema, 1)
+    stack.callback(client.close)
+    lab.push_pipeline(client)
+    wire = Wire(found.pid, found.interfaces[1], found.interfaces[2])
+    switch = Switch(target, wire, found.address, client)
+    cpu_s(wire.pid)
+    switch.idle = idle_share(wire.pid, IDLE_S)
+    return switch
+
+
+def body(options: Options) -> int:
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        directory = Path(name)
-        recorded = directory / "frames"
-        recorded.write_bytes(b"".join(frames()))
-        sender = compiled(directory, "load")
-        forwarder, cables = stack.enter_context(bare_forwarder(directory))
-        candidates: list[tuple[str, Callable[[], None], int, dict[int, str]]] = [
-            ("bare forwarder", lambda: None, forwarder, cables)
-        ]
-        for index, target in enumerate(targets):
-            running = stack.enter_context(lab.running_switch(target, index, ports=(1, 2)))
-            client = SwitchClient(running.address, lab.DEVICE_ID, lab.load_schema(), 1)
-            stack.callback(client.close)
-            lab.push_pipeline(client)
-            for label, qos in (("best effort", False), (f"QoS, {FLOWS:,} flows", True)):
-
-                def program(client: SwitchClient = client, qos: bool = qos) -> None:
-                    client.clear()
-                    client.insert(*entries(qos))
-
-                pid = running.pid
-                candidates.append((f"{target}: {label}", program, pid, running.interfaces))
-        for round_ in range(runs):
-            for label, prepare, pid, interfaces in candidates:
-                print(f"round {round_ + 1}/{runs}: {label}", file=sys.stderr)
-                prepare()
-                load = [sender, interfaces[1], str(recorded), str(FRAME_BYTES)]
-                sample = measure(pid, load, interfaces[2], seconds)
-                samples.setdefault(label, []).append(sample)
-    show(samples)
+        directory, schema = Path(name), lab.load_schema()
+        workload = traffic.Workload(schema)
+        title = (
+            f"{traffic.FRAME_BYTES}-byte frames, {traffic.FLOWS:,} flows, "
+            f"medians of {options.rounds}; CPU time at {options.pps:,} packets/s"
+        )
+        bare = stack.enter_context(bare_forwarder(directory))
+        with_bmv2 = shutil.which("simple_switch_grpc") is not None
+        bench = Bench(
+            options, directory, bare,
+            running(stack, "softswitch", 0, schema), running(stack, "softswitch", 1, schema),
+            running(stack, "bmv2", 2, schema) if with_bmv2 else None,
+            schema, workload, compiled(directory, "load"), Report(title),
+        )  # fmt: skip
+        known = cases(workload)
+        paced_rows(bench, known)
+        saturation_row(bench, known["10"])
+        memory_row(bench, known["10"])
+        exact_row(bench)
+        process_rows(bench)
+        insert_rows(bench, known["10"])
+        bench.report.show()
+        if bench.report.missed:
+            print(f"{bench.report.missed} targets were missed")
+        if not with_bmv2:
+            print("BMv2 (simple_switch_grpc) is not on PATH: its column is empty")
     return 0
-
-
-def show(samples: dict[str, list[Sample]]) -> None:
-    """Medians, and the ratio of CPU time to the bare forwarder's."""
-    table = Table(title=f"{FRAME_BYTES}-byte frames, {FLOWS:,} flows, medians")
-    for column in ("", "packets/s", "CPU us/packet", "x bare forwarder"):
-        table.add_column(column, justify="right" if column else "left")
-    bare = statistics.median(sample.cpu_us for sample in samples["bare forwarder"])
-    for label, of_label in samples.items():
-        pps = statistics.median(sample.pps for sample in of_label)
-        cpu = statistics.median(sample.cpu_us for sample in of_label)
-        table.add_row(label, f"{pps:,.0f}", f"{cpu:.2f}", f"{cpu / bare:.1f}")
-    Console(width=100).print(table)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
-    parser.add_argument("--runs", type=int, default=5, help="rounds; medians are shown")
-    options = parser.parse_args()
-    return run_in_sandbox(lambda: body(options.seconds, options.runs))
+    add = parser.add_argument
+    add("--rounds", type=int, default=5, help="medians are shown")
+    add("--packets", type=int, default=200_000, help="of each measurement of CPU time")
+    add("--pps", type=int, default=50_000, help="rate of these packets")
+    add("--seconds", type=float, default=1.0, help="of each measurement of saturation")
+    add("--inserts", type=int, default=100_000, help="ternary entries")
+    add("--bmv2-inserts", type=int, default=20_000, help="the same for BMv2, which scans")
+    options = Options(**vars(parser.parse_args()))
+    return run_in_sandbox(lambda: body(options))
 
 
 if __name__ == "__main__":

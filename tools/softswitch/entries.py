@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, overload
@@ -14,7 +14,8 @@ from softswitch.codegen.program import arg_words
 from softswitch.errors import EntryError, UnknownNameError
 
 _WORD = 1 << 64
-Words = ctypes.Array[ctypes.c_uint64]
+Words = bytes
+"""64-bit words in the machine's own order, and one more than needed: C takes no empty arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,13 @@ class FlatKey(Sequence[KeyPart]):
 
 
 def as_words(values: Sequence[int], size: int) -> Words:
-    """An array of at least `size` words, and never an empty one."""
-    return (ctypes.c_uint64 * (max(size, len(values)) + 1))(*values)
+    """At least `size` words, those beyond the values zero."""
+    count = max(size, len(values)) + 1
+    return struct.pack(f"={count}Q", *values, *(0,) * (count - len(values)))
+
+
+_Simple = tuple[tuple[int, ...], struct.Struct, tuple[int, ...]]
+"""Arguments of one word each: what each must be below, their packing, and the words after them."""
 
 
 class Table:
@@ -83,6 +89,7 @@ class Table:
         self._program = program
         self._layout: KeyLayout = key_layout(table)
         self._arg_words = arg_words(program, table)
+        self._simple: dict[int, _Simple] = {}
         self._exact_masks = 0
         self._masked: list[tuple[int, int]] = []  # places in a flat key, and shifts
         self._exact: list[tuple[int, int]] = []
@@ -129,7 +136,25 @@ class Table:
 
     def args(self, action_id: int, args: Sequence[int]) -> Words:
         """An action's arguments. Raises EntryError."""
+        simple = self._simple.get(action_id)
+        if simple is None:
+            simple = self._simple[action_id] = self._simple_args(action_id)
+        limits, packer, rest = simple
+        if len(args) == len(limits):
+            for value, limit in zip(args, limits, strict=True):
+                if not 0 <= value < limit:
+                    break
+            else:
+                return packer.pack(*args, *rest)
         return as_words(pack_args(self._program, action_id, args), self._arg_words)
+
+    def _simple_args(self, action_id: int) -> _Simple:
+        action = self._program.actions[action_id]
+        limits = tuple([1 << width for _name, width in action.params])
+        if action.negative or any(width > 64 for _name, width in action.params):
+            limits = (0, *limits)  # never as many as there are arguments
+        count = self._arg_words + 1
+        return limits, struct.Struct(f"={count}Q"), (0,) * (count - len(action.params))
 
     def no_args(self) -> Words:
         """What an entry without action has for arguments."""
@@ -184,11 +209,6 @@ def pack_args(program: ir.Program, action_id: int, args: Sequence[int]) -> list[
         raise EntryError(
             f"action '{action.name}': {len(args)} arguments for {len(action.params)} parameters"
         )
-    if not action.negative and all(
-        0 <= value < 1 << width and width <= 64
-        for value, (_name, width) in zip(args, action.params, strict=True)
-    ):
-        return list(args)
     packed: list[int] = []
     for index, (value, (name, width)) in enumerate(zip(args, action.params, strict=True)):
         least = -(1 << (width - 1)) if index in action.negative else 0

@@ -12,8 +12,8 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,16 +22,20 @@ import msgspec
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.book import Book
 from dfvisor.agent.directory import Directory, links
+from dfvisor.agent.flows import flow_changes, slice_of
 from dfvisor.agent.follower import Follower
 from dfvisor.agent.inbox import PacketLog, learn_reports, reason_of
 from dfvisor.agent.link import Link, Outranked, Written, open_link
+from dfvisor.agent.links import Links
 from dfvisor.agent.numbers import Kind, LocalNumbers
 from dfvisor.agent.pipeline import Pipeline
 from dfvisor.agent.planner import FABRIC, Planner, Staged
 from dfvisor.agent.publisher import Reports, Statistics
-from dfvisor.agent.saver import Saver
+from dfvisor.agent.saver import SYNCED, Saver
+from dfvisor.agent.tracing import Tracer
 from dfvisor.errors import StoreError, SwitchError
-from dfvisor.model.types import Mac
+from dfvisor.metrics import Reading
+from dfvisor.model.types import Mac, PortRef
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
@@ -45,6 +49,9 @@ from dfvisor.store.stats import Active, AgentInfo, Applied, VnApplied
 log = logging.getLogger(__name__)
 
 DATABASE_GRACE_S = 3.0  # how long a start waits for the database before it uses what it held
+FRESH_GRACE_S = 0.2  # the same where the switch is empty and forwards nothing
+MEND_INTERVAL_S = 10.0
+AGE_INTERVAL_S = 0.5
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
 ACTIVATE_AFTER_S = 10.0  # how long best-effort parts of a revision wait for the VN's controller
 KEEP_S = 10.0  # how long what a controller has not finished with is kept
@@ -83,8 +90,8 @@ class Agent:
         make_slicer: SlicerFactory,
     ) -> None:
         self._settings = settings
-        self._local = local = LocalDatabase(data)
-        self._saver = Saver(data)
+        self._local = local = LocalDatabase.open(data)
+        self._saver = Saver(data, lambda: self._follower.in_sync)
         self._pipeline = pipeline
         self._numbers = LocalNumbers(local)
         self._book = Book()
@@ -92,7 +99,15 @@ class Agent:
         self._directory = Directory(self._flows_completed, settings.switch)
         self._make_slicer = make_slicer
         self._slicer: Slicer | None = None  # serving
+        self._links = Links(
+            settings.switch, self.send_packet, lambda: self._follower.database, self._resite
+        )
+        self._whole = False  # the switch has all that it had, so neighbours' probes are answered
         self._boot = local.next_boot_id()
+        self.tracer = Tracer()
+        self._directory.on_offered = lambda vn, revision: self.tracer.slicer(
+            vn, revision, time.time()
+        )
         self._link: Link | None = None
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()  # there is something to start from
@@ -103,7 +118,8 @@ class Agent:
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._applied: dict[str, VnApplied] = {}
         self._fabric_applied = 0
-        self.active: dict[str, Active] = {}  # of the VNs that are present, as far as read
+        self.active: dict[str, Active] = {}  # of the VNs that are present, as far as known
+        self._flows: dict[str, int] = {}  # revision of which the flow entries are complete, by VN
         self.inbox = PacketLog()
         self._unacknowledged: list[DigestList] = []  # of the present link
         self._looked = False
@@ -114,8 +130,13 @@ class Agent:
         database = lambda: self._follower.database  # noqa: E731
         self._reports = Reports(settings.switch, database, self.applied)
         self._statistics = Statistics(
-            settings.switch, database, lambda: self._link, lambda: dict(self._directory.plans)
+            settings.switch,
+            database,
+            lambda: self._link,
+            lambda: dict(self._directory.plans),
+            self.tracer.histograms,
         )
+        self._synced = float(local.get(SYNCED) or time.time())
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -124,7 +145,10 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follower.run(), name="follower")
                 tasks.create_task(self._keep(), name="keeper")
+                tasks.create_task(self._links.run(), name="links")
                 tasks.create_task(self._saver.run(), name="saver")
+                tasks.create_task(self._mend(), name="local database")
+                tasks.create_task(self._age(), name="age")
                 tasks.create_task(self._reports.run(), name="reports")
                 tasks.create_task(self._statistics.run(), name="statistics")
         finally:
@@ -137,7 +161,49 @@ class Agent:
         """What the switch holds, by VN; None as long as it has not been looked at."""
         if not self._looked:
             return None
-        return Applied(vns=dict(self._applied), fabric=self._fabric_applied, at=time.time())
+        return Applied(
+            vns=dict(self._applied),
+            fabric=self._fabric_applied,
+            at=time.time(),
+            error=self._local.error or self._saver.error,
+        )
+
+    @property
+    def away_s(self) -> float:
+        """For how long the global database has not been heard; 0 while it is."""
+        if self._follower.in_sync:
+            self._synced = time.time()
+            return 0.0
+        return max(0.0, time.time() - self._synced)
+
+    def reading(self) -> Reading:
+        """For the metrics; may be called from another thread."""
+        return Reading(
+            labels={"switch": self._settings.switch},
+            database_age_s=self.away_s,
+            local_database_ok=not (self._local.error or self._saver.error),
+            revisions={name: held.revision for name, held in list(self._applied.items())},
+            latency=self.tracer.histograms(),
+        )
+
+    async def _age(self) -> None:
+        """See to slices that are not to go on for ever without the database; until cancelled."""
+        while True:
+            for name in self._planner.set_away(self.away_s):
+                log.warning("VN %s: without the database for %.0f s", name, self.away_s)
+                self._mark(name)
+            await asyncio.sleep(AGE_INTERVAL_S)
+
+    async def _mend(self) -> None:
+        """See to a local database that cannot be written; until cancelled."""
+        said = ""
+        while True:
+            await asyncio.sleep(MEND_INTERVAL_S)
+            self._local.heal()
+            error = self._local.error or self._saver.error
+            if error != said:
+                said = error
+                self._reports.changed()
 
     # -- what is wanted: the follower's sink
 
@@ -146,11 +212,17 @@ class Agent:
         try:
             fabric = self._local.load_fabric()
             vns = self._local.load_vns()
+            self.active = {
+                name: msgspec.json.decode(record, type=Active)
+                for name, record in self._local.items("active/").items()
+            }
+            self._flows = {n: int(held) for n, held in self._local.items("flows/").items()}
         except StoreError as error:
             log.error("local database: unreadable, waiting for the global one: %s", error)
             return []
         if fabric is not None:
             self._planner.set_fabric(*fabric)
+            self._links.set_fabric(fabric[1])
             self._fabric_dirty = True
         for name, (revision, vn) in vns.items():
             self._planner.set_good(name, revision, vn)
@@ -164,7 +236,16 @@ class Agent:
         if refused is not None:
             log.error("fabric revision %d refused: %s", snapshot.revision, refused)
             return
-        self._local.save_fabric(snapshot.revision, snapshot.fabric)
+        self._saver.fabric(snapshot.revision, snapshot.fabric)
+        self._links.set_fabric(snapshot.fabric)
+        self._resite()
+
+    def down_read(self, ports: Collection[PortRef]) -> None:
+        self._links.set_reported(ports)
+
+    def _resite(self) -> None:
+        """The switch's place in the fabric is another, because of the description or of links."""
+        self._planner.site = self._links.site(self._planner.shunned())
         self._fabric_dirty = True
         self._dirty |= self._planner.names()
         self._wake.set()
@@ -172,7 +253,16 @@ class Agent:
     def vn_read(self, name: str, snapshot: VnSnapshot | None) -> None:
         if snapshot is None:
             self._planner.remove_vn(name)
+            self.tracer.forget(name)
         else:
+            self.tracer.read(
+                snapshot.vn,
+                snapshot.revision,
+                snapshot.zxid,
+                snapshot.time,
+                None if snapshot.since == snapshot.revision else snapshot.touched,
+                time.time(),
+            )
             self._planner.set_vn(name, snapshot.revision, snapshot.vn)
             self._later(ACTIVATE_AFTER_S, self._overdue, name, snapshot.revision)
         self._mark(name)
@@ -187,8 +277,10 @@ class Agent:
     def active_read(self, name: str, active: Active | None) -> None:
         if active is None:
             self.active.pop(name, None)
-        else:
+            self._saver.active(name, None)
+        elif self.active.get(name) != active:
             self.active[name] = active
+            self._saver.active(name, msgspec.json.encode(active))
         if self._planner.set_active(name, None if active is None else active.revision):
             self._mark(name)
         led = active is not None and active.election_id != 0
@@ -210,15 +302,21 @@ class Agent:
 
     def _new_session(self) -> None:
         self._reports.changed()
+        self._links.new_session()
 
     def _flows_completed(self, vn: str, revision: int) -> None:
-        self._local.put(f"flows/{vn}", str(revision).encode())
+        self._set_flows(vn, revision)
+        self.tracer.switch(vn, revision, time.time())
         held = self._applied.get(vn)
         if held is None or held.revision <= revision:
             self._finish(vn)
         if held is not None and held.flows != revision:
             self._applied[vn] = msgspec.structs.replace(held, flows=revision, at=time.time())
             self._reports.changed()
+
+    def _set_flows(self, vn: str, revision: int) -> None:
+        self._flows[vn] = revision
+        self._saver.put(f"flows/{vn}", str(revision).encode())
 
     def _finish(self, vn: str) -> None:
         """Nothing needs any more what was kept of the VN's earlier states."""
@@ -233,6 +331,8 @@ class Agent:
     # -- what the switch sends unasked
 
     def _event(self, event: StreamEvent) -> None:
+        if isinstance(event, PacketIn) and self._links.prober.take(event):
+            return
         if self._slicer is not None:
             self._slicer.event(event)
         match event:
@@ -262,10 +362,7 @@ class Agent:
 
     async def _keep(self) -> None:
         # half of what there is would clear the other half from a running switch
-        grace_s = None if self._planner.site is None else DATABASE_GRACE_S
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
-                await self._ready.wait()
+        alone = self._planner.site is not None
         backoff = Backoff(0.1, 2.0)
         said = ""
         while True:
@@ -273,6 +370,11 @@ class Agent:
                 link = await self._open()
                 said = ""
                 try:
+                    grace_s = FRESH_GRACE_S if link.fresh else DATABASE_GRACE_S
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(grace_s if alone else None):
+                            await self._ready.wait()
+                    alone = True
                     await self._serve(link, backoff)
                 finally:
                     self._link = None
@@ -312,14 +414,20 @@ class Agent:
         self._dirty |= self._planner.names()
         if link.fresh and self._slicer is None:
             self._forget_flows()
+        self._whole = not link.fresh
         await self._apply(link)
         if self._slicer is None:
+            if link.fresh:
+                await self._restore_flows(link)
             await self._forget_strangers(link)
         self._link = link
         if self._slicer is None:
             self._slicer = await self._start_slicer(link.client.device_id)
         else:
             await self._slicer.replay()
+        if not self._whole:
+            self._whole = self._fabric_dirty = True
+            await self._apply(link)
         await self._finish_removals(link)
         backoff.reset()
         lost = asyncio.create_task(link.client.wait_lost(), name="lost")
@@ -379,9 +487,14 @@ class Agent:
         self._dirty, self._fabric_dirty = set(), False
         try:
             if fabric:
-                self._directory.set_neighbours(self._planner.stage_fabric())
+                self._directory.set_neighbours(self._planner.stage_fabric(probes=self._whole))
                 if self._planner.site is not None:
                     self._directory.set_links(links(self._planner.site))
+                if self._looked:  # repairs do not wait for VNs; deletions do
+                    urgent = replace(self._book.pending(), deletes=())
+                    for early in await link.carry_out(urgent):
+                        if early.status.code == 0:
+                            self._book.written(early.item)
             names |= {name for name, held in self._applied.items() if held.error}
             staged = self._planner.stage(names)
             for one in staged:
@@ -438,7 +551,7 @@ class Agent:
             self._applied.pop(name, None)
             if one.gone:
                 self._saver.forget(name)
-                self._local.put(f"flows/{name}", b"0")
+                self._set_flows(name, 0)
                 log.info("VN %s: removed", name)
             elif one.vn is not None:
                 self._saver.save(name, one.revision, one.vn)
@@ -448,10 +561,11 @@ class Agent:
         else:
             revision = one.revision
             self._directory.publish(name, one.prepared, one.plan, active=revision, space=one.space)
+            self.tracer.edge(name, revision, time.time())
             if one.vn is not None and (held is None or held.revision != revision):
                 self._saver.save(name, revision, one.vn)
         error = refused or one.error
-        flows = held.flows if held else int(self._local.get(f"flows/{name}") or b"0")
+        flows = held.flows if held else self._flows.get(name, 0)
         learned = {str(Mac(mac)): port for mac, port in self._planner.learned(name).items()}
         if held is not None and held.learned != learned:
             self._applied[name] = msgspec.structs.replace(held, learned=learned, at=time.time())
@@ -471,7 +585,7 @@ class Agent:
     def _forget_flows(self) -> None:
         """The flow entries are gone, and no mirror has them: their controllers must bring them."""
         for name in self._planner.names():
-            self._local.put(f"flows/{name}", b"0")
+            self._set_flows(name, 0)
         self._applied = {
             name: msgspec.structs.replace(held, flows=0) for name, held in self._applied.items()
         }
@@ -486,9 +600,31 @@ class Agent:
         }
         if self._refusals:
             return  # what is known is not complete
-        count = await link.delete_flows(lambda slice_id: slice_id not in known)
-        if count:
-            log.info("deleted %d flow entries of slices that are gone", count)
+        deleted = await link.delete_flows(lambda slice_id: slice_id not in known)
+        if deleted:
+            self._saver.flows(flow_changes(deleted))
+            log.info("deleted %d flow entries of slices that are gone", len(deleted))
+
+    async def _restore_flows(self, link: Link) -> None:
+        """Give a switch that started empty the flow entries that it had: their controllers may not
+        be able to come.
+        """
+        known = {
+            info.slice_id
+            for plan in self._directory.plans.values()
+            for info in plan.slices.values()
+            if not info.best_effort
+        }
+        entities = [p4r.Entity.FromString(held) for held in self._local.load_flows()]
+        updates = [
+            p4r.Update(type=p4r.Update.INSERT, entity=entity)
+            for entity in entities
+            if slice_of(link.schema.decode(entity)) in known
+        ]
+        if updates:
+            statuses = await link.client.write_statuses(updates)
+            taken = sum(1 for status in statuses if status.code == 0)
+            log.info("restored %d of %d flow entries", taken, len(entities))
 
     async def _finish_removals(self, link: Link) -> None:
         """Have the slicer drop slices that are gone, then give up numbers that nothing holds."""
@@ -523,7 +659,14 @@ class Agent:
     # -- the slicer's SwitchPort
 
     async def write(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
-        return await self._connected().client.write_statuses(updates) if updates else []
+        if not updates:
+            return []
+        statuses = await self._connected().client.write_statuses(updates)
+        taken = [
+            update for update, status in zip(updates, statuses, strict=True) if not status.code
+        ]
+        self._saver.flows(flow_changes(taken))
+        return statuses
 
     async def read(self, request: p4r.ReadRequest) -> list[p4r.Entity]:
         return await self._connected().client.read(request.entities)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from dfvisor.agent.edge import Classified, Edge, Port, where, without_twins
 from dfvisor.agent.making import LOWEST_PRIORITY, entry, exact, packet_meter
 from dfvisor.agent.numbers import Kind, Numbers
+from dfvisor.agent.probing import FABRIC_VN
 from dfvisor.agent.site import Peer, Route, Site
 from dfvisor.model.records import DEFAULT_PUNT_PPS, Endpoint, MissPolicy, Slice, VirtualNetwork
 from dfvisor.p4rt.entries import (
@@ -47,7 +48,6 @@ INFRASTRUCTURE = (
 DEFAULTS = ("switch_config",)
 
 HASH_SPREAD = 40503  # 2^16 / the golden ratio, odd: each device id another seed of many bits
-FABRIC_VN = 0  # the VN of what arrives on fabric ports and is no tenant's
 NO_SLICE = 0
 QOS_BEST_EFFORT = 0
 QOS_FLOWS = 1
@@ -131,25 +131,29 @@ def _peer(peer: Peer, numbers: Numbers) -> Iterator[TableEntry]:
     next_hop = numbers.number(Kind.NEXT_HOP, f"vtep/{peer.name}")
     yield entry("next_hop", "to_vtep", exact(next_hop=next_hop), vtep=peer.vtep)
     if peer.link is not None:
-        yield entry(
-            "next_hop",
-            "to_neighbour",
-            exact(next_hop=neighbour_next_hop(peer.name, numbers)),
-            vtep=peer.vtep,
-            port=peer.link.port,
-            mac=peer.link.mac,
-            mtu=peer.link.mtu,
-        )
-    key = (("outer_dst", Lpm(peer.vtep, 32)),)
-    yield TableEntry("underlay", key, 0, "", members=ecmp_members(peer.routes))
-    if peer.routes:
+        key = exact(next_hop=neighbour_next_hop(peer.name, numbers))
+        if peer.around:
+            yield entry("next_hop", "to_vtep", key, vtep=peer.vtep)
+        else:
+            yield entry(
+                "next_hop",
+                "to_neighbour",
+                key,
+                vtep=peer.vtep,
+                port=peer.link.port,
+                mac=peer.link.mac,
+                mtu=peer.link.mtu,
+            )
+    towards = (("outer_dst", Lpm(peer.vtep, 32)),)
+    yield TableEntry("underlay", towards, 0, "", members=ecmp_members(peer.routes))
+    if peer.flood is not None:
         yield entry(
             "replica",
             "replica_to_vtep",
             exact(replication_id=numbers.number(Kind.REPLICA, peer.name)),
             vtep=peer.vtep,
-            mac=peer.routes[0].mac,
-            mtu=peer.routes[0].mtu,
+            mac=peer.flood.mac,
+            mtu=peer.flood.mtu,
         )
 
 

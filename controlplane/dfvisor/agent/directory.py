@@ -9,7 +9,7 @@ from dataclasses import replace
 from dfvisor.agent.desired import VnPlan
 from dfvisor.agent.site import Site
 from dfvisor.model.records import VirtualNetwork
-from dfvisor.model.space import Space, Spaces
+from dfvisor.model.space import Space, Spaces, flowspace_keys
 from dfvisor.p4rt.ports import NEIGHBOUR, AccessVlans, Fence, SliceInfo
 
 
@@ -22,6 +22,7 @@ class Directory:
 
     def __init__(self, on_flows: Callable[[str, int], None], switch: str = "") -> None:
         self._on_flows = on_flows
+        self.on_offered: Callable[[str, int], None] = lambda vn, revision: None
         self._switch = switch
         self._spaces: dict[str, Spaces] = {}
         self._slices: dict[int, tuple[str, str]] = {}
@@ -132,7 +133,14 @@ class Directory:
         return Space() if spaces is None else spaces.of(slice_name)
 
     def readable(self, vn: str, slice_name: str) -> Sequence[tuple[str, Space]]:
-        return ()
+        plan = self._plans.get(vn)
+        if plan is None:
+            return ()
+        return [
+            (flowspace.slice, Space(flowspace_keys(plan.vn, flowspace)))
+            for flowspace in plan.vn.flowspaces.values()
+            if slice_name in flowspace.readers
+        ]
 
     def tenant(self, vn: str) -> str | None:
         plan = self._plans.get(vn)
@@ -190,6 +198,7 @@ class Directory:
         return None
 
     async def wait_for_revision(self, vn: str, revision: int, timeout_s: float) -> bool:
+        self.on_offered(vn, revision)
         return await self._wait_for(self._revisions, vn, revision, timeout_s)
 
     async def wait_for_active(self, vn: str, revision: int, timeout_s: float) -> bool:
@@ -221,8 +230,4 @@ def _vlans(plan: VnPlan, switch: str, port: int) -> set[int | None]:
 
 def links(site: Site) -> dict[int, int]:
     """Fabric port -> virtual next hop of the neighbour switch behind it."""
-    return {
-        peer.link.port: NEIGHBOUR + peer.device_id
-        for peer in site.peers.values()
-        if peer.link is not None and peer.device_id is not None
-    }
+    return {cable.port: NEIGHBOUR + cable.device_id for cable in site.cables}

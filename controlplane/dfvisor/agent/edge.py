@@ -198,8 +198,8 @@ class Edge:
         remote: set[tuple[int, int]] = set()
         for name in {far for end in self.vn.endpoints.values() if (far := where(end))}:
             peer = self.site.peers.get(name)
-            if peer is not None and peer.routes:
-                remote.add((peer.routes[0].port, self.numbers.number(Kind.REPLICA, name)))
+            if peer is not None and peer.flood is not None:
+                remote.add((peer.flood.port, self.numbers.number(Kind.REPLICA, name)))
         from_access = self.numbers.number(Kind.GROUP, f"access/{self.vn.name}")
         from_fabric = self.numbers.number(Kind.GROUP, f"fabric/{self.vn.name}")
         yield MulticastGroup(from_access, frozenset(local | remote))

@@ -1,8 +1,9 @@
 """Follows the global database: reads what a watch points at, and hands it to a sink.
 
 A thin shell. It starts and goes on without the database, and reads everything again when it is
-back. Its watches: one on the fabric, one on the list of VNs that are present at the switch, and two
-on each of these (its newest revision, and what is active); each is set by the read itself.
+back. Its watches: one on the fabric, one on the links that are down, one on the list of VNs that
+are present at the switch, and two on each of these (its newest revision, and what is active), each
+set by the read itself.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Protocol
 
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import StoreError, StoreUnavailable
+from dfvisor.model.types import PortRef
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, VnSnapshot
 from dfvisor.store.stats import Active
 
@@ -29,6 +31,7 @@ RECONNECT_JITTER_S = 0.1  # many agents come back at once
 READS_AT_ONCE = 32
 
 _FABRIC = ("fabric", "")
+_DOWN = ("down", "")
 _PRESENT = ("present", "")
 _Look = tuple[str, str]
 
@@ -37,6 +40,10 @@ class Sink(Protocol):
     """Who is told what the database says. Called on the event loop; must not block."""
 
     def fabric_read(self, snapshot: FabricSnapshot) -> None: ...
+
+    def down_read(self, ports: Collection[PortRef]) -> None:
+        """The fabric ports whose links are reported down."""
+        ...
 
     def vn_read(self, name: str, snapshot: VnSnapshot | None) -> None:
         """The newest revision of a VN, None when it is not present here (any more)."""
@@ -78,6 +85,12 @@ class Follower:
         self._behind = True
         self.database: GlobalDatabase | None = None
 
+    @property
+    def in_sync(self) -> bool:
+        """Whether everything that the database says has been told."""
+        connected = self.database is not None and self.database.connected
+        return connected and not self._behind and not self._looks
+
     async def run(self) -> None:
         """Until cancelled."""
         database = await self._connect()
@@ -110,6 +123,7 @@ class Follower:
         while True:
             try:
                 await database.watch_fabric(lambda: self._look(_FABRIC))
+                await database.watch_down(lambda: self._look(_DOWN))
                 return
             except StoreUnavailable as error:
                 log.warning("global database: %s", error)
@@ -128,7 +142,7 @@ class Follower:
         self._wake.set()
 
     def _look_everywhere(self) -> None:
-        self._looks |= {_FABRIC, _PRESENT}
+        self._looks |= {_FABRIC, _DOWN, _PRESENT}
         self._looks |= {(what, name) for what in ("vn", "active") for name in self._known}
         self._wake.set()
 
@@ -136,7 +150,7 @@ class Follower:
         """Read all that is to be looked at: the fabric, then the list of VNs, then VNs."""
         while self._looks:
             looks = sorted(self._looks, key=_urgency)
-            batch = looks[:1] if looks[0][0] in ("fabric", "present") else looks[:READS_AT_ONCE]
+            batch = looks[:1] if looks[0] in (_FABRIC, _DOWN, _PRESENT) else looks[:READS_AT_ONCE]
             self._looks -= set(batch)
             done = await asyncio.gather(*(self._try(database, look) for look in batch))
             if not all(done):
@@ -165,6 +179,8 @@ class Follower:
                 raise
             except StoreError as error:
                 log.error("fabric: unreadable, the last good one stays: %s", error)
+        elif what == "down":
+            self._sink.down_read(await database.read_down())
         elif what == "present":
             names = set(await database.read_present(self._switch, self._again(look)))
             for gone in self._known - names:
@@ -232,4 +248,4 @@ class Follower:
 
 
 def _urgency(look: _Look) -> tuple[int, str]:
-    return (("fabric", "present", "active", "vn").index(look[0]), look[1])
+    return (("down", "fabric", "present", "active", "vn").index(look[0]), look[1])

@@ -63,16 +63,17 @@ class Link:
         items += await self.client.read_digests()
         return items
 
-    async def delete_flows(self, unwanted: Callable[[int], bool]) -> int:
-        """Delete the flow entries of the slice ids that are unwanted; returns how many."""
+    async def delete_flows(self, unwanted: Callable[[int], bool]) -> list[p4r.Update]:
+        """Delete the flow entries of the slice ids that are unwanted; returns the deletions."""
         stale: list[TableEntry] = []
         for found in await self.client.read_entries("flow", "slice_forward"):
             slice_id = found.field("slice_id")
             if slice_id is not None and unwanted(slice_id.value):
                 stale.append(found)
-        if stale:
-            await self.client.write([self.schema.delete(found) for found in stale])
-        return len(stale)
+        deletions = [self.schema.delete(found) for found in stale]
+        if deletions:
+            await self.client.write(deletions)
+        return deletions
 
     async def reset_drops(self, slice_ids: Iterable[int]) -> None:
         """Zero the drop counters of slice ids that are given up."""

@@ -1,7 +1,9 @@
 """Whether each link works, from what became of its probes: pure, with the time passed in.
 
-A link is down once a probe has been without answer for `DETECT_S`, later ones included. It is up
-again when all probes have been answered for some time (`HOLD_S`, doubled with each failure that
+A link is down once a probe has been without answer for `DETECT_S`, and so have those that followed
+in quick succession; where answers take long, because the machine is busy, for several times that.
+If all ports are silent at once, the reason may well be here, and it takes `DETECT_ALL_S`. A link is
+up again when all probes have been answered for some time (`HOLD_S`, doubled with each failure that
 follows soon), so that one that comes and goes is left alone. A link of which nothing is known yet
 counts as up, until it has been silent for `STARTUP_S`: its other end may not have started.
 """
@@ -11,12 +13,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-INTERVAL_S = 0.1  # between two probes of a port
-DETECT_S = 0.15
+INTERVAL_S = 0.2  # between two probes of a port
+ASK_AGAIN_S = 0.04  # a link that should work has so long to answer before it is probed again
+DETECT_S = 0.12
+DETECT_ALL_S = 0.3
+SLOWEST_TIMES = 4  # the slowest answer of late, so many times, is no failure yet
+SLOWEST_FADES = 0.98  # with each answer
+MOST_DETECT_S = 1.0
 STARTUP_S = 5.0
 HOLD_S = 2.0
 MOST_HOLD_S = 60.0
-CALM_S = 60.0  # a failure after so long without one counts as the first
+CALM_S = 10.0  # a failure after so long without one counts as the first
 REMEMBERED = 64  # probes under way
 
 
@@ -47,6 +54,7 @@ class Liveness:
 
     def __init__(self) -> None:
         self.ports: dict[int, Port] = {}
+        self._slowest_s = 0.0
 
     def set_ports(self, ports: Iterable[int], now: float) -> bool:
         """These are the ports that end links; of others all is forgotten."""
@@ -63,6 +71,14 @@ class Liveness:
             if port is not None and port.up is None:
                 port.up, port.since, port.held_s = False, now, HOLD_S
         return self.down() != before
+
+    def pause(self) -> None:
+        """Nothing can be said now: probes under way are forgotten, and a link that is being held
+        back has to begin anew.
+        """
+        for port in self.ports.values():
+            port.waiting.clear()
+            port.well_since = None
 
     def down(self) -> frozenset[int]:
         """The ports whose links are not to be used."""
@@ -81,6 +97,7 @@ class Liveness:
         port = self.ports.get(number)
         if port is None or probe not in port.waiting:
             return False
+        self._slowest_s = max(now - port.waiting[probe], self._slowest_s * SLOWEST_FADES)
         for earlier in list(port.waiting):
             del port.waiting[earlier]
             if earlier == probe:
@@ -91,11 +108,20 @@ class Liveness:
             port.well_since = now
         return False
 
+    def doubtful(self) -> list[int]:
+        """Ports to be probed again at once: they should have answered."""
+        return [number for number, port in self.ports.items() if port.up and port.waiting]
+
     def check(self, now: float) -> bool:
         """See which have been silent for too long, or well for long enough."""
         changed = False
+        every = all(port.waiting for port in self.ports.values())
+        limit_s = min(
+            MOST_DETECT_S,
+            max(DETECT_ALL_S if every else DETECT_S, self._slowest_s * SLOWEST_TIMES),
+        )
         for port in self.ports.values():
-            silent = port.silent_s(now) >= DETECT_S
+            silent = port.silent_s(now) >= limit_s
             if port.up is None:
                 if silent and now - port.since >= STARTUP_S:
                     self._fail(port, now)

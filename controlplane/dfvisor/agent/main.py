@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from dfvisor import metrics
 from dfvisor.agent.agent import Agent, Settings
 from dfvisor.agent.pipeline import JSON_NAME, P4INFO_NAME, Pipeline, default_directory
 from dfvisor.errors import DFVisorError
@@ -70,7 +71,10 @@ async def _run(options: argparse.Namespace) -> None:
             f"--tls-cert, --tls-key and --tls-ca, or listen on a loopback address"
         )
     slicer = partial(SlicerServer, tls=credentials)
-    await _until_signal(Agent(settings, database, pipeline, slicer))
+    agent = Agent(settings, database, pipeline, slicer)
+    if options.metrics is not None:
+        metrics.serve(options.metrics, agent.reading)
+    await _until_signal(agent)
 
 
 async def _until_signal(agent: Agent) -> None:
@@ -112,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--target", default="unknown", help="what the switch is, for people: bmv2 or softswitch"
+    )
+    parser.add_argument(
+        "--metrics", metavar="HOST:PORT", help="where Prometheus finds what is counted"
     )
     parser.add_argument("--pipeline-json", type=Path, metavar="FILE", help="compiled P4 program")
     parser.add_argument("--p4info", type=Path, metavar="FILE", help="its P4Info, in text form")

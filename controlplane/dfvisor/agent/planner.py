@@ -12,14 +12,18 @@ from dfvisor.agent.book import Book, Clash
 from dfvisor.agent.desired import LEARN, VnPlan, fabric_items, neighbours, vn_plan
 from dfvisor.agent.inbox import Learned, LearnReport
 from dfvisor.agent.numbers import Numbers, NumbersExhausted
+from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
 from dfvisor.agent.steps import best_effort_part, both, kept, offered, prepared
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
+from dfvisor.model.stale import expired, without_database
 from dfvisor.model.validate import validate
 from dfvisor.p4rt.entries import EntryKey, Item
 
 FABRIC = ""
 """The owner of the provider's part in the book; VN names are never empty."""
+PROBES = "/probes"
+"""The owner of what probes of links need."""
 LEARNING = "/learning"
 """The owner of what all learning VNs share; VN names have no slash."""
 SHOWN_PROBLEMS = 3
@@ -69,6 +73,7 @@ class Planner:
         self._past: dict[str, VnPlan] = {}  # what the slicer may still build on of those
         self._learned = Learned()
         self.site: Site | None = None
+        self.away_s = 0.0  # how long the global database has been away
         self.fabric_revision = 0
 
     # -- what is wanted
@@ -82,6 +87,16 @@ class Planner:
         self.fabric_revision = revision
         self.site = look(fabric, self._switch)
         return None
+
+    def shunned(self) -> frozenset[str]:
+        """Switches that a QoS slice carried here does not want to pass."""
+        return frozenset(
+            switch
+            for plan in self._plans.values()
+            for name in plan.slices
+            if name in plan.vn.slices
+            for switch in plan.vn.slices[name].avoid
+        )
 
     def has_fabric(self, revision: int, fabric: Fabric) -> bool:
         """Whether this is the fabric in use."""
@@ -145,17 +160,31 @@ class Planner:
         """The hosts of a VN that were seen here: MAC -> port."""
         return self._learned.of(name)
 
+    def set_away(self, away_s: float) -> set[str]:
+        """The global database has been away for so long (0: it is there). Returns the VNs that this
+        makes a difference to.
+        """
+        vns = [vn for _, vn in (self._good | self._newest).values()]
+        changed = {vn.name for vn in vns if expired(vn, away_s) != expired(vn, self.away_s)}
+        self.away_s = away_s
+        return changed
+
     def names(self) -> set[str]:
         """All VNs known of."""
         return self._newest.keys() | self._good.keys() | self._unreadable.keys()
 
     # -- what follows
 
-    def stage_fabric(self) -> dict[int, int]:
-        """Set the fabric's part; returns the virtual next hops of the neighbours."""
+    def stage_fabric(self, *, probes: bool = True) -> dict[int, int]:
+        """Set the fabric's part; returns the virtual next hops of the neighbours. `probes`: those
+        of the neighbours are sent back.
+        """
         if self.site is None:
             self._book.set_part(FABRIC, ())
+            self._book.set_part(PROBES, ())
             return {}
+        found = list(probe_items(self.site, self._numbers))  # numbers are given in the same order
+        self._book.set_part(PROBES, found if probes else ())
         self._book.set_part(FABRIC, fabric_items(self.site, self._numbers))
         return neighbours(self.site, self._numbers)
 
@@ -298,7 +327,11 @@ class Planner:
         if problems:
             raise _Impossible(_summary([str(problem) for problem in problems]))
         return vn_plan(
-            self.site, vn, self._numbers, self._plans.get(vn.name), self._learned.of(vn.name)
+            self.site,
+            without_database(vn, self.away_s),
+            self._numbers,
+            self._plans.get(vn.name),
+            self._learned.of(vn.name),
         )
 
 

@@ -18,7 +18,7 @@ from dfvisor.agent.link import Link
 from dfvisor.agent.readings import COUNTED_TABLES, drop_cells, legend, readings
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.store.database import GlobalDatabase
-from dfvisor.store.stats import AgentInfo, Applied, SwitchStats
+from dfvisor.store.stats import AgentInfo, Applied, Latency, SwitchStats
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +86,13 @@ class Statistics:
         database: Database,
         link: Callable[[], Link | None],
         plans: Callable[[], dict[str, VnPlan]],
+        latency: Callable[[], tuple[Latency, ...]] = lambda: (),
     ) -> None:
         self._switch = switch
         self._database = database
         self._link = link
         self._plans = plans
+        self._latency = latency
         self._last: SwitchStats | None = None
         self._failing = False
 
@@ -124,7 +126,8 @@ class Statistics:
         at = time.time()
         entries = await link.client.read_direct(*COUNTED_TABLES)
         drops = await link.client.read_counters("drops", drop_cells(plans))
-        return readings(self._switch, at, legend(self._switch, plans), entries, drops)
+        found = readings(self._switch, at, legend(self._switch, plans), entries, drops)
+        return msgspec.structs.replace(found, latency=self._latency())
 
     def _worth_publishing(self, stats: SwitchStats) -> bool:
         last = self._last

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dfvisor.agent.desired import VnPlan
+from dfvisor.model.types import MAX_PORT
 from dfvisor.p4rt.client import CountedEntry, CounterValue
 from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
 from dfvisor.p4rt.drops import DropReason, drop_cell
@@ -66,6 +67,8 @@ def readings(
     for counted in entries:
         if counted.entry.table == "access_port":
             port = _field(counted.entry, "port")  # of which each VLAN may have an entry
+            if port > MAX_PORT:
+                continue  # where probes come in
             so_far = ports.get(port, CounterValue(0, 0))
             ports[port] = CounterValue(
                 so_far.packets + counted.counter.packets, so_far.bytes + counted.counter.bytes

@@ -1,75 +1,163 @@
-"""Keeps the last good records in the local database, off the path of changes to the switch.
+"""Keeps the last good state in the local database, off the path of changes to the switch.
 
 A record may be large, and writing it takes longer than a change: so it is done a little later, in a
-thread of its own with a connection of its own, the newest of each VN alone.
+thread of its own with a connection of its own, the newest of each thing alone. What cannot be
+written (a full disk) waits and is tried again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dfvisor.errors import StoreError
-from dfvisor.model.records import VirtualNetwork
-from dfvisor.store.local import LocalDatabase
+from dfvisor.model.records import Fabric, VirtualNetwork
+from dfvisor.store.local import Held, LocalDatabase
 
 log = logging.getLogger(__name__)
 
 DELAY_S = 0.5  # changes that follow one another are saved once
+SYNCED_S = 10.0  # how often it is noted that all is up to date
+SYNCED = "synced"  # key in the local database: when it was last known to be equal to the global one
+_ACTIVE = "active/"
 
-Held = tuple[int, VirtualNetwork]
+
+@dataclass(slots=True)
+class _Batch:
+    vns: dict[str, Held | None] = field(default_factory=dict)
+    items: dict[str, bytes | None] = field(default_factory=dict)
+    flows: dict[bytes, bytes | None] = field(default_factory=dict)
+    fabric: tuple[int, Fabric] | None = None
+
+    def before(self, later: _Batch) -> _Batch:
+        """Both, where a later one replaces an earlier one."""
+        return _Batch(
+            self.vns | later.vns,
+            self.items | later.items,
+            self.flows | later.flows,
+            later.fabric or self.fabric,
+        )
 
 
 class Saver:
-    """Saves VNs to the database at `path`. `run` it, and `flush` at the end."""
+    """Saves to the database at `path`. `run` it, and `flush` at the end.
 
-    def __init__(self, path: Path) -> None:
+    `in_sync` tells whether what is held is what the global database says.
+    """
+
+    def __init__(self, path: Path, in_sync: Callable[[], bool] = lambda: False) -> None:
         self._path = path
+        self._in_sync = in_sync
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
         self._local: LocalDatabase | None = None
-        self._waiting: dict[str, Held | None] = {}
+        self._saved: dict[str, Held] = {}  # used by the thread alone
+        self._waiting = _Batch()
         self._wake = asyncio.Event()
+        self.error = ""
 
     def save(self, name: str, revision: int, vn: VirtualNetwork) -> None:
         """This is the VN's last good record."""
-        self._waiting[name] = (revision, vn)
+        self._waiting.vns[name] = (revision, vn)
         self._wake.set()
 
     def forget(self, name: str) -> None:
         """There is no such VN any more."""
-        self._waiting[name] = None
+        self._waiting.vns[name] = None
+        self._wake.set()
+
+    def fabric(self, revision: int, fabric: Fabric) -> None:
+        """This is the last good fabric."""
+        self._waiting.fabric = (revision, fabric)
+        self._wake.set()
+
+    def put(self, key: str, value: bytes | None) -> None:
+        """Set or replace; None: forget."""
+        self._waiting.items[key] = value
+        self._wake.set()
+
+    def active(self, vn: str, record: bytes | None) -> None:
+        """What is active of the VN."""
+        self.put(_ACTIVE + vn, record)
+
+    def flows(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Flow entries that the switch has taken, by key; None: deleted."""
+        self._waiting.flows.update(changes)
         self._wake.set()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._wake.wait()
-            await asyncio.sleep(DELAY_S)
+            try:
+                async with asyncio.timeout(SYNCED_S):
+                    await self._wake.wait()
+                    await asyncio.sleep(DELAY_S)
+            except TimeoutError:
+                pass  # time to note that all is up to date
             self._wake.clear()
-            batch, self._waiting = self._waiting, {}
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
+            batch, self._waiting = self._waiting, _Batch()
+            if self._in_sync():
+                batch.items[SYNCED] = repr(time.time()).encode()
+            loop = asyncio.get_running_loop()
+            error = await loop.run_in_executor(self._thread, self._write, batch)
+            if error:
+                self._waiting = batch.before(self._waiting)  # again in a while
+            if error and error != self.error:
+                log.error("local database: %s", error)
+            elif self.error and not error:
+                log.info("local database: written again")
+            self.error = error
 
     def flush(self) -> None:
         """Save what is waiting, and end. Blocks for as long as that takes."""
-        batch, self._waiting = self._waiting, {}
-        self._thread.submit(self._write, batch)
+        batch, self._waiting = self._waiting, _Batch()
+        if self._in_sync():
+            batch.items[SYNCED] = repr(time.time()).encode()
+        written = self._thread.submit(self._write, batch)
         self._thread.submit(self._close)
         self._thread.shutdown()
+        if error := written.result():
+            log.error("local database: %s", error)
 
-    def _write(self, batch: dict[str, Held | None]) -> None:
+    def _write(self, batch: _Batch) -> str:
+        """Why it could not be written."""
         try:
             if self._local is None:
                 self._local = LocalDatabase(self._path)
-            for name, held in batch.items():
-                if held is None:
-                    self._local.forget_vn(name)
-                else:
-                    self._local.save_vn(*held)
+            with self._local.transaction():
+                self._write_to(self._local, batch)
         except StoreError as error:
-            log.error("local database: %s", error)
+            self._close()
+            self._saved.clear()
+            return str(error)
+        for name, held in batch.vns.items():
+            if held is None:
+                self._saved.pop(name, None)
+            else:
+                self._saved[name] = held
+        return ""
+
+    def _write_to(self, local: LocalDatabase, batch: _Batch) -> None:
+        if batch.fabric is not None:
+            local.save_fabric(*batch.fabric)
+        for name, held in batch.vns.items():
+            if held is None:
+                local.forget_vn(name)
+            else:
+                local.save_vn(*held, before=self._saved.get(name))
+        if batch.flows:
+            local.save_flows(batch.flows)
+        for key, value in batch.items.items():
+            if value is None:
+                local.drop(key)
+            else:
+                local.put(key, value)
 
     def _close(self) -> None:
         if self._local is not None:
             self._local.close()
+            self._local = None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from dfvisor.model.paths import Hop, ecmp_next_hops, next_hops
+from dfvisor.agent.ways import Graph, Ways
+from dfvisor.model.links import DOWN_COST, end_of
+from dfvisor.model.paths import Hop, next_hops
 from dfvisor.model.records import Fabric, VirtualNetwork
+from dfvisor.model.types import PortRef
 
 _LINK_MAC = 0x02DF_0000_0000  # locally administered; the low 16 bits are the device id
 
@@ -28,24 +31,52 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cable:
+    """A link of this switch: its own `port`, the neighbour and its device id, link address and port
+    `far`. A link that is down costs `DOWN_COST` more.
+    """
+
+    port: int
+    neighbour: str
+    device_id: int
+    far: PortRef
+    mac: int
+    mtu: int
+    cost: int
+
+    @property
+    def up(self) -> bool:
+        return self.cost < DOWN_COST
+
+    @property
+    def route(self) -> Route:
+        return Route(self.port, self.mac, self.mtu)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """Another VTEP: a switch of ours, or a foreign one (`device_id` is None).
 
-    `routes` are the first steps of all shortest ways to it, none where there is no way. `link` is
-    our link to it if it is a neighbour switch: the cheapest, then that of the lowest port.
+    `routes` are the first steps of the ways to it, none where there is no way, or none that is safe
+    at the moment; `flood` is that of copies. `link` is the step to a neighbour switch: over the
+    cheapest link, then that of the lowest port; while none of them is up, over another neighbour
+    that does not send it back here. With `around` it is reached by the underlay instead.
     """
 
     name: str
     device_id: int | None
     vtep: int
     routes: tuple[Route, ...]
+    flood: Route | None = None
     link: Route | None = None
+    around: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """One switch and its place in the fabric. `peers` are by name: a foreign one never has the name
-    of a switch. `hosts_peers`: a foreign peer is attached here.
+    of a switch. `hosts_peers`: a foreign peer is attached here. `former` are fabrics whose paths
+    may still be in use.
     """
 
     name: str
@@ -56,15 +87,18 @@ class Site:
     peers: dict[str, Peer]
     hosts_peers: bool
     fabric: Fabric
-    _trees: dict[tuple[str, frozenset[str]], dict[str, Hop]] = field(
+    cables: tuple[Cable, ...] = ()
+    former: tuple[Fabric, ...] = ()
+    _trees: dict[tuple[int, str, frozenset[str]], dict[str, Hop]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
-    def tree(self, destination: str, avoid: Iterable[str]) -> dict[str, Hop]:
-        """Next hops towards a switch, from all others."""
-        question = (destination, frozenset(avoid))
+    def _tree(self, fabric: int, destination: str, avoid: Iterable[str]) -> dict[str, Hop]:
+        """Next hops towards a switch, from all others; fabric 0, or a former one from 1 on."""
+        question = (fabric, destination, frozenset(avoid))
         if question not in self._trees:
-            self._trees[question] = next_hops(self.fabric, destination, question[1])
+            found = self.former[fabric - 1] if fabric else self.fabric
+            self._trees[question] = next_hops(found, destination, question[2])
         return self._trees[question]
 
     def is_home(self, vn: VirtualNetwork) -> bool:
@@ -78,10 +112,13 @@ class Site:
         homes = sorted(
             {home for end in vn.endpoints.values() if (home := self.fabric.home(end)) is not None}
         )
-        if self.name in homes:
-            return True
+        return self.name in homes or any(
+            self._crossed(number, homes, avoid) for number in range(len(self.former) + 1)
+        )
+
+    def _crossed(self, fabric: int, homes: list[str], avoid: Iterable[str]) -> bool:
         for destination in homes:
-            tree = self.tree(destination, avoid)
+            tree = self._tree(fabric, destination, avoid)
             if self.name not in tree:
                 continue
             for source in homes:
@@ -93,41 +130,59 @@ class Site:
         return False
 
 
-def look(fabric: Fabric, name: str) -> Site | None:
-    """The site of a switch, None if the fabric does not have it."""
+def look(
+    fabric: Fabric,
+    name: str,
+    *,
+    ways: Ways | None = None,
+    stage: int = 0,
+    former: tuple[Fabric, ...] = (),
+    shunned: Collection[str] = (),
+) -> Site | None:
+    """The site of a switch, None if the fabric does not have it.
+
+    `ways` lead to this fabric from another one, and this is the `stage` reached. `shunned` switches
+    are not to be passed on the way around a link that is down.
+    """
     switch = fabric.switches.get(name)
     if switch is None:
         return None
-    links: dict[str, list[tuple[int, int, int]]] = {}
+    if ways is None:
+        graph = Graph(fabric)
+        ways = Ways(graph, graph)
     ports = {peer.port.port for peer in fabric.peers.values() if peer.port.switch == name}
     hosts_peers = bool(ports)
-    for link in fabric.links:
-        for here, there in ((link.a, link.b), (link.b, link.a)):
-            if here.switch == name:
-                ports.add(here.port)
-                links.setdefault(there.switch, []).append(
-                    (fabric.weight(link), here.port, link.mtu)
-                )
+    cables = _cables(fabric, name)
+    ports |= {cable.port for cable in cables}
     peers: dict[str, Peer] = {}
     for other in fabric.switches.values():
         if other.name == name:
             continue
-        nearest = min(links[other.name]) if other.name in links else None
+        hops = ways.hops(name, other.name, stage)
+        link, around = _step(ways, stage, name, other.name, cables, frozenset(shunned))
         peers[other.name] = Peer(
             name=other.name,
             device_id=other.device_id,
             vtep=int(other.vtep),
-            routes=_routes(fabric, name, other.name),
-            link=Route(nearest[1], link_mac(other.device_id), nearest[2]) if nearest else None,
+            routes=_routes(fabric, hops),
+            flood=next(iter(_routes(fabric, hops or ways.new.shortest(name, other.name))), None),
+            link=link,
+            around=around,
         )
     for foreign in fabric.peers.values():
         home = foreign.port.switch
         if home == name:
             routes: tuple[Route, ...] = (Route(foreign.port.port, foreign.mac.value, foreign.mtu),)
+            flood: Route | None = routes[0]
         else:
             routes = peers[home].routes if home in peers else ()
+            flood = peers[home].flood if home in peers else None
         peers[foreign.name] = Peer(
-            name=foreign.name, device_id=None, vtep=int(foreign.vtep), routes=routes
+            name=foreign.name,
+            device_id=None,
+            vtep=int(foreign.vtep),
+            routes=routes,
+            flood=flood,
         )
     return Site(
         name=name,
@@ -138,11 +193,81 @@ def look(fabric: Fabric, name: str) -> Site | None:
         peers=peers,
         hosts_peers=hosts_peers,
         fabric=fabric,
+        cables=cables,
+        former=former,
     )
 
 
-def _routes(fabric: Fabric, source: str, destination: str) -> tuple[Route, ...]:
+def _cables(fabric: Fabric, name: str) -> tuple[Cable, ...]:
+    found: list[Cable] = []
+    for link in fabric.links:
+        ends = end_of(link, name)
+        if ends is None or ends[1].switch == name:
+            continue
+        near, far = ends
+        device_id = fabric.switches[far.switch].device_id
+        found.append(
+            Cable(
+                port=near.port,
+                neighbour=far.switch,
+                device_id=device_id,
+                far=far,
+                mac=link_mac(device_id),
+                mtu=link.mtu,
+                cost=fabric.weight(link),
+            )
+        )
+    return tuple(sorted(found, key=lambda cable: cable.port))
+
+
+def _routes(fabric: Fabric, hops: Iterable[Hop]) -> tuple[Route, ...]:
     return tuple(
         Route(hop.port.port, link_mac(fabric.switches[hop.neighbour].device_id), hop.mtu)
-        for hop in ecmp_next_hops(fabric, destination).get(source, ())
+        for hop in hops
     )
+
+
+def _step(
+    ways: Ways,
+    stage: int,
+    name: str,
+    neighbour: str,
+    cables: Iterable[Cable],
+    shunned: frozenset[str],
+) -> tuple[Route | None, bool]:
+    """The step to a neighbour switch, and whether the underlay must lead around it."""
+    direct = [cable for cable in cables if cable.neighbour == neighbour]
+    if not direct:
+        return None, False
+    nearest = min(direct, key=lambda cable: (cable.cost, cable.port))
+    if nearest.up:
+        return nearest.route, False
+    detour = _detour(ways, name, neighbour, cables, shunned)
+    if detour is not None and stage < ways.last:
+        return detour, False
+    new = ways.new.costs(neighbour)
+    passed = ways.new.between(name, neighbour) - {name, neighbour}
+    whole = name in new and new[name] < DOWN_COST and not passed & shunned
+    return nearest.route, whole and bool(ways.hops(name, neighbour, stage))
+
+
+def _detour(
+    ways: Ways, name: str, neighbour: str, cables: Iterable[Cable], shunned: frozenset[str]
+) -> Route | None:
+    """Over another neighbour whose shortest ways to this one never led over us: a loop-free
+    alternate (RFC 5286, inequality 1). It is the first step alone, so nobody who sends here as its
+    own alternate is sent back.
+    """
+    old, new = ways.old.costs(neighbour), ways.new.costs(neighbour)
+    found: list[tuple[int, int, Route]] = []
+    for cable in cables:
+        other = cable.neighbour
+        if not cable.up or other == neighbour or other not in old:
+            continue
+        back = ways.old.costs(name).get(other)
+        if back is None or new[other] >= DOWN_COST or old[other] >= back + old[name]:
+            continue
+        passed = ways.old.between(other, neighbour) | ways.new.between(other, neighbour)
+        if not (passed - {neighbour}) & shunned and name not in passed:
+            found.append((cable.cost + old[other], cable.port, cable.route))
+    return min(found)[2] if found else None

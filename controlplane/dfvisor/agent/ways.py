@@ -67,6 +67,17 @@ class Graph:
             if (there := costs.get(hop.neighbour)) is not None and there + cost == mine
         )
 
+    def between(self, switch: str, destination: str) -> frozenset[str]:
+        """The switches on all ways of least cost, both ends included."""
+        found: set[str] = set()
+        ahead = [switch]
+        while ahead:
+            at = ahead.pop()
+            if at not in found:
+                found.add(at)
+                ahead += [hop.neighbour for hop in self.shortest(at, destination)]
+        return frozenset(found)
+
     def _dijkstra(self, destination: str) -> Costs:
         done: dict[str, int] = {}
         heap = [(0, destination)]

@@ -32,6 +32,8 @@ from dfvisor.cli.difference import Line, Outcome, fabric_lines, vn_lines
 from dfvisor.cli.drain import drained
 from dfvisor.cli.history import difference_lines, history_table, newest, who
 from dfvisor.cli.history import revision as at_revision
+from dfvisor.cli.latency import latency_table
+from dfvisor.cli.local import show_local
 from dfvisor.cli.output import Output, complain, console, dump, say, table
 from dfvisor.cli.pki import pki_app
 from dfvisor.cli.status import read_status, show_status
@@ -276,6 +278,31 @@ def get(
 def status() -> None:
     """Print live agents, the revisions that each switch has applied, and the VNs' leaders."""
     show_status(_run(read_status))
+
+
+@app.command()
+def local(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Of agents or VNCs.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print what local databases hold, of which revision, and how old it is."""
+    show_local(files, output)
+
+
+@app.command()
+def latency(
+    vn: Annotated[str | None, typer.Option(help="Only this virtual network.")] = None,
+    per_switch: Annotated[bool, typer.Option("--per-switch", help="Each switch alone.")] = False,
+) -> None:
+    """Print how long changes took from their commit to each stage at the switches, per slice."""
+
+    async def work(db: GlobalDatabase) -> None:
+        names = sorted((await db.read_fabric()).fabric.switches)
+        found = await asyncio.gather(*(db.read_stats(name) for name in names))
+        reading = {name: stats for name, stats in zip(names, found, strict=True) if stats}
+        console().print(latency_table(reading, vn, per_switch))
+
+    _run(work)
 
 
 @app.command()

@@ -42,6 +42,12 @@ def without_slice(network: Network, vn_name: str, name: str, *, cascade: bool) -
 def without_flowspace(network: Network, vn_name: str, name: str) -> Network:
     vn = _vn(network, vn_name)
     flowspaces = _without(vn.flowspaces, name, f"flowspace in {vn_name}")
+    parts = sorted(f.name for f in flowspaces.values() if f.under == name)
+    if parts:
+        raise Refused(
+            f"parts of flowspace {vn_name}/{name} are delegated: {', '.join(parts)}; delete those "
+            f"first"
+        )
     return _with(network, replace(vn, flowspaces=flowspaces))
 
 

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dfvisor.cli.links import COLUMNS, link_rows
 from dfvisor.cli.output import age, console, table
 from dfvisor.cli.wait import Expectation
 from dfvisor.model.presence import slices_at
+from dfvisor.model.types import PortRef
 from dfvisor.store.database import GlobalDatabase, NetworkSnapshot
-from dfvisor.store.stats import Active, AgentInfo, Applied
+from dfvisor.store.stats import Active, AgentInfo, Applied, Seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +24,13 @@ class Status:
     applied: Mapping[str, Applied]
     active: Mapping[str, Active | None]
     owners: Mapping[str, tuple[str, ...]]
+    seen: Mapping[str, Seen]
+    down: frozenset[PortRef]
 
 
 async def read_status(db: GlobalDatabase) -> Status:
-    snapshot, agents, applied = await asyncio.gather(
-        db.read_network(), db.read_agents(), db.read_applied()
+    snapshot, agents, applied, seen, down = await asyncio.gather(
+        db.read_network(), db.read_agents(), db.read_applied(), db.read_seen(), db.read_down()
     )
     names = [*snapshot.vns, *snapshot.bad]
     active = await asyncio.gather(*(db.read_active(name) for name in names))
@@ -37,6 +41,8 @@ async def read_status(db: GlobalDatabase) -> Status:
         applied=applied,
         active=dict(zip(names, active, strict=True)),
         owners=dict(zip(names, owners, strict=True)),
+        seen=seen,
+        down=down,
     )
 
 
@@ -48,11 +54,15 @@ def show_status(status: Status) -> None:
     out.print(
         table(
             f"switches (fabric revision {fabric.revision})",
-            ("switch", "agent", "target", "slicer", "pid", "fabric", "reported"),
+            ("switch", "agent", "target", "slicer", "pid", "fabric", "reported", "trouble"),
             [_switch_row(name, status) for name in names],
             right=("pid", "fabric"),
         )
     )
+    links = list(link_rows(fabric.fabric, status.seen, status.down))
+    if links:
+        out.print()
+        out.print(table("links not as described", COLUMNS, links, right=("failures",)))
     out.print()
     out.print(
         table(
@@ -95,6 +105,7 @@ def _switch_row(name: str, status: Status) -> tuple[object, ...]:
         agent.pid if agent else None,
         applied.fabric if applied else None,
         age(applied.at) if applied else None,
+        (applied.error if applied else None) or "",
     )
 
 

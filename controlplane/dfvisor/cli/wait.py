@@ -12,7 +12,7 @@ from dfvisor.model.records import Network
 from dfvisor.store.database import GlobalDatabase
 from dfvisor.store.stats import Applied
 
-POLL_S = 0.1
+POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,9 @@ async def wait_applied(
     Returns what is missing (empty: done), and the concerned switches without a live agent.
     """
     deadline = asyncio.get_running_loop().time() + timeout_s
+    concerned = {expectation.switch for expectation in expected}
     while True:
-        live, applied = await asyncio.gather(db.read_agents(), db.read_applied())
+        live, applied = await asyncio.gather(db.read_agents(), db.read_applied(concerned))
         missing = unfulfilled(expected, live, applied)
         if not missing or asyncio.get_running_loop().time() > deadline:
             return missing, sorted({e.switch for e in expected} - live.keys())

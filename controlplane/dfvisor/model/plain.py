@@ -20,6 +20,7 @@ from dfvisor.model.rates import in_range, parse_bps, render_bps
 from dfvisor.model.records import (
     DEFAULT_MTU,
     DEFAULT_PUNT_PPS,
+    DEFAULT_STALE_AFTER_S,
     UNTAGGED,
     Endpoint,
     Flowspace,
@@ -30,6 +31,7 @@ from dfvisor.model.records import (
     Profile,
     Rate,
     Slice,
+    Stale,
     Switch,
     Tenant,
     Treatment,
@@ -48,6 +50,7 @@ MAX_DEVICE_ID = 65535
 MAX_COST = 2**31 - 1
 MIN_MTU = 576  # RFC 791: what every host must take
 MAX_MTU = 9216
+MAX_STALE_AFTER_S = 7 * 86400
 MAX_PPS = 10_000_000
 MIN_BURST_BYTES = 1518  # a full frame: a smaller bucket never lets one through
 MAX_BURST_BYTES = 2**31 - 1
@@ -406,9 +409,20 @@ def parse_slice(label: str, value: Plain, path: Path, problems: Problems) -> Sli
     miss = fields.take("miss", choice(MissPolicy), MissPolicy.BEST_EFFORT)
     avoid = fields.take("avoid", sequence(name), ())
     punt_pps = fields.take("punt_pps", integer(1, MAX_PPS), DEFAULT_PUNT_PPS)
+    stale = fields.take("stale", choice(Stale), Stale.HOLD)
+    after_s = fields.take("stale_after_s", integer(1, MAX_STALE_AFTER_S), DEFAULT_STALE_AFTER_S)
     if not fields.end():
         return None
-    return Slice(name=label, key=key, profile=profile, miss=miss, avoid=avoid, punt_pps=punt_pps)
+    return Slice(
+        name=label,
+        key=key,
+        profile=profile,
+        miss=miss,
+        avoid=avoid,
+        punt_pps=punt_pps,
+        stale=stale,
+        stale_after_s=after_s,
+    )
 
 
 def parse_endpoint(label: str, value: Plain, path: Path, problems: Problems) -> Endpoint | None:
@@ -460,6 +474,8 @@ def parse_flowspace(label: str, value: Plain, path: Path, problems: Problems) ->
     rate = parse_rate(fields, path, problems)
     if fields.given("rate") and treatment is not Treatment.PERMIT:
         fields.fail(("rate",), f"what is not permitted ({treatment.value}) is not metered")
+    under = fields.take("under", name, None)
+    readers = fields.take("readers", sequence(name), ())
     match = parse_match(fields.take("match", anything, None), (*path, "match"), problems)
     if not fields.end() or match is None:
         problems.broken.add(path)
@@ -472,6 +488,8 @@ def parse_flowspace(label: str, value: Plain, path: Path, problems: Problems) ->
         treatment=treatment,
         bidirectional=bidirectional,
         rate=rate,
+        under=under,
+        readers=readers,
     )
 
 
@@ -534,6 +552,10 @@ def render_slice(slice_: Slice) -> dict[str, Plain]:
         plain["avoid"] = list(slice_.avoid)
     if slice_.punt_pps != DEFAULT_PUNT_PPS:
         plain["punt_pps"] = slice_.punt_pps
+    if slice_.stale is not Stale.HOLD:
+        plain["stale"] = slice_.stale.value
+    if slice_.stale_after_s != DEFAULT_STALE_AFTER_S:
+        plain["stale_after_s"] = slice_.stale_after_s
     return plain
 
 
@@ -593,4 +615,8 @@ def render_flowspace(flowspace: Flowspace) -> dict[str, Plain]:
         plain["bidirectional"] = True
     if flowspace.rate is not None:
         plain["rate"] = render_rate(flowspace.rate)
+    if flowspace.under is not None:
+        plain["under"] = flowspace.under
+    if flowspace.readers:
+        plain["readers"] = list(flowspace.readers)
     return plain

@@ -16,6 +16,7 @@ from dfvisor.model.types import Mac, PortRange, PortRef
 DEFAULT_MTU = 1500
 DEFAULT_PUNT_PPS = 100
 DRAINED_COST = 1 << 31  # more than a link can cost
+DEFAULT_STALE_AFTER_S = 3600
 
 
 class MissPolicy(StrEnum):
@@ -33,6 +34,14 @@ class Treatment(StrEnum):
     DENY = "deny"
     DEMOTE = "demote"  # matched in its slice, then carried by the VN's best-effort slice
     TO_CONTROLLER = "to-controller"  # packet-in to the slice's controller
+
+
+class Stale(StrEnum):
+    """What a slice's traffic gets where the agent has been without the database for long."""
+
+    HOLD = "hold"  # as the last known state says
+    BEST_EFFORT = "best-effort"
+    DENY = "deny"
 
 
 class UnknownUnicast(StrEnum):
@@ -151,7 +160,8 @@ class Slice:
 
     Without a profile it is best effort: exactly one of those per VN. `avoid` names switches that
     its packets must not transit. `punt_pps` limits the packets per second that a switch sends to
-    its agent.
+    its agent. `stale` is what new packets get where they enter, once the switch's agent has been
+    without the global database for `stale_after_s` seconds.
     """
 
     name: str
@@ -160,6 +170,8 @@ class Slice:
     miss: MissPolicy = MissPolicy.BEST_EFFORT
     avoid: tuple[str, ...] = ()
     punt_pps: int = DEFAULT_PUNT_PPS
+    stale: Stale = Stale.HOLD
+    stale_after_s: int = DEFAULT_STALE_AFTER_S
 
     @property
     def best_effort(self) -> bool:
@@ -220,6 +232,10 @@ class Flowspace:
     `bidirectional` adds the same match with source and destination exchanged. `rate` is the
     flowspace's own meter at each access switch, shared by all its entries there; with treatment
     permit only.
+
+    Permissions: `slice` may WRITE flow entries within the match; `readers` are slices that may READ
+    those. With `under` the flowspace is DELEGATED: part of that flowspace, by its slice to this
+    one. Deleting it takes the part back.
     """
 
     name: str
@@ -229,6 +245,8 @@ class Flowspace:
     treatment: Treatment = Treatment.PERMIT
     bidirectional: bool = False
     rate: Rate | None = None
+    under: str | None = None
+    readers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from dfvisor.errors import Problem
 from dfvisor.model.overlap import conflicts
 from dfvisor.model.paths import next_hops
+from dfvisor.model.permissions import permission_problems
 from dfvisor.model.plain import ETH_TYPES, IP_PROTOCOLS, Problems, link_name
 from dfvisor.model.records import (
     Endpoint,
@@ -21,6 +22,7 @@ from dfvisor.model.records import (
     MissPolicy,
     Network,
     Peer,
+    Stale,
     Treatment,
     VirtualNetwork,
 )
@@ -183,6 +185,8 @@ class _Validator:
                 self._add(
                     (*where, "avoid"), "a best-effort slice takes any path and can avoid nothing"
                 )
+            if slice_.stale is not Stale.HOLD:
+                self._add((*where, "stale"), "what is best effort already holds")
             if slice_.miss is not MissPolicy.BEST_EFFORT:
                 self._add((*where, "miss"), "a best-effort slice has no flow entries to miss")
         unread = any(broken[: len(path) + 1] == (*path, "slices") for broken in self._broken)
@@ -256,6 +260,8 @@ class _Validator:
                 (*path, "treatment"),
                 f"slice {in_slice.name} is best effort: it has no flow entries and no controller",
             )
+        for message in permission_problems(vn, flowspace):
+            self._add(path, message)
         match = flowspace.match
         where = (*path, "match")
         if match.endpoint is not None:

@@ -1,9 +1,8 @@
 """The wire form of the role's tables, for reading entries without taking them apart: pure.
 
-A Write is checked field by field on the message itself, which is then edited and sent on. Fields
-come in few different values, so what has been looked at once is remembered (`Piece`), bounded.
-Only P4Runtime's canonical form passes here; anything else is for the schema to say what is wrong
-with it, or to bring into the canonical form.
+A Write is checked field by field on the message itself, which is then edited and sent on. Only
+P4Runtime's canonical form passes here, its fields in the order of their ids; anything else is for
+the schema to say what is wrong with it, or to bring into that form.
 """
 
 from __future__ import annotations
@@ -17,48 +16,56 @@ from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.shapes import Table
 
 UNFRAGMENTED = frozenset({"l4_src", "l4_dst", "tcp_flags"})
-_NO_FRAGMENT = ("is_fragment", 1)
-REMEMBERED = 4096  # values of one field
+"""Fields that are not 0 only in packets that are no later fragments."""
+NO_FRAGMENT = ("is_fragment", 1)
+REMEMBERED = 1024  # masks of one field
+_BYTES = [bytes([number]) for number in range(256)]
 
 
-class Piece(NamedTuple):
-    """One field of a key: its wire form, and its mask and value for `model.space`."""
+class Mask(NamedTuple):
+    """One mask of a field: what no value may have set, as in `model.space`, and for keys."""
 
+    outside: int
+    pair: tuple[str, int]
+    token: bytes
+
+
+class Key(NamedTuple):
+    """The key of an entry: slice id (0 if the view has none) apart from all else.
+
+    `wire` identifies it together with table and priority; `masks` and `values` say what it matches,
+    for `model.space`.
+    """
+
+    slice_id: int
     wire: bytes
-    mask: tuple[str, int]
-    value: int
-    no_fragment: bool
-    """Whether no later fragment matches: those have neither ports nor TCP flags."""
+    masks: Masks
+    values: Values
 
 
 class FieldLayout:
-    """One match field. `pieces` is by the wire's value, or (value, mask) if ternary."""
+    """One match field."""
 
-    __slots__ = ("bound", "id", "name", "pieces", "ternary", "width")
+    __slots__ = ("bound", "id", "masks", "name", "ternary", "token", "unfragmented")
 
     def __init__(self, id_: int, name: str, width: int, ternary: bool) -> None:
         self.id = id_
         self.name = name
-        self.width = width
         self.bound = 1 << width
         self.ternary = ternary
-        self.pieces: dict[bytes | tuple[bytes, bytes], Piece] = {}
+        self.unfragmented = name in UNFRAGMENTED
+        self.token = id_.to_bytes(2, "big")
+        self.masks: dict[bytes, Mask] = {}
 
-    def piece(self, match: p4r.FieldMatch, given: bytes | tuple[bytes, bytes]) -> Piece | None:
-        """Look at a value for the first time; None if it is not canonical, or does not fit."""
-        value, mask = given if isinstance(given, tuple) else (given, None)
-        number = _canonical(value, self.bound)
-        width_mask = self.bound - 1
-        bits = width_mask if mask is None else _canonical(mask, self.bound)
-        if number is None or not bits or number & ~bits:
+    def mask(self, data: bytes) -> Mask | None:
+        """Look at a mask for the first time; None if it is not canonical, 0, or does not fit."""
+        bits = canonical(data, self.bound)
+        if not bits:
             return None
-        if match.WhichOneof("field_match_type") != ("ternary" if self.ternary else "exact"):
-            return None
-        if len(self.pieces) >= REMEMBERED:
-            self.pieces.clear()
-        no_fragment = number != 0 and self.name in UNFRAGMENTED
-        made = Piece(match.SerializeToString(), (self.name, bits), number, no_fragment)
-        self.pieces[given] = made
+        if len(self.masks) >= REMEMBERED:
+            self.masks.clear()
+        made = Mask(~bits, (self.name, bits), self.token + _BYTES[len(data)] + data)
+        self.masks[data] = made
         return made
 
 
@@ -72,11 +79,21 @@ class ActionLayout:
 
 
 class TableLayout:
-    """One table of a role's view."""
+    """One table of a role's view. `slice_field` is the id of field `slice_id`, 0 without one."""
 
-    __slots__ = ("actions", "exact", "fields", "head", "id", "name", "needs_priority", "timed")
+    __slots__ = (
+        "actions",
+        "exact",
+        "fields",
+        "head",
+        "id",
+        "name",
+        "needs_priority",
+        "slice_field",
+        "timed",
+    )
 
-    def __init__(self, table: Table, next_hop: str, timed: bool) -> None:
+    def __init__(self, table: Table, slice_id: str, next_hop: str, timed: bool) -> None:
         self.id = table.id
         self.name = table.name
         self.head = table.id.to_bytes(4, "big")
@@ -84,6 +101,7 @@ class TableLayout:
             one.id: FieldLayout(one.id, one.name, one.width, one.kind is MatchKind.TERNARY)
             for one in table.fields
         }
+        self.slice_field = next((one.id for one in table.fields if one.name == slice_id), 0)
         self.exact = sum(not one.ternary for one in self.fields.values())
         self.needs_priority = table.needs_priority
         self.timed = timed
@@ -97,79 +115,88 @@ class TableLayout:
             if action.name not in table.default_only
         }
 
-    def key(self, message: p4r.TableEntry) -> dict[int, Piece] | None:
-        """The key's pieces by field id, ascending; None for what is not well formed."""
-        pieces: dict[int, Piece] = {}
-        fields = self.fields
-        last = exact = 0
-        ordered = True
+    def key(self, message: p4r.TableEntry) -> Key | None:
+        """The entry's key; None for what is not well formed."""
+        fields, slice_field = self.fields, self.slice_field
+        from_bytes = int.from_bytes
+        last = slice_id = exact = 0
+        unfragmented = False
+        wires: list[bytes] = []
+        masks: list[tuple[str, int]] = []
+        values: list[int] = []
         for match in message.match:
             id_ = match.field_id
             field = fields.get(id_)
-            if field is None:
+            if field is None or id_ <= last:
                 return None
-            given: bytes | tuple[bytes, bytes]
+            last = id_
             if field.ternary:
                 ternary = match.ternary
-                given = (ternary.value, ternary.mask)
+                given = ternary.mask
+                mask = field.masks.get(given) or field.mask(given)
+                data = ternary.value
+                number = from_bytes(data, "big")
+                if mask is None or number & mask.outside or not data:
+                    return None
+                if not data[0] and len(data) > 1:
+                    return None
+                masks.append(mask.pair)
+                wires.append(mask.token)
+                if number and field.unfragmented:
+                    unfragmented = True
             else:
-                given = match.exact.value
+                data = match.exact.value
+                number = from_bytes(data, "big")
+                if not data or number >= field.bound or (not data[0] and len(data) > 1):
+                    return None
                 exact += 1
-            piece = field.pieces.get(given)
-            if piece is None:
-                piece = field.piece(match, given)
-                if piece is None:
-                    return None
-            if id_ <= last:
-                if id_ in pieces:
-                    return None
-                ordered = False
-            last = id_
-            pieces[id_] = piece
+                if id_ == slice_field:
+                    slice_id = number
+                    continue
+                masks.append((field.name, field.bound - 1))
+                wires.append(field.token)
+            values.append(number)
+            wires.append(_BYTES[len(data)])
+            wires.append(data)
         if exact != self.exact or (message.priority > 0) != self.needs_priority:
             return None
-        return pieces if ordered else dict(sorted(pieces.items()))
+        if unfragmented and NO_FRAGMENT not in masks:
+            masks.append(NO_FRAGMENT)
+            values.append(0)
+        return Key(slice_id, b"".join(wires), tuple(masks), tuple(values))
 
     def action(self, message: p4r.TableEntry) -> ActionLayout | None:
         """The entry's action; None for what is not well formed."""
         call = message.action.action
         found = self.actions.get(call.action_id)
-        if found is None or len(call.params) != len(found.bounds):
+        if found is None:
             return None
-        seen = 0
+        bounds = found.bounds
+        seen = number = 0
         for param in call.params:
-            bound = found.bounds.get(param.param_id)
-            value = param.value
-            if bound is None or _canonical(value, bound) is None:
+            id_ = param.param_id
+            if id_ not in bounds or canonical(param.value, bounds[id_]) is None:
                 return None
-            seen |= 1 << param.param_id
-        return found if seen.bit_count() == len(found.bounds) else None
+            seen |= 1 << id_
+            number += 1
+        return found if number == len(bounds) == seen.bit_count() else None
 
 
-def matched(pieces: dict[int, Piece], slice_field: int) -> tuple[Masks, Values]:
-    """What a key without its slice id matches, for `model.space`. A port or TCP flag that is not 0
-    says as well that the packet is no later fragment.
+def layouts(
+    schema: Schema, slice_id: str, next_hop: str, timed: frozenset[str]
+) -> dict[int, TableLayout]:
+    """The layouts of a view's tables, by table id: names of the field and the parameter that have
+    a meaning of their own, tables with idle timeouts.
     """
-    fields = [piece for id_, piece in pieces.items() if id_ != slice_field]
-    masks = [piece.mask for piece in fields]
-    values = [piece.value for piece in fields]
-    if True in [piece.no_fragment for piece in fields] and _NO_FRAGMENT not in masks:
-        masks.append(_NO_FRAGMENT)
-        values.append(0)
-    return tuple(masks), tuple(values)
-
-
-def layouts(schema: Schema, next_hop: str, timed: frozenset[str]) -> dict[int, TableLayout]:
-    """The layouts of a view's tables, by table id. `timed`: tables with idle timeouts."""
     return {
-        table.id: TableLayout(table, next_hop, table.name in timed)
+        table.id: TableLayout(table, slice_id, next_hop, table.name in timed)
         for table in schema.tables.values()
     }
 
 
-def _canonical(data: bytes, bound: int) -> int | None:
+def canonical(data: bytes, bound: int) -> int | None:
     """The number, if it is P4Runtime's canonical byte string (8.4) of one below the bound."""
-    if not data or (len(data) > 1 and not data[0]):
+    if not data or (not data[0] and len(data) > 1):
         return None
     number = int.from_bytes(data, "big")
     return number if number < bound else None

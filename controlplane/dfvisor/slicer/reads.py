@@ -18,7 +18,7 @@ from dfvisor.slicer.tables import FlowTables, Place
 from dfvisor.slicer.translate import Translator
 from dfvisor.slicer.view import DROP_CELLS, DROPS, METERS
 
-CHUNK = 64  # entities of one answer; others get the event loop in between
+CHUNK = 32  # entities of one answer; others get the event loop in between
 
 _NO_COUNTER = p4r.CounterData()
 

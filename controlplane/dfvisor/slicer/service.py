@@ -45,6 +45,8 @@ REVISION_WAIT_S = 5.0
 FENCE_WAIT_S = 2.0
 LONGEST_DELAY_S = 5.0
 REFUSAL_DELAY_S = 0.05  # a client that is refused in a loop should not spin
+POLITE_CALLS = 2
+GREEDY_PRICE = 5
 KNOWN_VIEWS = 256
 NOBODY = Role("")
 """Whose account the requests for roles of VNs that are not here go to."""
@@ -313,7 +315,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             self._check_device(request.device_id)
             self._streams.check_primary(role, number(request.election_id), context.peer())
             async with self._calls.of(role):
-                await self._pace(role, "writes")
+                await self._pace(role, "writes", self._price(role))
                 await self._pace(role, "updates", len(request.updates))
                 statuses = await self._write(role, request, context)
         except Refused as refused:
@@ -552,6 +554,13 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         """Whose account a request goes to."""
         known = self._directory.revision(role.vn) is not None
         return role if known or self._streams.knows(role) else NOBODY
+
+    def _price(self, role: Role) -> int:
+        """What a Write costs its role: more if it has others waiting while another role wants
+        something, because then those are what the other waits for.
+        """
+        greedy = self._calls.number(role) > POLITE_CALLS and self._tables.turns.contended(role)
+        return GREEDY_PRICE if greedy else 1
 
     async def _pace(self, role: Role, kind: str, tokens: int = 1) -> None:
         """Wait as long as the role has used more than its share."""

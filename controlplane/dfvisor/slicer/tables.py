@@ -24,7 +24,7 @@ from dfvisor.p4rt.errors import SchemaError
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SwitchPort, UpdateStatus
-from dfvisor.slicer.layout import TableLayout, layouts, matched
+from dfvisor.slicer.layout import TableLayout, layouts
 from dfvisor.slicer.mirror import HEAD, Mirror
 from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid, missing
 from dfvisor.slicer.roles import Role
@@ -45,6 +45,9 @@ CALL_S = 0.0004
 LEAST = 8
 BREATH = 48
 """Updates (about 0.5 ms) after which others get the event loop: a call takes some ten passes."""
+SHARED_BREATH = 16
+REST_S = 0.001
+"""The same while other roles want something, and how long it lasts then."""
 UNDER_WAY = 2
 """Chunks of one Write that may be at the switch."""
 ATOMIC_UPDATES = 256
@@ -71,10 +74,7 @@ class Planned:
     place: Place
     before: bytes | None
     after: bytes | None
-
-    @property
-    def growth(self) -> int:
-        return (self.after is not None) - (self.before is not None)
+    growth: int
 
 
 class FlowTables:
@@ -83,7 +83,7 @@ class FlowTables:
     def __init__(self, switch: SwitchPort, schema: Schema) -> None:
         self._switch = switch
         self._schema = schema
-        by_id = layouts(schema, NEXT_HOP, TIMED)
+        by_id = layouts(schema, SLICE_ID, NEXT_HOP, TIMED)
         self._layouts: dict[int, TableLayout] = {
             schema.table(name).id: by_id[schema.table(name).id] for name in TABLES
         }
@@ -169,10 +169,13 @@ class FlowTables:
         overlay: Overlay = {}
         landed = asyncio.Event()
         end = min(len(updates), start + most)
+        breath = start + SHARED_BREATH
         try:
             for index in range(start, end):
-                if (index - start) % BREATH == BREATH - 1:
-                    await asyncio.sleep(0)
+                if index == breath:
+                    shared = self.turns.contended(translator.role)
+                    await asyncio.sleep(REST_S if shared else 0)
+                    breath += SHARED_BREATH if shared else BREATH
                 try:
                     one = self._plan(translator, index, updates[index], overlay, landed)
                 except Refused as refused:
@@ -236,11 +239,11 @@ class FlowTables:
         else:
             raise invalid(f"update type {kind}, expected INSERT, MODIFY or DELETE")
         overlay[place] = after
-        one = Planned(index, update, place, before, after)
+        growth = (after is not None) - (before is not None)
+        one = Planned(index, update, place, before, after, growth)
         self._flying[place] = landed
-        if before is None or after is None:
-            self._growing[place[0], identity.key[:HEAD]] += one.growth
-        self.written_by[place[0]] = translator.role
+        if growth:
+            self._growing[place[0], identity.key[:HEAD]] += growth
         return one
 
     def _launch(
@@ -267,6 +270,8 @@ class FlowTables:
                 else:
                     self._note(one.place, one.after)
         finally:
+            for one in planned:
+                self.written_by[one.place[0]] = role
             self._settle(planned)
             self.turns.leave(role)
         self._measure(began, len(planned))
@@ -293,15 +298,18 @@ class FlowTables:
 
     def _settle(self, planned: Sequence[Planned]) -> None:
         """These entries are not under way any more."""
+        landed: asyncio.Event | None = None
+        growths: Counter[tuple[int, bytes]] = Counter()
         for one in planned:
-            landed = self._flying.pop(one.place, None)
-            if landed is not None:
-                landed.set()
+            landed = self._flying.pop(one.place, landed)
             if one.growth:
-                count = (one.place[0], one.place[1][:HEAD])
-                self._growing[count] -= one.growth
-                if not self._growing[count]:
-                    del self._growing[count]
+                growths[one.place[0], one.place[1][:HEAD]] += one.growth
+        if landed is not None:
+            landed.set()
+        for count, growth in growths.items():
+            self._growing[count] -= growth
+            if not self._growing[count]:
+                del self._growing[count]
 
     # -- all or nothing
 
@@ -518,13 +526,13 @@ class FlowTables:
         """Whether one of the switch's flow entries is within a space."""
         message = p4r.TableEntry.FromString(entry)
         layout = self._layouts[message.table_id]
-        pieces = layout.key(message)
-        if layout.name != FLOW or pieces is None:
+        fields = layout.key(_in_order(message))
+        if layout.name != FLOW or fields is None:
             return False
-        if space.covers(*matched(pieces, self.slice_field)):
+        if space.covers(fields.masks, fields.values):
             return True
         action = layout.actions.get(message.action.action.action_id)
-        return action is not None and action.name == DEMOTE and demotable(space, pieces.values())
+        return action is not None and action.name == DEMOTE and demotable(space, fields)
 
     def place_of(self, message: p4r.TableEntry) -> Place:
         """Slice id and key of one of the switch's entries; SchemaError if it is none of these
@@ -533,18 +541,26 @@ class FlowTables:
         layout = self._layouts.get(message.table_id)
         if layout is None:
             raise SchemaError(f"table {message.table_id:#x} is none of {', '.join(TABLES)}")
-        pieces = layout.key(message)
-        if pieces is None:
+        fields = layout.key(_in_order(message))
+        if fields is None:
             entry = self._schema.decode_entry(message)
-            canonical = self._schema.encode_entry(entry)
             del message.match[:]
-            message.match.extend(canonical.match)
-            message.action.CopyFrom(canonical.action)
-            pieces = layout.key(message)
-            assert pieces is not None, "what the schema encodes is canonical"
-        wires = [piece.wire for id_, piece in pieces.items() if id_ != self.slice_field]
-        key = layout.head + message.priority.to_bytes(HEAD, "big") + b"".join(wires)
-        return pieces[self.slice_field].value, key
+            message.match.extend(self._schema.encode_key(entry).match)
+            if message.HasField("action"):
+                message.action.CopyFrom(self._schema.encode_entry(entry).action)
+            fields = layout.key(message)
+            assert fields is not None, "what the schema encodes is canonical"
+        return fields.slice_id, layout.head + message.priority.to_bytes(HEAD, "big") + fields.wire
+
+
+def _in_order(message: p4r.TableEntry) -> p4r.TableEntry:
+    """The same message, its fields in the order of their ids."""
+    message.match.sort(key=_field_id)
+    return message
+
+
+def _field_id(match: p4r.FieldMatch) -> int:
+    return match.field_id
 
 
 def _key_only(message: p4r.TableEntry) -> None:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import grpc
 
-from dfvisor.model.space import Masks, Space, Values
+from dfvisor.model.space import Space
 from dfvisor.p4rt.errors import SchemaError
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SliceDirectory, SliceInfo
 from dfvisor.p4rt.values import encode_value
-from dfvisor.slicer.layout import Piece, TableLayout, layouts, matched
+from dfvisor.slicer.layout import Key, TableLayout, layouts
 from dfvisor.slicer.mirror import HEAD
 from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid
 from dfvisor.slicer.roles import Role
@@ -45,19 +45,18 @@ class Rights:
     space: Space
     quota: int | None
     refusal: str | None
+    match: p4r.FieldMatch  # on the slice's id
 
 
 class Identity:
     """Which entry a message is about: rights in its slice, and its key there."""
 
-    __slots__ = ("key", "layout", "pieces", "rights")
+    __slots__ = ("fields", "key", "layout", "rights")
 
-    def __init__(
-        self, rights: Rights, layout: TableLayout, pieces: dict[int, Piece], key: bytes
-    ) -> None:
+    def __init__(self, rights: Rights, layout: TableLayout, fields: Key, key: bytes) -> None:
         self.rights = rights
         self.layout = layout
-        self.pieces = pieces
+        self.fields = fields
         self.key = key
 
 
@@ -66,7 +65,7 @@ class View:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
-        self.layouts = layouts(schema, NEXT_HOP, TIMED)
+        self.layouts = layouts(schema, SLICE_ID, NEXT_HOP, TIMED)
         self.slice_field = next(
             (
                 field.id
@@ -117,18 +116,13 @@ class Translator:
             )
         if message.is_default_action:
             raise denied("the default entries belong to the program; give the entry a key")
-        pieces = layout.key(message)
-        if pieces is None:
-            pieces = self._normalized_key(layout, message)
-        if self.view.slice_field:
-            own = pieces[self.view.slice_field]
-            rights = self._rights.get(own.value) or self._look_up(own.value)
-            wires = [piece.wire for id_, piece in pieces.items() if id_ != self.view.slice_field]
-        else:
-            rights = self._rights.get(0) or self._look_up(0)
-            wires = [piece.wire for piece in pieces.values()]
-        key = layout.head + message.priority.to_bytes(HEAD, "big") + b"".join(wires)
-        return Identity(rights, layout, pieces, key)
+        fields = layout.key(message)
+        if fields is None:
+            fields = self._normalized_key(layout, message)
+        # of a view without slice ids, 0: the role's own
+        rights = self._rights.get(fields.slice_id) or self._look_up(fields.slice_id)
+        key = layout.head + message.priority.to_bytes(HEAD, "big") + fields.wire
+        return Identity(rights, layout, fields, key)
 
     def check_write(self, identity: Identity) -> None:
         """Refused unless the role is the one that writes the slice."""
@@ -154,13 +148,11 @@ class Translator:
             if action is None:
                 raise invalid(f"table {layout.name}: the action is not one of the table's")
         if layout.name == FLOW:
-            masks, values = matched(identity.pieces, self.view.slice_field)
+            fields = identity.fields
             if (
-                not rights.space.covers(masks, values)
-                and not (
-                    action.name == DEMOTE and demotable(rights.space, identity.pieces.values())
-                )
-                and not (self.role.whole_vn and action.name == PERMIT and carried(masks, values))
+                not rights.space.covers(fields.masks, fields.values)
+                and not (action.name == DEMOTE and demotable(rights.space, fields))
+                and not (self.role.whole_vn and action.name == PERMIT and carried(fields))
             ):
                 raise denied(
                     f"the match is not within one flowspace of slice {self.role.vn}/{rights.name}; "
@@ -191,20 +183,17 @@ class Translator:
 
     def key_to_switch(self, identity: Identity, message: p4r.TableEntry) -> None:
         """Edit the key alone."""
-        value = encode_value(identity.rights.info.slice_id, 16, SLICE_ID)
         if not self.view.slice_field:
-            message.match.add(field_id=self._slice_field).exact.value = value
-            return
-        for match in message.match:
-            if match.field_id == self._slice_field:
-                match.exact.value = value
+            message.match.append(identity.rights.match)
+        else:  # the first, fields being in order
+            message.match[0].CopyFrom(identity.rights.match)
 
-    def _normalized_key(self, layout: TableLayout, message: p4r.TableEntry) -> dict[int, Piece]:
+    def _normalized_key(self, layout: TableLayout, message: p4r.TableEntry) -> Key:
         self._normalize(layout, message)
-        pieces = layout.key(message)
-        if pieces is None:
+        fields = layout.key(message)
+        if fields is None:
             raise invalid(f"table {layout.name}: priority or match field is missing or wrong")
-        return pieces
+        return fields
 
     def _normalize(self, layout: TableLayout, message: p4r.TableEntry) -> None:
         """Bring key and action into canonical form; Refused says what can't be."""
@@ -253,6 +242,7 @@ class Translator:
             self._directory.space(vn, name),
             self._directory.entry_quota(vn, name),
             self._refusal(name),
+            _exact(self._slice_field, info.slice_id),
         )
         self._rights[gre_key] = rights
         return rights
@@ -312,17 +302,23 @@ class Translator:
                 param.value = encode_value(found, 32, NEXT_HOP)
 
 
-def carried(masks: Masks, values: Values) -> bool:
+def carried(fields: Key) -> bool:
     """Whether a key is about all packets that one of our switches has let in on one path class."""
-    return masks == (PATH_CLASS,) and values != (0,)
+    return fields.masks == (PATH_CLASS,) and fields.values != (0,)
 
 
-def demotable(space: Space, fields: Iterable[Piece]) -> bool:
+def demotable(space: Space, fields: Key) -> bool:
     """Whether a key is about packets to an endpoint behind a foreign peer alone."""
     return any(
-        piece.mask == (ETH_DST, (1 << 48) - 1) and piece.value in space.demotable
-        for piece in fields
+        mask == (ETH_DST, (1 << 48) - 1) and value in space.demotable
+        for mask, value in zip(fields.masks, fields.values, strict=True)
     )
+
+
+def _exact(field_id: int, value: int) -> p4r.FieldMatch:
+    match = p4r.FieldMatch(field_id=field_id)
+    match.exact.value = encode_value(value, 16, SLICE_ID)
+    return match
 
 
 def _keys(slices: Iterable[SliceInfo]) -> str:

@@ -29,6 +29,7 @@ from dfvisor.model.records import (
     VirtualNetwork,
 )
 from dfvisor.model.source import Path, Plain
+from dfvisor.store import bulk
 
 SCHEMA = 1
 Record: TypeAlias = Profile | Slice | Endpoint | Flowspace
@@ -147,7 +148,7 @@ def encode(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def decode(data: bytes, kind: type[T], path: str) -> T:
+def decode(data: bytes | msgspec.Raw, kind: type[T], path: str) -> T:
     """StoreError names the node and what is wrong with it."""
     try:
         found = msgspec.json.decode(data, type=kind)
@@ -196,16 +197,9 @@ def settings_in(name: str, revision: Revision, path: str) -> VirtualNetwork:
 def assemble(settings: VirtualNetwork, records: Mapping[Key, Record]) -> VirtualNetwork:
     """The VN of these settings with these records, in order of their names."""
     vn = settings_of(settings)
-    for (_, label), record in sorted(records.items()):
-        match record:
-            case Profile():
-                vn.profiles[label] = record
-            case Slice():
-                vn.slices[label] = record
-            case Endpoint():
-                vn.endpoints[label] = record
-            case Flowspace():
-                vn.flowspaces[label] = record
+    kinds = {kind: getattr(vn, kind) for kind in KINDS}
+    for key in sorted(records):
+        kinds[key[0]][key[1]] = records[key]
     return vn
 
 
@@ -243,12 +237,21 @@ _PARSERS: dict[str, Callable[[str, Plain, Path, Problems], Record | None]] = {
 }
 
 
+_NOTHING = msgspec.Raw(b"null")
+
+
 def decode_page(data: bytes, path: str) -> dict[Key, Record]:
     """The records of a page; StoreError lists every one that cannot be read."""
-    page = decode(data, dict[str, Any], path)
-    if page.pop("schema", None) != SCHEMA:
+    page = decode(data, dict[str, msgspec.Raw], path)
+    if decode(page.pop("schema", _NOTHING), object, path) != SCHEMA:
         raise StoreError(f"{path}: bad record: schema is not {SCHEMA}")
-    return decode_records(page, path)
+    many = bulk.flowspaces(page.get("flowspaces", _NOTHING))
+    if many is not None:
+        page.pop("flowspaces", None)
+    found = decode_records({kind: decode(raw, Any, path) for kind, raw in page.items()}, path)
+    if many is not None:
+        found.update({("flowspaces", name): one for name, one in many.items()})
+    return found
 
 
 def decode_records(plain: Mapping[str, Any], path: str) -> dict[Key, Record]:

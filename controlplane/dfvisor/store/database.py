@@ -148,7 +148,14 @@ class GlobalDatabase:
 
     def on_session(self, callback: Callable[[bool], None]) -> None:
         """Call back with True after reconnecting, False when the connection goes."""
-        self._zk.listen(lambda state: callback(state is Session.CONNECTED))
+        before = self.connected
+
+        def changed(state: Session) -> None:
+            nonlocal before
+            if before != (before := state is Session.CONNECTED):
+                callback(before)
+
+        self._zk.listen(changed)
 
     async def sync(self) -> None:
         """Make the following reads see everything committed before now."""
@@ -369,9 +376,9 @@ class GlobalDatabase:
         """Say what the switch's agent has applied."""
         await self._reports.publish_applied(switch, record)
 
-    async def read_applied(self) -> dict[str, Applied]:
-        """By switch; also of agents that are no longer live."""
-        return await self._reports.applied()
+    async def read_applied(self, switches: Collection[str] | None = None) -> dict[str, Applied]:
+        """By switch, of all or of these; also of agents that are no longer live."""
+        return await self._reports.applied(switches)
 
     async def publish_stats(self, stats: SwitchStats) -> None:
         """Push a reading of the switch's counters."""

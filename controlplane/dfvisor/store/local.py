@@ -1,62 +1,225 @@
 """The local database: one SQLite file per agent and per VN controller. Synchronous and fast.
 
-Holds what a daemon needs to come back alone: last snapshots, id allocations, a boot counter,
-key/value. One transaction per call, in WAL mode with synchronous=NORMAL: survives kill -9 (power
-loss would need FULL). Use from one thread.
+Holds what a daemon needs to come back alone: last snapshots, id allocations, a boot counter, flow
+entries, key/value. One transaction per call, in WAL mode with synchronous=NORMAL: survives kill -9
+(power loss would need FULL). Use from one thread.
+
+A file that cannot be written (full or read-only disk) must not stop a daemon: then what is in it is
+copied into memory, the daemon goes on with that, and `error` says so until `heal` succeeds.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import msgspec
 
 from dfvisor.errors import StoreError
 from dfvisor.model.description import merge, read, render
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
+from dfvisor.store.codec import (
+    Key,
+    Record,
+    assemble,
+    decode_records,
+    encode_record,
+    records_of,
+    settings_of,
+)
+from dfvisor.store.deltas import difference
 
-_SCHEMA = """
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_VERSION = 2
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS ids (
     kind TEXT NOT NULL, name TEXT NOT NULL, id INTEGER NOT NULL,
     PRIMARY KEY (kind, name), UNIQUE (kind, id)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS vns (
-    name TEXT PRIMARY KEY, revision INTEGER NOT NULL, record TEXT NOT NULL
+CREATE TABLE IF NOT EXISTS held (
+    name TEXT PRIMARY KEY, revision INTEGER NOT NULL, settings TEXT NOT NULL, saved REAL NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records (
+    vn TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (vn, kind, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS flows (key BLOB PRIMARY KEY, entity BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS items (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = {_VERSION};
 """
+
+Held = tuple[int, VirtualNetwork]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A VN held: its revision, when it was saved (seconds since the epoch), records by kind."""
+
+    name: str
+    revision: int
+    saved: float
+    records: dict[str, int]
 
 
 class LocalDatabase:
-    """Opens (or makes) the file at `path`; StoreError when it is no database."""
+    """Opens (or makes) the file at `path`; StoreError when it is no database.
 
-    def __init__(self, path: Path | str) -> None:
+    `detach`: go on in memory when the file cannot be written; otherwise that is a StoreError.
+    """
+
+    def __init__(self, path: Path | str, *, detach: bool = False) -> None:
         self._path = str(path)
+        self._detach_allowed = detach
+        self.error = ""
         try:
             self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._set_up()
+            except sqlite3.OperationalError as error:
+                if not detach:
+                    raise
+                self._detach(error)
+                self._set_up()
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
+
+    def _set_up(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > _VERSION:
+            raise StoreError(f"{self._path}: made by a newer version of this program ({version})")
+        if version != _VERSION:
+            self._db.executescript(_SCHEMA)
+            self._take_over()
+
+    def _take_over(self) -> None:
+        """VNs as the first version kept them."""
+        found = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'vns'").fetchone()
+        if found is None:
+            return
+        rows = self._db.execute("SELECT name, revision, record FROM vns").fetchall()
+        for name, revision, record in rows:
+            self.save_vn(int(revision), self._read(record, name).vns[name])
+        self._db.execute("DROP TABLE vns")
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """For a daemon, which has to start: a file that is damaged is moved aside."""
+        try:
+            return cls(path, detach=True)
+        except StoreError as error:
+            if not path.exists():
+                raise
+            aside = path.with_name(f"{path.name}.damaged-{time.time():.0f}")
+            log.error("%s; moved to %s, starting without it", error, aside.name)
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+            return cls(path, detach=True)
+
+    @classmethod
+    def reading(cls, path: Path) -> Self:
+        """To look at a file whose daemon may be running; StoreError if there is none."""
+        if not path.exists():
+            raise StoreError(f"{path}: there is no such file")
+        return cls(path)
 
     def close(self) -> None:
         self._db.close()
 
+    # -- trouble with the file
+
+    def _detach(self, error: sqlite3.Error) -> None:
+        """Go on with a copy in memory."""
+        self.error = f"{self._path}: {error}; going on in memory"
+        log.error("local database: %s", self.error)
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        source = self._db
+        with contextlib.suppress(sqlite3.Error):
+            if source.in_transaction:
+                source.execute("ROLLBACK")
+        try:
+            source.backup(memory)
+        except sqlite3.Error:  # WAL on a disk that takes no writes: read what there is
+            memory.close()
+            memory = sqlite3.connect(":memory:", isolation_level=None)
+            with contextlib.closing(
+                sqlite3.connect(f"file:{self._path}?mode=ro&immutable=1", uri=True)
+            ) as still:
+                still.backup(memory)
+        source.close()
+        self._db = memory
+
+    def heal(self) -> bool:
+        """After going on in memory: try to bring the file up to date. Whether all is well."""
+        if not self.error:
+            return True
+        try:
+            file = sqlite3.connect(self._path, isolation_level=None, timeout=1.0)
+            try:
+                file.execute("PRAGMA journal_mode=WAL")
+                file.execute("PRAGMA synchronous=NORMAL")
+                file.executescript(_SCHEMA)
+                file.execute("BEGIN IMMEDIATE")
+                for table in ("ids", "items"):
+                    rows = self._db.execute(f"SELECT * FROM {table}").fetchall()
+                    file.execute(f"DELETE FROM {table}")
+                    if rows:
+                        marks = ", ".join("?" * len(rows[0]))
+                        file.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+                file.execute("COMMIT")
+            except BaseException:
+                file.close()
+                raise
+        except sqlite3.Error as error:
+            log.debug("local database: still not: %s", error)
+            return False
+        self._db.close()
+        self._db = file
+        self.error = ""
+        log.info("local database: %s is written again", self._path)
+        return True
+
+    def _change(self, work: Callable[[], T]) -> T:
+        """Do the work in one transaction; in memory, if the file cannot be written."""
+        if self._db.in_transaction:
+            return work()
+        try:
+            with _Transaction(self):
+                return work()
+        except sqlite3.Error as error:
+            if not self._detach_allowed or self.error:
+                raise StoreError(f"{self._path}: {error}") from error
+            self._detach(error)
+        with _Transaction(self):
+            return work()
+
     def next_boot_id(self) -> int:
         """1, 2, 3, ...: larger than any returned before, persisted before it returns."""
-        with _Transaction(self):
+
+        def work() -> int:
             boot_id = int(self.get("boot_id") or b"0") + 1
             self.put("boot_id", str(boot_id).encode())
-        return boot_id
+            return boot_id
+
+        return self._change(work)
 
     # -- ids, per `kind` (for example "slice", "next_hop"), from 1 up
 
     def allocate(self, kind: str, name: str) -> int:
         """The id of `name`: the one it holds, or else the lowest that is free."""
-        with _Transaction(self):
+
+        def work() -> int:
             held = self._one("SELECT id FROM ids WHERE kind = ? AND name = ?", kind, name)
             if held is not None:
                 return int(held)
@@ -69,6 +232,8 @@ class LocalDatabase:
             self._db.execute("INSERT INTO ids VALUES (?, ?, ?)", (kind, name, free))
             return int(free)
 
+        return self._change(work)
+
     def allocated(self, kind: str) -> dict[str, int]:
         """All ids of the kind, by name."""
         rows = self._db.execute("SELECT name, id FROM ids WHERE kind = ? ORDER BY id", (kind,))
@@ -76,7 +241,7 @@ class LocalDatabase:
 
     def release(self, kind: str, name: str) -> None:
         """Free the id; no error when `name` holds none."""
-        self._db.execute("DELETE FROM ids WHERE kind = ? AND name = ?", (kind, name))
+        self._run("DELETE FROM ids WHERE kind = ? AND name = ?", kind, name)
 
     # -- last snapshots
 
@@ -94,22 +259,79 @@ class LocalDatabase:
         found = self._read(record.decode(), "fabric")
         return int(revision), found.fabric
 
-    def save_vn(self, revision: int, vn: VirtualNetwork) -> None:
-        """Replace what is held of the VN."""
-        record = msgspec.json.encode(render(Network(vns={vn.name: vn}))).decode()
-        self._db.execute("INSERT OR REPLACE INTO vns VALUES (?, ?, ?)", (vn.name, revision, record))
+    def save_vn(self, revision: int, vn: VirtualNetwork, before: Held | None = None) -> None:
+        """Replace what is held of the VN. If that is `before`, only the difference is written."""
 
-    def load_vns(self) -> dict[str, tuple[int, VirtualNetwork]]:
-        """Every VN held, with its revision."""
-        rows = self._db.execute("SELECT name, revision, record FROM vns ORDER BY name").fetchall()
+        def work() -> None:
+            held = self._one("SELECT revision FROM held WHERE name = ?", vn.name)
+            if before is None or held != before[0]:
+                self._db.execute("DELETE FROM records WHERE vn = ?", (vn.name,))
+                change: Mapping[Key, Record | None] = records_of(vn)
+            else:
+                change = difference(before[1], vn)
+            gone = [(vn.name, *key) for key, record in change.items() if record is None]
+            rows = [
+                (vn.name, *key, encode_record(record))
+                for key, record in change.items()
+                if record is not None
+            ]
+            self._db.executemany("DELETE FROM records WHERE vn = ? AND kind = ? AND name = ?", gone)
+            self._db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", rows)
+            plain = render(Network(vns={vn.name: settings_of(vn)}))
+            self._db.execute(
+                "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)",
+                (vn.name, revision, msgspec.json.encode(plain).decode(), time.time()),
+            )
+
+        self._change(work)
+
+    def load_vns(self) -> dict[str, Held]:
+        """Every VN held, with its revision; StoreError names the first that cannot be read."""
+        rows = self._db.execute("SELECT name, revision, settings FROM held ORDER BY name")
         return {
-            str(name): (int(revision), self._read(record, name).vns[name])
-            for name, revision, record in rows
+            str(name): (int(revision), self._assemble(str(name), settings))
+            for name, revision, settings in rows.fetchall()
         }
+
+    def _assemble(self, name: str, settings: str) -> VirtualNetwork:
+        kinds: dict[str, dict[str, Any]] = {}
+        for kind, label, data in self._db.execute(
+            "SELECT kind, name, data FROM records WHERE vn = ?", (name,)
+        ):
+            try:
+                kinds.setdefault(kind, {})[label] = msgspec.json.decode(data)
+            except msgspec.DecodeError as error:
+                raise StoreError(f"{self._path}: {name}: {kind}.{label}: {error}") from error
+        own = self._read(settings, name).vns[name]
+        return assemble(own, decode_records(kinds, f"{self._path}: {name}"))
+
+    def summaries(self) -> list[Summary]:
+        """What is held of VNs, without reading it all."""
+        found: list[Summary] = []
+        for name, revision, saved in self._db.execute(
+            "SELECT name, revision, saved FROM held ORDER BY name"
+        ).fetchall():
+            counts = self._db.execute(
+                "SELECT kind, count(*) FROM records WHERE vn = ? GROUP BY kind", (name,)
+            )
+            found.append(
+                Summary(
+                    name=str(name),
+                    revision=int(revision),
+                    saved=float(saved),
+                    records={str(kind): int(count) for kind, count in counts},
+                )
+            )
+        return found
 
     def forget_vn(self, name: str) -> None:
         """Drop the VN; no error when it is not held."""
-        self._db.execute("DELETE FROM vns WHERE name = ?", (name,))
+
+        def work() -> None:
+            self._db.execute("DELETE FROM held WHERE name = ?", (name,))
+            self._db.execute("DELETE FROM records WHERE vn = ?", (name,))
+
+        self._change(work)
 
     def _read(self, record: str, name: str) -> Network:
         description = read(record, as_json=True, locate=False)
@@ -117,24 +339,66 @@ class LocalDatabase:
             raise StoreError(f"{self._path}: {name}: {description.problems[0]}")
         return merge(Network(), description)
 
+    # -- flow entries on the switch, as bytes by key
+
+    def save_flows(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Set, or with None delete."""
+
+        def work() -> None:
+            gone = [(key,) for key, entity in changes.items() if entity is None]
+            rows = [(key, entity) for key, entity in changes.items() if entity is not None]
+            self._db.executemany("DELETE FROM flows WHERE key = ?", gone)
+            self._db.executemany("INSERT OR REPLACE INTO flows VALUES (?, ?)", rows)
+
+        self._change(work)
+
+    def replace_flows(self, flows: Iterable[tuple[bytes, bytes]]) -> None:
+        """These and no others."""
+
+        def work() -> None:
+            self._db.execute("DELETE FROM flows")
+            self._db.executemany("INSERT OR REPLACE INTO flows VALUES (?, ?)", list(flows))
+
+        self._change(work)
+
+    def load_flows(self) -> Iterator[bytes]:
+        """All of them."""
+        for (entity,) in self._db.execute("SELECT entity FROM flows").fetchall():
+            yield bytes(entity)
+
     # -- key/value
 
     def put(self, key: str, value: bytes) -> None:
         """Set or replace."""
-        self._db.execute("INSERT OR REPLACE INTO items VALUES (?, ?)", (key, value))
+        self._run("INSERT OR REPLACE INTO items VALUES (?, ?)", key, value)
 
     def get(self, key: str) -> bytes | None:
         """None where nothing was put."""
         found = self._one("SELECT value FROM items WHERE key = ?", key)
         return None if found is None else bytes(found)
 
+    def items(self, prefix: str) -> dict[str, bytes]:
+        """All whose keys begin with the prefix, by what follows it."""
+        rows = self._db.execute(
+            "SELECT key, value FROM items WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
+        )
+        return {str(key)[len(prefix) :]: bytes(value) for key, value in rows}
+
     def drop(self, key: str) -> None:
         """Forget the key; no error when there is none."""
-        self._db.execute("DELETE FROM items WHERE key = ?", (key,))
+        self._run("DELETE FROM items WHERE key = ?", key)
 
-    def transaction(self) -> _Transaction:
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
         """`with db.transaction(): ...`: all calls inside become durable together, or none."""
-        return _Transaction(self)
+        try:
+            with _Transaction(self):
+                yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+    def _run(self, statement: str, *arguments: object) -> None:
+        self._change(lambda: self._db.execute(statement, arguments))
 
     def _one(self, query: str, *arguments: object) -> Any:
         row = self._db.execute(query, arguments).fetchone()
@@ -154,5 +418,9 @@ class _Transaction:
             self._db.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._outer:
-            self._db.execute("ROLLBACK" if kind else "COMMIT")
+        if not self._outer:
+            return
+        if kind is None:
+            self._db.execute("COMMIT")
+        elif self._db.in_transaction:
+            self._db.execute("ROLLBACK")

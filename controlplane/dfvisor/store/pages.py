@@ -9,8 +9,10 @@ made anew.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from dfvisor.store.codec import Key, Record, Reference, encode_page, encode_record
 
@@ -21,11 +23,12 @@ _MAX_DEPTH = 64
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An encoded page; `digest` is of its content."""
+    """An encoded page; `digest` is of its content, which are the records of `keys`."""
 
     prefix: str
     data: bytes
     digest: str
+    keys: tuple[Key, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +41,34 @@ class Layout:
 
 def split(records: Mapping[Key, Record], max_bytes: int = MAX_PAGE_BYTES) -> list[Page]:
     """The pages of these records, by prefix."""
-    items = [(_bits(key), key, encode_record(record)) for key, record in records.items()]
+    return _split("", _items(records), max_bytes)
+
+
+_Item = tuple[str, Key, bytes]
+
+
+def _items(records: Mapping[Key, Record]) -> list[_Item]:
+    """Encoded, in the order of their hashes."""
+    return sorted((_bits(key), key, encode_record(record)) for key, record in records.items())
+
+
+def _split(prefix: str, items: list[_Item], max_bytes: int) -> list[Page]:
+    """Pages of items that all begin with the prefix, which are in order: so those of every longer
+    prefix stand together, too.
+    """
+    ends = [0, *accumulate(len(data) + len(key[1]) + 4 for _, key, data in items)]
     found: list[Page] = []
-    _split("", items, max_bytes, found)
-    return sorted(found, key=lambda page: page.prefix)
-
-
-def _split(
-    prefix: str, items: list[tuple[str, Key, bytes]], max_bytes: int, found: list[Page]
-) -> None:
-    size = sum(len(data) + len(key[1]) + 4 for _, key, data in items)
-    if size > max_bytes and len(items) > 1 and len(prefix) < _MAX_DEPTH:
-        for bit in "01":
-            half = [item for item in items if item[0][len(prefix)] == bit]
-            _split(prefix + bit, half, max_bytes, found)
-    elif items:
-        data = encode_page((key, data) for _, key, data in items)
-        found.append(Page(prefix, data, digest(data)))
+    ranges = [(prefix, 0, len(items))]
+    while ranges:
+        prefix, start, end = ranges.pop()
+        if ends[end] - ends[start] > max_bytes and end - start > 1 and len(prefix) < _MAX_DEPTH:
+            middle = bisect_left(items, (prefix + "1",), start, end)
+            ranges += [(prefix + "1", middle, end), (prefix + "0", start, middle)]
+        elif start < end:
+            data = encode_page((key, data) for _, key, data in items[start:end])
+            keys = tuple(key for _, key, _ in items[start:end])
+            found.append(Page(prefix, data, digest(data), keys))
+    return found
 
 
 def _bits(key: Key) -> str:
@@ -90,8 +104,7 @@ def amend(
         return set(held), split(records, max_bytes)
     found: list[Page] = []
     for prefix, records in sorted(pages.items()):
-        items = [(_bits(key), key, encode_record(record)) for key, record in records.items()]
-        _split(prefix, items, max_bytes, found)
+        found += _split(prefix, _items(records), max_bytes)
     return pages.keys() & held.keys(), found
 
 
@@ -106,13 +119,8 @@ def _home(bits: str, held: Mapping[str, object], inner: set[str]) -> str:
 def records_by_page(
     pages: list[Page], records: Mapping[Key, Record]
 ) -> dict[str, dict[Key, Record]]:
-    """Which of the records are in which of the pages, by prefix."""
-    prefixes = {page.prefix: page for page in pages}
-    inner = {prefix[:length] for prefix in prefixes for length in range(len(prefix))}
-    found: dict[str, dict[Key, Record]] = {prefix: {} for prefix in prefixes}
-    for key, record in records.items():
-        found[_home(_bits(key), prefixes, inner)][key] = record
-    return found
+    """The records of the pages, by prefix."""
+    return {page.prefix: {key: records[key] for key in page.keys} for page in pages}
 
 
 def lay_out(pages: list[Page], old: Mapping[str, Reference], generation: str) -> Layout:

@@ -5,7 +5,7 @@ alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -108,8 +108,8 @@ class Reports:
                 continue
         raise StoreError(f"{path}: comes and goes")
 
-    async def applied(self) -> dict[str, Applied]:
-        found = await self._read_children(layout.APPLIED)
+    async def applied(self, switches: Collection[str] | None = None) -> dict[str, Applied]:
+        found = await self._read_children(layout.APPLIED, switches)
         return {
             name: decode(data, Applied, f"{layout.APPLIED}/{name}") for name, data in found.items()
         }
@@ -123,7 +123,9 @@ class Reports:
         found = await self._read_children(layout.SEEN)
         return {name: decode(data, Seen, f"{layout.SEEN}/{name}") for name, data in found.items()}
 
-    async def _read_children(self, parent: str) -> dict[str, bytes]:
+    async def _read_children(
+        self, parent: str, only: Collection[str] | None = None
+    ) -> dict[str, bytes]:
         async def read(name: str) -> tuple[str, bytes] | None:
             try:
                 data, _ = await self._zk.get(f"{parent}/{name}")
@@ -131,7 +133,7 @@ class Reports:
                 return None
             return name, data
 
-        names = await self._zk.children(parent)
+        names = only if only is not None else await self._zk.children(parent)
         return dict(filter(None, await asyncio.gather(*(read(name) for name in names))))
 
     # -- statistics
@@ -190,7 +192,7 @@ class Reports:
 
 def split_stats(stats: SwitchStats, size: int = RECORDS_PER_PAGE) -> list[SwitchStats]:
     """At least one part; no part has more than `size` records of a kind."""
-    longest = max(len(stats.counters), len(stats.drops), len(stats.ports), 1)
+    longest = max(len(stats.counters), len(stats.drops), len(stats.ports), len(stats.latency), 1)
     return [
         SwitchStats(
             switch=stats.switch,
@@ -198,6 +200,7 @@ def split_stats(stats: SwitchStats, size: int = RECORDS_PER_PAGE) -> list[Switch
             counters=stats.counters[start : start + size],
             drops=stats.drops[start : start + size],
             ports=stats.ports[start : start + size],
+            latency=stats.latency[start : start + size],
         )
         for start in range(0, longest, size)
     ]
@@ -211,4 +214,5 @@ def join_stats(parts: Sequence[SwitchStats]) -> SwitchStats:
         counters=tuple(counter for part in parts for counter in part.counters),
         drops=tuple(drop for part in parts for drop in part.drops),
         ports=tuple(port for part in parts for port in part.ports),
+        latency=tuple(one for part in parts for one in part.latency),
     )

@@ -52,6 +52,26 @@ class PortCounters(msgspec.Struct, frozen=True, kw_only=True):
     tx_bytes: int = 0
 
 
+LATENCY_BOUNDS_MS = (1, 2, 3, 4, 6, 8, 11, 15, 20, 30, 50, 75, 100, 200, 500, 1000, 5000, 30000)
+"""Upper bounds of the cells of a latency histogram; one more cell is for what took longer."""
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """How long changes of a slice took from their commit to a stage at one switch.
+
+    Stages, in their order: `read` (by the agent, into its memory and then the local database),
+    `edge` (the agent's own entries are in the switch), `slicer` (the first flow entries of the
+    revision have come to the slicer), `switch` (all flow entries are in the switch), `active` (the
+    last of all that). `cells` counts changes by `LATENCY_BOUNDS_MS`. `sum_ms` is of all of them.
+    """
+
+    vn: str
+    slice: str
+    stage: str
+    cells: tuple[int, ...]
+    sum_ms: float
+
+
 class SwitchStats(msgspec.Struct, frozen=True, kw_only=True):
     """One reading of a switch's counters, taken at `at`. The store splits it into pages itself."""
 
@@ -60,6 +80,7 @@ class SwitchStats(msgspec.Struct, frozen=True, kw_only=True):
     counters: tuple[Counter, ...] = ()
     drops: tuple[Drop, ...] = ()
     ports: tuple[PortCounters, ...] = ()
+    latency: tuple[Latency, ...] = ()
 
 
 class AgentInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,12 +116,14 @@ class VnApplied(msgspec.Struct, frozen=True, kw_only=True):
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """What a switch's agent has applied: the fabric revision, and each VN known to it.
 
-    A VN that was deleted and removed from the switch is absent.
+    A VN that was deleted and removed from the switch is absent. `error`: what is wrong with the
+    agent itself, such as a local database that cannot be written.
     """
 
     vns: dict[str, VnApplied] = {}
     fabric: int = 0
     at: float = 0.0
+    error: str = ""
 
 
 class PortSeen(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,9 +15,13 @@ from pathlib import Path
 import msgspec
 
 from dfvisor.agent.backoff import Backoff
+from dfvisor.agent.saver import Saver
 from dfvisor.errors import StoreError, StoreUnavailable
+from dfvisor.metrics import Reading
+from dfvisor.model.links import links_down, usable
+from dfvisor.model.records import Link
 from dfvisor.p4rt.tls import Credentials
-from dfvisor.store.database import GlobalDatabase, Watch
+from dfvisor.store.database import GlobalDatabase, VnSnapshot, Watch
 from dfvisor.vnc.leader import Candidate, Surroundings
 from dfvisor.vnc.routing import Trees
 
@@ -26,6 +30,7 @@ log = logging.getLogger(__name__)
 SPREAD_S = 0.5
 SWITCHES_AT_A_TIME = 32
 STATUS_FILE = "status.json"
+LOCAL_DATABASE = "vnc.sqlite"
 STATUS_PAUSE_S = 0.2
 
 
@@ -48,23 +53,61 @@ class Daemon:
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
         self._candidates: dict[str, tuple[Candidate, asyncio.Task[None]]] = {}
+        self._down: tuple[Link, ...] = ()
+        self._database: GlobalDatabase | None = None
+        self._synced = time.time()
+        self._saver = Saver(directory / LOCAL_DATABASE, lambda: self.in_sync)
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether the global database can be heard; what is held is then what it says."""
+        return self._database is not None and self._database.connected
+
+    def reading(self) -> Reading:
+        """For the metrics; may be called from another thread."""
+        if self.in_sync:
+            self._synced = time.time()
+        return Reading(
+            labels={"controller": self._name},
+            database_age_s=0.0 if self.in_sync else time.time() - self._synced,
+            local_database_ok=not self._saver.error,
+            revisions={
+                name: min((one.revision for one in candidate.progress.values()), default=0)
+                for name, (candidate, _) in list(self._candidates.items())
+                if candidate.leading
+            },
+        )
+
+    def _read(self, snapshot: VnSnapshot) -> None:
+        self._saver.save(snapshot.vn.name, snapshot.revision, snapshot.vn)
 
     async def run(self) -> None:
         """Until cancelled; then all VNs are given up at once."""
         log.info("VN controller %s", self._name)
-        database = await self._connect()
+        saving = asyncio.create_task(self._saver.run(), name="saver")
+        try:
+            await self._with_database(await self._connect())
+        finally:
+            saving.cancel()
+            await asyncio.wait((saving,))
+            self._saver.flush()
+
+    async def _with_database(self, database: GlobalDatabase) -> None:
+        self._database = database
         try:
             around = Surroundings(
                 name=self._name,
                 database=database,
                 turns=asyncio.Semaphore(SWITCHES_AT_A_TIME),
                 on_progress=self._progress.set,
+                on_read=self._read,
                 tls=self._tls,
             )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._report(), name="status")
                 await self._follow(database, around, tasks)
         finally:
+            self._database = None
             await database.close()  # the owner nodes go with the session
 
     async def _connect(self) -> GlobalDatabase:
@@ -95,6 +138,7 @@ class Daemon:
                             await database.watch_fabric(self._wake.set),
                             await database.watch_vns(self._wake.set),
                             await database.watch_agents(self._wake.set),
+                            await database.watch_down(self._wake.set),
                         ]
                     await self._look(database, around, tasks)
                     backoff.reset()
@@ -111,6 +155,7 @@ class Daemon:
                 watch.cancel()
 
     def _session(self, connected: bool) -> None:
+        self._synced = time.time()
         log.info("the database is %s", "back" if connected else "away: nothing is written")
         for candidate, _ in self._candidates.values():
             candidate.look() if connected else candidate.wake()
@@ -124,8 +169,13 @@ class Daemon:
         fabric = await database.read_fabric()
         agents = await database.read_agents()
         names = await database.vn_names()
+        down = await database.read_down()
         if around.fabric is None or around.fabric.revision != fabric.revision:
-            around.fabric, around.trees = fabric, Trees(fabric.fabric)
+            around.fabric, around.trees = fabric, None
+            self._saver.fabric(fabric.revision, fabric.fabric)
+        if around.trees is None or links_down(fabric.fabric, down) != self._down:
+            self._down = links_down(fabric.fabric, down)
+            around.trees = Trees(usable(fabric.fabric, down))
         around.agents = agents
         for name in [name for name in self._candidates if name not in names]:
             await self._withdraw(name)
@@ -152,6 +202,7 @@ class Daemon:
         task.cancel()
         await asyncio.wait((task,))
         await candidate.release()
+        self._saver.forget(name)
         log.info("VN %s: gone", name)
 
     # -- for people

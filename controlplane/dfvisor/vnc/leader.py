@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dfvisor.agent.backoff import Backoff
-from dfvisor.errors import Problem, StoreError, StoreUnavailable
+from dfvisor.errors import Conflict, Problem, StoreError, StoreUnavailable
 from dfvisor.model.changes import changes
 from dfvisor.model.checker import Checker
 from dfvisor.model.records import Network, VirtualNetwork
@@ -50,9 +50,10 @@ class Surroundings:
     database: GlobalDatabase
     turns: asyncio.Semaphore
     fabric: FabricSnapshot | None = None
-    trees: Trees | None = None  # of this fabric
+    trees: Trees | None = None  # of this fabric, without the links that are down
     agents: dict[str, AgentInfo] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
+    on_read: Callable[[VnSnapshot], None] = lambda _: None
     tls: Credentials | None = None  # towards slicers
 
 
@@ -67,7 +68,8 @@ class Candidate:
         self._stale = True  # the VN must be read again
         self._news = True  # sessions are to look again
         self._snapshot: VnSnapshot | None = None
-        self._compiled: tuple[str, int] | None = None  # change of the VN, fabric revision
+        self._compiled: tuple[str, FabricSnapshot, Trees] | None = None  # from these
+        self._indexed: tuple[frozenset[str], FabricSnapshot] | None = None
         self._compiler: Compiler | None = None  # of the last good records
         self._checker = Checker()
         self._checked: VirtualNetwork | None = None  # the last one, good or bad
@@ -176,11 +178,27 @@ class Candidate:
             await self._claim(self._ownership)
         self._compile()
         self._fail(self._refused)
+        await self._index(database)
         self._direct(tasks)
         if self._news:
             self._news = False
             self._pass_on()
         await self._advance(self._ownership)
+
+    async def _index(self, database: GlobalDatabase) -> None:
+        """See that the agents of all switches concerned know of the VN: a link that went down makes
+        paths lead over others, and who changes a VN may not be allowed to say where it is.
+        """
+        fabric = self._around.fabric
+        if self._compiler is None or fabric is None:
+            return
+        switches = self._compiler.switches
+        if self._indexed is None or self._indexed[0] != switches or self._indexed[1] is not fabric:
+            try:
+                await database.set_presence(self.vn, switches)
+            except Conflict as error:
+                log.debug("VN %s: %s", self.vn, error)  # it is being deleted
+            self._indexed = (switches, fabric)
 
     async def _claim(self, ownership: Ownership) -> None:
         active = await self._around.database.claim(ownership)
@@ -202,6 +220,7 @@ class Candidate:
         self._claimed = False
         self._compiled, self._compiler, self._revision = None, None, 0
         self._checker, self._checked, self._good = Checker(), None, None
+        self._indexed = None
         self._stage, self._targets, self._repathed = None, {}, False
         self._gathering = None
         for _, task in self._sessions.values():
@@ -219,6 +238,8 @@ class Candidate:
         except BaseException:
             self._stale = True
             raise
+        if self._snapshot is not None:
+            self._around.on_read(self._snapshot)
         return self._snapshot is not None
 
     # -- from records to entries
@@ -230,9 +251,11 @@ class Candidate:
             self._compiled, self._compiler, self._refused = None, None, ""
             self._checked = self._good = None
             return
-        compiled = (snapshot.change, fabric.revision)
-        if compiled == self._compiled:
-            return
+        compiled = (snapshot.change, fabric, trees)
+        before = self._compiled
+        if before is not None and before[0] == compiled[0]:
+            if before[1] is fabric and before[2] is trees:
+                return
         self._compiled = compiled
         compiler = self._compiler or Compiler()
         checked, self._checked = self._checked, snapshot.vn

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dfvisor import metrics
 from dfvisor.errors import DFVisorError
 from dfvisor.p4rt import tls
 from dfvisor.vnc.daemon import Daemon
@@ -44,6 +45,8 @@ async def _run(options: argparse.Namespace) -> None:
         raise DFVisorError(f"{options.data_dir}: {error.strerror}") from error
     _allow_connections()
     daemon = Daemon(options.zookeeper, options.data_dir, options.name, tls.given(options))
+    if options.metrics is not None:
+        metrics.serve(options.metrics, daemon.reading)
     running = asyncio.create_task(daemon.run(), name="daemon")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -74,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--name", required=True, help="what others call this daemon; unique")
     tls.add_arguments(parser, "towards slicers")
+    parser.add_argument(
+        "--metrics", metavar="HOST:PORT", help="where Prometheus finds what is counted"
+    )
     parser.add_argument(
         "--log-level", default="info", choices=("debug", "info", "warning", "error")
     )

@@ -22,6 +22,7 @@ from dfvisor.agent.link import Link
 from dfvisor.agent.main import LOCAL_DATABASE
 from dfvisor.agent.numbers import LocalNumbers
 from dfvisor.agent.pipeline import JSON_NAME, P4INFO_NAME, Pipeline, default_directory
+from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import look
 from dfvisor.model.records import Network
 from dfvisor.p4rt.client import P4RuntimeClient
@@ -166,7 +167,7 @@ class Rig:
             numbers = LocalNumbers(local)
             site = look(network.fabric, SWITCH)
             assert site is not None
-            items = set(fabric_items(site, numbers))
+            items = {*fabric_items(site, numbers), *probe_items(site, numbers)}
             for vn in network.vns.values():
                 plan = vn_plan(site, vn, numbers, learned=(learned or {}).get(vn.name))
                 if plan is not None:

@@ -27,6 +27,7 @@ from dfvisor.model.records import (
     Profile,
     Rate,
     Slice,
+    Stale,
     Switch,
     Tenant,
     Treatment,
@@ -127,6 +128,8 @@ def vns(draw: st.DrawFn, name: str) -> VirtualNetwork:
                 miss=st.sampled_from(MissPolicy),
                 avoid=st.lists(names, max_size=2).map(tuple),
                 punt_pps=st.integers(1, MAX_PPS),
+                stale=st.sampled_from(Stale),
+                stale_after_s=st.integers(1, 7 * 86400),
             )
         ),
         endpoints=draw(

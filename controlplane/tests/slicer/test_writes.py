@@ -176,6 +176,24 @@ async def test_writer_by_grant_is_the_only_one_that_writes(
     assert len(switch.entries) == 2
 
 
+async def test_reader_sees_what_it_may_read_and_writes_nothing_of_it(
+    connect: Connect, directory: FakeDirectory, switch: FakeSwitch
+) -> None:
+    directory.readers["red", "silver"] = [("gold", WEB)]
+    owner, monitor = await connect("slice/red/gold"), await connect("slice/red/silver")
+    await statuses(owner, flow(None, 80), flow(None, 99), forward(None, 1))
+    switch.counters[entry_key(flow(RED_GOLD.slice_id, 80))] = (3, 30)
+    assert await monitor.read_entries() == [flow(None, 80)]
+    (counted,) = await monitor.read_direct("flow")
+    assert counted.counter.packets == 3
+    schema = monitor.schema
+    assert schema is not None
+    updates = [schema.modify(flow(None, 80, cookie=9)), schema.delete(flow(None, 80))]
+    assert [NAMES[one.code] for one in await monitor.write_statuses(updates)] == ["NOT_FOUND"] * 2
+    directory.readers.clear()
+    assert await monitor.read_entries() == []
+
+
 async def test_idle_timeout_reaches_the_switch_and_reads_back(
     connect: Connect, switch: FakeSwitch
 ) -> None:

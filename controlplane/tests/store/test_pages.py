@@ -16,6 +16,7 @@ from dfvisor.model.records import (
     UnknownUnicast,
     VirtualNetwork,
 )
+from dfvisor.store import bulk
 from dfvisor.store.codec import (
     Key,
     Record,
@@ -24,10 +25,12 @@ from dfvisor.store.codec import (
     decode,
     decode_link,
     decode_page,
+    decode_records,
     encode,
     encode_link,
     encode_page,
     encode_record,
+    plain_record,
     records_of,
     settings_in,
     settings_of,
@@ -57,6 +60,68 @@ def test_pages_hold_exactly_the_records(vn: VirtualNetwork, max_bytes: int) -> N
         assert not records.keys() & found.keys()
         found |= records
     assert assemble(settings_of(vn), found) == vn
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(vns("v"))
+def test_flowspaces_decoded_in_bulk_are_those_of_the_parser(vn: VirtualNetwork) -> None:
+    plain = {name: plain_record(one) for name, one in vn.flowspaces.items()}
+    assert bulk.flowspaces(encode(plain)) == vn.flowspaces
+    parsed = decode_records({"flowspaces": plain}, "page")
+    assert {name: one for (_, name), one in parsed.items()} == vn.flowspaces
+
+
+def spoiled(path: tuple[str, ...], value: object) -> dict[str, object]:
+    found: dict[str, object] = {
+        "priority": 1,
+        "slice": "s",
+        "match": {"ip_proto": "tcp", "ipv4_src": "10.0.0.0/8", "l4_dst": 80},
+    }
+    at = found
+    for key in path[:-1]:
+        inner = at[key]
+        assert isinstance(inner, dict)
+        at = inner
+    at[path[-1]] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("priority",), 0),
+        (("priority",), 65001),
+        (("priority",), "1"),
+        (("priority",), True),
+        (("slice",), "no name"),
+        (("slice",), "s\n"),
+        (("treatment",), "permitted"),
+        (("bidirectional",), "yes"),
+        (("other",), 1),
+        (("rate",), "fast"),
+        (("match", "other"), 1),
+        (("match", "ipv4_src"), "10.0.0.1/8"),
+        (("match", "ipv6_src"), "10.0.0.0/8"),
+        (("match", "l4_dst"), "90-80"),
+        (("match", "l4_dst"), 65536),
+        (("match", "ip_proto"), "tpc"),
+        (("match", "ip_proto"), 256),
+        (("match", "eth_type"), 65536),
+        (("match", "eth_src"), "nonsense"),
+        (("match", "vlan"), 4096),
+        (("match", "dscp"), 64),
+        (("match", "tcp_flags"), "0x10/0x01"),
+        (("match", "fragment"), 1),
+        (("match", "endpoint"), ""),
+    ],
+)
+def test_flowspace_that_the_parser_refuses_is_not_decoded_in_bulk(
+    path: tuple[str, ...], value: object
+) -> None:
+    plain = {"f": spoiled(path, value)}
+    with pytest.raises(StoreError):
+        decode_records({"flowspaces": plain}, "page")
+    assert bulk.flowspaces(encode(plain)) is None
 
 
 def test_pages_are_of_moderate_size() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
+from dfvisor.agent.saver import SYNCED
 from dfvisor.model.description import load_network
+from dfvisor.store.local import LocalDatabase
+from dfvisor.vnc.daemon import LOCAL_DATABASE
 
 from controlplane.tests.store.harness import requests
 from controlplane.tests.vnc.rig import Rig
@@ -46,5 +50,11 @@ async def test_at_rest_nothing_is_read_and_only_statistics_are_written(
         written = await statistics() - written
         assert after[0] == reads
         assert 2 <= written == after[1] - writes
+        assert rig.stop("c1") == 0
+        local = LocalDatabase(tmp_path / "c1" / LOCAL_DATABASE)
+        assert local.load_vns() == {"office": (1, NETWORK.vns["office"])}
+        assert local.load_fabric() == (1, NETWORK.fabric)
+        assert abs(float(local.get(SYNCED) or b"0") - time.time()) < 60
+        local.close()
     finally:
         await rig.close()

@@ -8,8 +8,9 @@ import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, Self, TypeVar
 
+from dfvisor.model.types import PortRef
 from dfvisor.store.database import GlobalDatabase
-from dfvisor.store.stats import Active, AgentInfo, SwitchStats
+from dfvisor.store.stats import Active, AgentInfo, PortSeen, SwitchStats
 
 from emulation.errors import EmulationError
 
@@ -79,6 +80,19 @@ class Readings:
 
     def agents(self) -> dict[str, AgentInfo]:
         return self._await(self._connected.read_agents())
+
+    def down(self) -> frozenset[PortRef]:
+        """Fabric ports whose links are down."""
+        return self._await(self._connected.read_down())
+
+    def seen_ports(self) -> dict[PortRef, PortSeen]:
+        """Fabric ports as their agents find them."""
+        found = self._await(self._connected.read_seen())
+        return {
+            PortRef(switch, port): state
+            for switch, record in found.items()
+            for port, state in record.ports.items()
+        }
 
     def active(self, vn: str) -> Active | None:
         return self._await(self._connected.read_active(vn))

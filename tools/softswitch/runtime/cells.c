@@ -95,12 +95,14 @@ uint64_t sw_direct_meter(struct sw_engine *e, uint32_t table, const struct sw_en
 
 int sw_direct_meter_set(struct sw_engine *e, uint32_t table, uint64_t handle,
                         const struct sw_meter_config *config) {
+    sw_edit(e);
     sw_lock(e);
     bool known = sw_table_entry(&e->tables[table], handle) != NULL;
     struct sw_meter *m = known ? meter_of(e, table, handle) : NULL;
     if (m)
         sw_meter_configure(m, config);
     sw_unlock(e);
+    sw_edited(e);
     return m ? 0 : -ENOENT;
 }
 
@@ -110,11 +112,13 @@ static int counts(struct sw_engine *e, struct sw_meter *m, uint64_t *out, const 
     if (m && in)
         memcpy(m->marked, in, sizeof m->marked);
     sw_unlock(e);
+    sw_edited(e);
     return m ? 0 : -ENOENT;
 }
 
 static int direct_counts(struct sw_engine *e, uint32_t table, uint64_t handle, uint64_t *out,
                          const uint64_t *in) {
+    sw_edit(e);
     sw_lock(e);
     bool known = sw_table_entry(&e->tables[table], handle) != NULL;
     return counts(e, known ? meter_of(e, table, handle) : NULL, out, in);
@@ -124,6 +128,7 @@ static int indirect_counts(struct sw_engine *e, uint32_t meter, uint32_t index, 
                            const uint64_t *in) {
     if (index >= sw_program.meter_sizes[meter])
         return -ERANGE;
+    sw_edit(e);
     sw_lock(e);
     return counts(e, &e->meters[meter][index], out, in);
 }

@@ -38,7 +38,18 @@ void sw_unlock(struct sw_engine *e) {
         pthread_mutex_unlock(&e->lock);
 }
 
+void sw_edit(struct sw_engine *e) {
+    if (!held(e))
+        pthread_mutex_lock(&e->edit);
+}
+
+void sw_edited(struct sw_engine *e) {
+    if (!held(e))
+        pthread_mutex_unlock(&e->edit);
+}
+
 int sw_hold(struct sw_engine *e) {
+    sw_edit(e);
     sw_lock(e);
     __atomic_store_n(&e->holder, self(), __ATOMIC_RELAXED);
     return 0;
@@ -47,7 +58,16 @@ int sw_hold(struct sw_engine *e) {
 int sw_release(struct sw_engine *e) {
     __atomic_store_n(&e->holder, 0, __ATOMIC_RELAXED);
     sw_unlock(e);
+    sw_edited(e);
     return 0;
+}
+
+static void close_gate(void *e) {
+    sw_lock(e);
+}
+
+static void open_gate(void *e) {
+    sw_unlock(e);
 }
 
 struct sw_engine *sw_create(void) {
@@ -56,6 +76,7 @@ struct sw_engine *sw_create(void) {
         return NULL;
     pthread_mutex_init(&e->lock, NULL);
     pthread_mutex_init(&e->turn, NULL);
+    pthread_mutex_init(&e->edit, NULL);
     e->start_us = sw_clock_us();
     e->tables = calloc(sw_program.n_tables + 1, sizeof *e->tables);
     e->counters = calloc(sw_program.n_counters + 1, sizeof *e->counters);
@@ -65,10 +86,11 @@ struct sw_engine *sw_create(void) {
     e->cpu_port = SW_NO_PORT;
     uint8_t *scratch = malloc(SW_OUT_PREFIX + sw_program.header_bytes + 1);
     e->scratch = scratch ? scratch + SW_OUT_PREFIX : NULL;
+    struct sw_gate gate = {close_gate, open_gate, e};
     int bad = sw_events_init(&e->events) || !e->tables || !e->counters || !e->groups ||
               !e->meters || !e->profiles || !e->scratch || sw_io_create(e) || sw_cells_init(e);
     for (uint32_t i = 0; !bad && i < sw_program.n_tables; i++)
-        bad = sw_table_init(&e->tables[i], &sw_program.tables[i]);
+        bad = sw_table_init(&e->tables[i], &sw_program.tables[i], gate);
     for (uint32_t i = 0; !bad && i < sw_program.n_counters; i++) {
         /* one more, so that an empty counter is no NULL */
         e->counters[i] = calloc((size_t)sw_program.counter_sizes[i] + 1, sizeof(struct sw_counter));
@@ -112,6 +134,7 @@ void sw_destroy(struct sw_engine *e) {
     free(e->processed.data);
     pthread_mutex_destroy(&e->lock);
     pthread_mutex_destroy(&e->turn);
+    pthread_mutex_destroy(&e->edit);
     free(e);
 }
 
@@ -120,19 +143,18 @@ void sw_destroy(struct sw_engine *e) {
 
 int sw_insert(struct sw_engine *e, uint32_t table, const uint64_t *key, const uint64_t *mask,
               uint32_t priority, uint32_t action, const uint64_t *args, uint64_t *handle) {
-    sw_lock(e);
-    int rc = sw_table_add(&e->tables[table], key, mask, priority, action, args, handle);
-    if (!rc)
-        sw_table_entry(&e->tables[table], *handle)->hit_us = sw_now_us(e);
-    sw_unlock(e);
+    uint64_t now_us = sw_now_us(e);
+    sw_edit(e);
+    int rc = sw_table_add(&e->tables[table], key, mask, priority, action, args, now_us, handle);
+    sw_edited(e);
     return rc;
 }
 
 int sw_modify(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t action,
               const uint64_t *args) {
-    sw_lock(e);
+    sw_edit(e);
     int rc = sw_table_change(&e->tables[table], handle, action, args);
-    sw_unlock(e);
+    sw_edited(e);
     return rc;
 }
 
@@ -142,16 +164,17 @@ static void age_count(struct sw_engine *e, int more) {
 }
 
 int sw_delete(struct sw_engine *e, uint32_t table, uint64_t handle) {
-    sw_lock(e);
+    sw_edit(e);
     const struct sw_entry *x = sw_table_entry(&e->tables[table], handle);
     if (x && x->idle_ms)
         age_count(e, -1);
     int rc = sw_table_remove(&e->tables[table], handle);
-    sw_unlock(e);
+    sw_edited(e);
     return rc;
 }
 
 int sw_entry_idle(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t idle_ms) {
+    sw_edit(e);
     sw_lock(e);
     struct sw_entry *x = sw_table_entry(&e->tables[table], handle);
     if (x) {
@@ -161,55 +184,67 @@ int sw_entry_idle(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t
         x->reported_us = 0;
     }
     sw_unlock(e);
+    sw_edited(e);
     if (x && idle_ms)
         sw_io_wake(e);
     return x ? 0 : -ENOENT;
 }
 
 int sw_entry_last_hit(struct sw_engine *e, uint32_t table, uint64_t handle, uint64_t *ago_us) {
+    sw_edit(e);
     sw_lock(e);
     const struct sw_entry *x = sw_table_entry(&e->tables[table], handle);
     if (x)
         *ago_us = sw_now_us(e) - x->hit_us;
     sw_unlock(e);
+    sw_edited(e);
     return x ? 0 : -ENOENT;
 }
 
-static void age_table(struct sw_engine *e, uint32_t table, uint64_t now_us) {
-    const struct sw_table *t = &e->tables[table];
-    for (uint32_t i = 0; i < t->n_handles; i++) {
-        struct sw_entry *x = t->handles[i].entry;
-        if (!x || !x->idle_ms || x->reported_us == x->hit_us + 1)
-            continue;
-        if (now_us - x->hit_us < (uint64_t)x->idle_ms * 1000)
-            continue;
-        uint64_t record[2] = {table, x->handle};
-        sw_events_add(&e->events, SW_EVENT_IDLE, record, sizeof record, NULL, 0);
-        x->reported_us = x->hit_us + 1;
-    }
+static void age(struct sw_engine *e, uint32_t table, struct sw_entry *x, uint64_t now_us) {
+    if (!x || !x->idle_ms || x->reported_us == x->hit_us + 1)
+        return;
+    if (now_us - x->hit_us < (uint64_t)x->idle_ms * 1000)
+        return;
+    uint64_t record[2] = {table, x->handle};
+    sw_events_add(&e->events, SW_EVENT_IDLE, record, sizeof record, NULL, 0);
+    x->reported_us = x->hit_us + 1;
 }
 
-uint32_t sw_age(struct sw_engine *e) {
+bool sw_age(struct sw_engine *e) {
+    uint32_t left = SW_AGE_MOST;
+    /* a table that is being changed is looked at the next time */
+    if (pthread_mutex_trylock(&e->edit))
+        return false;
     sw_lock(e);
     uint64_t now_us = sw_now_us(e);
-    for (uint32_t i = 0; e->ageing && i < sw_program.n_tables; i++)
-        age_table(e, i, now_us);
-    uint32_t left = e->ageing;
+    for (; e->ageing && e->aged.table < sw_program.n_tables && left; e->aged.table++) {
+        const struct sw_table *t = &e->tables[e->aged.table];
+        for (; e->aged.handle < t->n_handles && left; e->aged.handle++, left--)
+            age(e, e->aged.table, t->handles[e->aged.handle].entry, now_us);
+        if (e->aged.handle < t->n_handles)
+            break;
+        e->aged.handle = 0;
+    }
+    bool ended = left || !e->ageing;
+    if (ended)
+        e->aged.table = e->aged.handle = 0;
     sw_unlock(e);
-    return left;
+    pthread_mutex_unlock(&e->edit);
+    return ended;
 }
 
 int sw_set_default(struct sw_engine *e, uint32_t table, uint32_t action, const uint64_t *args) {
-    sw_lock(e);
+    sw_edit(e);
     sw_table_default(&e->tables[table], action, args);
-    sw_unlock(e);
+    sw_edited(e);
     return 0;
 }
 
 int sw_entry_count(struct sw_engine *e, uint32_t table, uint32_t *entries) {
-    sw_lock(e);
+    sw_edit(e);
     *entries = e->tables[table].entries;
-    sw_unlock(e);
+    sw_edited(e);
     return 0;
 }
 
@@ -218,6 +253,7 @@ int sw_entry_count(struct sw_engine *e, uint32_t table, uint32_t *entries) {
 
 int sw_direct_read(struct sw_engine *e, uint32_t table, uint64_t handle, uint64_t *packets,
                    uint64_t *bytes) {
+    sw_edit(e);
     sw_lock(e);
     const struct sw_entry *x = sw_table_entry(&e->tables[table], handle);
     if (x) {
@@ -225,11 +261,13 @@ int sw_direct_read(struct sw_engine *e, uint32_t table, uint64_t handle, uint64_
         *bytes = x->bytes;
     }
     sw_unlock(e);
+    sw_edited(e);
     return x ? 0 : -ENOENT;
 }
 
 int sw_direct_write(struct sw_engine *e, uint32_t table, uint64_t handle, uint64_t packets,
                     uint64_t bytes) {
+    sw_edit(e);
     sw_lock(e);
     struct sw_entry *x = sw_table_entry(&e->tables[table], handle);
     if (x) {
@@ -237,6 +275,7 @@ int sw_direct_write(struct sw_engine *e, uint32_t table, uint64_t handle, uint64
         x->bytes = bytes;
     }
     sw_unlock(e);
+    sw_edited(e);
     return x ? 0 : -ENOENT;
 }
 

@@ -17,6 +17,7 @@
 #define SW_DROP_PORT 511
 #define SW_QUEUES 8
 
+#define SW_AGE_MOST 1024 /* entries that are looked at while packets wait */
 #define SW_NO_PORT UINT32_MAX
 #define SW_MAX_CLONES 8 /* of clones of clones */
 
@@ -111,10 +112,14 @@ struct sw_engine {
     uint64_t injected; /* id of the packet under way */
     uint64_t holder;   /* thread that holds the lock over several calls; 0: none */
     uint32_t ageing;   /* entries with an idle timeout */
+    struct {
+        uint32_t table, handle;
+    } aged; /* where sw_age() goes on */
     struct sw_drops drops;
     uint64_t start_us, packet_us;
     /* The lock is fair: whoever waits for `turn` holds the next place. */
     pthread_mutex_t lock, turn;
+    pthread_mutex_t edit; /* of whoever changes tables; taken before the lock */
     struct sw_io *io;
     struct sw_sink *sink; /* set while process() runs */
     struct sw_sink processed;
@@ -123,6 +128,10 @@ struct sw_engine {
 
 #define SW_GROUPS 65536
 #define SW_OUT_PREFIX 16
+
+/* For the control side alone: to look at entries, or change tables, without keeping packets out. */
+void sw_edit(struct sw_engine *e);
+void sw_edited(struct sw_engine *e);
 
 void sw_lock(struct sw_engine *e);
 void sw_unlock(struct sw_engine *e);
@@ -233,8 +242,9 @@ int sw_event_fd(struct sw_engine *e);
 int sw_take_events(struct sw_engine *e, uint8_t **data, size_t *len);
 void sw_free(void *data);
 
-/* Report entries that have been idle for their time; returns how many entries have one. */
-uint32_t sw_age(struct sw_engine *e);
+/* Report entries that have been idle for their time, going on where the last call stopped, of a
+ * bounded number; returns whether all have been looked at. */
+bool sw_age(struct sw_engine *e);
 
 int sw_group_set(struct sw_engine *e, uint32_t group, uint32_t n, const struct sw_replica *copies);
 int sw_group_delete(struct sw_engine *e, uint32_t group);

@@ -10,7 +10,13 @@
 #include <pthread.h>
 #include <stddef.h>
 
-enum { SW_EVENT_PACKET = 1, SW_EVENT_DIGEST = 2, SW_EVENT_IDLE = 3, SW_EVENT_OUT = 4, SW_EVENT_MARK = 5 };
+enum {
+    SW_EVENT_PACKET = 1,
+    SW_EVENT_DIGEST = 2,
+    SW_EVENT_IDLE = 3,
+    SW_EVENT_OUT = 4,
+    SW_EVENT_MARK = 5
+};
 
 /* A record: kind and length (32 bits each), then length bytes, padded to 8. A digest's bytes are
  * the learn list and its values, 64 bits each; an idle entry's its table and handle, 64 bits each;

@@ -24,12 +24,13 @@
 #define SLOTS_LEAST 512
 #define SOCKET_BUFFER (8 << 20)
 #define AGE_INTERVAL_MS 250
+#define AGE_PAUSE_MS 1 /* within one look at all entries */
 #define MOST_INJECTED 4096
 
 struct port {
     struct sw_port_stats stats;
     char interface[IF_NAMESIZE];
-    int fd; /* receives */
+    int fd;  /* receives */
     int out; /* sends; not watched, or every packet sent would look for who waits for room */
     struct sw_ring ring;
     uint32_t pending;
@@ -397,9 +398,13 @@ static void *run(void *argument) {
     struct sw_io *io = e->io;
     struct epoll_event events[BATCH];
     uint64_t aged_us = 0;
+    bool aged = true;
     for (;;) {
         bool ages = __atomic_load_n(&e->ageing, __ATOMIC_RELAXED);
-        int n = epoll_wait(io->epoll, events, BATCH, ages ? AGE_INTERVAL_MS : -1);
+        int n = epoll_wait(io->epoll, events, BATCH,
+                           !ages  ? -1
+                           : aged ? AGE_INTERVAL_MS
+                                  : AGE_PAUSE_MS);
         for (int i = 0; i < n; i++) {
             void *tag = events[i].data.ptr;
             if (tag == &io->stop) {
@@ -417,8 +422,8 @@ static void *run(void *argument) {
         }
         if (__atomic_load_n(&io->n_shaped, __ATOMIC_RELAXED))
             send_shaped(e);
-        if (ages && sw_clock_us() - aged_us >= AGE_INTERVAL_MS * 1000) {
-            sw_age(e);
+        if (ages && (!aged || sw_clock_us() - aged_us >= AGE_INTERVAL_MS * 1000)) {
+            aged = sw_age(e);
             aged_us = sw_clock_us();
         }
     }
@@ -472,9 +477,8 @@ static int packet_socket(void) {
 }
 
 static int bind_to(int fd, int index, uint16_t protocol) {
-    struct sockaddr_ll address = {.sll_family = AF_PACKET,
-                                  .sll_ifindex = index,
-                                  .sll_protocol = __builtin_bswap16(protocol)};
+    struct sockaddr_ll address = {
+        .sll_family = AF_PACKET, .sll_ifindex = index, .sll_protocol = __builtin_bswap16(protocol)};
     return bind(fd, (struct sockaddr *)&address, sizeof address) ? -errno : 0;
 }
 

@@ -5,9 +5,24 @@
 
 #define NO_FREE UINT32_MAX
 
-int sw_table_init(struct sw_table *t, const struct sw_table_desc *desc) {
+static void close_gate(const struct sw_table *t) {
+    t->gate.close(t->gate.owner);
+}
+
+static void open_gate(const struct sw_table *t) {
+    t->gate.open(t->gate.owner);
+}
+
+static void group_free(struct sw_group *g) {
+    free(g->slots);
+    free(g->ranking);
+    free(g);
+}
+
+int sw_table_init(struct sw_table *t, const struct sw_table_desc *desc, struct sw_gate gate) {
     memset(t, 0, sizeof *t);
     t->desc = desc;
+    t->gate = gate;
     t->free_handle = NO_FREE;
     t->default_action = SW_NO_ACTION;
     t->default_args = calloc(desc->arg_words + 1, sizeof *t->default_args);
@@ -17,10 +32,8 @@ int sw_table_init(struct sw_table *t, const struct sw_table_desc *desc) {
 void sw_table_clear(struct sw_table *t) {
     for (uint32_t i = 0; i < t->n_handles; i++)
         free(t->handles[i].entry);
-    for (uint32_t i = 0; i < t->n_groups; i++) {
-        free(t->groups[i]->slots);
-        free(t->groups[i]);
-    }
+    for (uint32_t i = 0; i < t->n_groups; i++)
+        group_free(t->groups[i]);
     free(t->groups);
     free(t->handles);
     free(t->default_args);
@@ -36,22 +49,24 @@ static uint32_t slot_of(const struct sw_group *g, const uint64_t *key, uint64_t 
     return i;
 }
 
-static int group_grow(struct sw_group *g) {
+static int group_grow(struct sw_table *t, struct sw_group *g) {
     uint32_t size = (g->slot_mask + 1) * 2;
-    struct sw_entry **slots = calloc(size, sizeof *slots);
+    struct sw_entry **slots = calloc(size, sizeof *slots), **old = g->slots;
     if (!slots)
         return -ENOMEM;
     for (uint32_t i = 0; i <= g->slot_mask; i++) {
-        if (!g->slots[i])
+        if (!old[i])
             continue;
-        uint32_t j = (uint32_t)g->slots[i]->hash & (size - 1);
+        uint32_t j = (uint32_t)old[i]->hash & (size - 1);
         while (slots[j])
             j = (j + 1) & (size - 1);
-        slots[j] = g->slots[i];
+        slots[j] = old[i];
     }
-    free(g->slots);
+    close_gate(t);
     g->slots = slots;
     g->slot_mask = size - 1;
+    open_gate(t);
+    free(old);
     return 0;
 }
 
@@ -94,15 +109,21 @@ static struct sw_group *group_find(const struct sw_table *t, const uint64_t *mas
     return NULL;
 }
 
+/* A group that is not in the table yet; room for it is. */
 static struct sw_group *group_new(struct sw_table *t, const uint64_t *mask) {
     size_t bytes = t->desc->key_words * sizeof *mask;
     if (t->n_groups == t->group_capacity) {
         uint32_t capacity = t->group_capacity ? t->group_capacity * 2 : 4;
-        struct sw_group **groups = realloc(t->groups, capacity * sizeof(struct sw_group *));
+        struct sw_group **groups = malloc(capacity * sizeof(struct sw_group *)), **old = t->groups;
         if (!groups)
             return NULL;
+        if (old)
+            memcpy(groups, old, t->n_groups * sizeof(struct sw_group *));
+        close_gate(t);
         t->groups = groups;
+        open_gate(t);
         t->group_capacity = capacity;
+        free(old);
     }
     struct sw_group *g = calloc(1, sizeof *g + bytes);
     if (!g)
@@ -114,43 +135,65 @@ static struct sw_group *group_new(struct sw_table *t, const uint64_t *mask) {
         return NULL;
     }
     memcpy(g->mask, mask, bytes);
-    t->groups[t->n_groups++] = g;
     return g;
 }
 
-static void group_delete(struct sw_table *t, struct sw_group *g) {
+static void group_take_out(struct sw_table *t, const struct sw_group *g) {
     uint32_t i = group_index(t, g);
     memmove(t->groups + i, t->groups + i + 1, (t->n_groups - i - 1) * sizeof(struct sw_group *));
     t->n_groups--;
-    free(g->slots);
-    free(g);
 }
 
-static void group_count(struct sw_table *t, struct sw_group *g, uint32_t priority) {
-    g->entries++;
-    if (g->entries == 1 || priority > g->max_priority) {
-        g->max_priority = priority;
-        g->at_max = 1;
-        reorder(t, group_index(t, g));
-    } else if (priority == g->max_priority) {
-        g->at_max++;
+/* --- ranking ---------------------------------------------------------------------------------- */
+
+/* A group's highest priority decides when a lookup may stop. In a table that is not overlapping a
+ * group has but one; otherwise a heap knows it, so that no removal has to look at all entries. */
+
+static void rank(struct sw_group *g, uint32_t at, struct sw_entry *x) {
+    g->ranking[at] = x;
+    x->ranked = at;
+}
+
+static void rank_up(struct sw_group *g, uint32_t at, struct sw_entry *x) {
+    for (; at > 0 && g->ranking[(at - 1) / 2]->priority < x->priority; at = (at - 1) / 2)
+        rank(g, at, g->ranking[(at - 1) / 2]);
+    rank(g, at, x);
+}
+
+static void rank_down(struct sw_group *g, uint32_t n, uint32_t at, struct sw_entry *x) {
+    for (uint32_t child = 2 * at + 1; child < n; child = 2 * at + 1) {
+        if (child + 1 < n && g->ranking[child + 1]->priority > g->ranking[child]->priority)
+            child++;
+        if (g->ranking[child]->priority <= x->priority)
+            break;
+        rank(g, at, g->ranking[child]);
+        at = child;
     }
+    rank(g, at, x);
 }
 
-static void group_uncount(struct sw_table *t, struct sw_group *g, uint32_t priority) {
-    g->entries--;
-    if (priority < g->max_priority || --g->at_max)
+static int ranking_reserve(struct sw_group *g) {
+    if (g->entries < g->ranking_room)
+        return 0;
+    uint32_t room = g->ranking_room ? g->ranking_room * 2 : 8;
+    struct sw_entry **ranking = realloc(g->ranking, room * sizeof *ranking);
+    if (!ranking)
+        return -ENOMEM;
+    g->ranking = ranking;
+    g->ranking_room = room;
+    return 0;
+}
+
+/* Take x out of the ranking of g->entries entries. */
+static void ranking_remove(struct sw_group *g, const struct sw_entry *x) {
+    uint32_t n = g->entries - 1, at = x->ranked;
+    struct sw_entry *last = g->ranking[n];
+    if (last == x)
         return;
-    g->max_priority = 0;
-    for (uint32_t i = 0; i <= g->slot_mask; i++) {
-        /* a chain starts with its highest priority */
-        const struct sw_entry *x = g->slots[i];
-        for (; x && x->priority >= g->max_priority; x = x->next) {
-            g->at_max = x->priority > g->max_priority ? 1 : g->at_max + 1;
-            g->max_priority = x->priority;
-        }
-    }
-    reorder(t, group_index(t, g));
+    if (at > 0 && g->ranking[(at - 1) / 2]->priority < last->priority)
+        rank_up(g, at, last);
+    else
+        rank_down(g, n, at, last);
 }
 
 /* --- handles ---------------------------------------------------------------------------------- */
@@ -185,14 +228,39 @@ struct sw_entry *sw_table_entry(const struct sw_table *t, uint64_t handle) {
 
 /* --- entries ---------------------------------------------------------------------------------- */
 
-int sw_table_add(struct sw_table *t, const uint64_t *key, const uint64_t *mask, uint32_t priority,
-                 uint32_t action, const uint64_t *args, uint64_t *handle) {
+static struct sw_entry *entry_new(struct sw_table *t, struct sw_group *g, const uint64_t *key,
+                                  uint32_t priority, uint32_t action, const uint64_t *args) {
     uint32_t words = t->desc->key_words;
-    struct sw_group *g = group_find(t, mask);
-    struct sw_entry **link = NULL;
+    struct sw_entry *x = calloc(1, sizeof *x + (words + t->desc->arg_words) * sizeof *key);
+    if (!x)
+        return NULL;
+    x->hash = sw_hash(key, g->mask, words);
+    x->sequence = t->sequence++;
+    x->group = g;
+    x->priority = priority;
+    x->action = action;
+    x->args = x->key + words;
+    for (uint32_t i = 0; i < words; i++)
+        x->key[i] = key[i] & g->mask[i];
+    memcpy(x->args, args, t->desc->arg_words * sizeof *args);
+    return x;
+}
+
+/* Room for one more entry in a group, and a handle for it. */
+static int make_room(struct sw_table *t, struct sw_group *g, struct sw_entry *x) {
+    if (t->desc->overlapping && ranking_reserve(g))
+        return -ENOMEM;
+    if ((g->used + 1) * 2 > g->slot_mask && group_grow(t, g))
+        return -ENOMEM;
+    return handle_new(t, x);
+}
+
+int sw_table_add(struct sw_table *t, const uint64_t *key, const uint64_t *mask, uint32_t priority,
+                 uint32_t action, const uint64_t *args, uint64_t now_us, uint64_t *handle) {
+    uint32_t words = t->desc->key_words;
+    struct sw_group *known = group_find(t, mask), *g = known;
     if (g) {
-        uint32_t at = slot_of(g, key, sw_hash(key, mask, words), words);
-        struct sw_entry *same = g->slots[at];
+        const struct sw_entry *same = g->slots[slot_of(g, key, sw_hash(key, mask, words), words)];
         if (same && !t->desc->overlapping)
             return -EEXIST;
         for (; same; same = same->next)
@@ -201,34 +269,35 @@ int sw_table_add(struct sw_table *t, const uint64_t *key, const uint64_t *mask, 
     }
     if (t->entries >= t->desc->max_size)
         return -ENOSPC;
-    struct sw_entry *x = calloc(1, sizeof *x + (words + t->desc->arg_words) * sizeof *key);
-    if (!x)
-        return -ENOMEM;
     if (!g)
         g = group_new(t, mask);
-    if (!g || ((g->used + 1) * 2 > g->slot_mask && group_grow(g)) || handle_new(t, x)) {
-        if (g && !g->entries)
-            group_delete(t, g);
+    struct sw_entry *x = g ? entry_new(t, g, key, priority, action, args) : NULL;
+    if (!x || make_room(t, g, x)) {
+        if (g && !known)
+            group_free(g);
         free(x);
         return -ENOMEM;
     }
-    x->hash = sw_hash(key, mask, words);
-    x->sequence = t->sequence++;
-    x->group = g;
-    x->priority = priority;
-    x->action = action;
-    x->args = x->key + words;
-    for (uint32_t i = 0; i < words; i++)
-        x->key[i] = key[i] & mask[i];
-    memcpy(x->args, args, t->desc->arg_words * sizeof *args);
-    link = &g->slots[slot_of(g, key, x->hash, words)];
+    x->hit_us = now_us;
+    if (t->desc->overlapping)
+        rank_up(g, g->entries, x);
+    struct sw_entry **link = &g->slots[slot_of(g, key, x->hash, words)];
     g->used += !*link;
     while (*link && (*link)->priority > priority)
         link = &(*link)->next;
     x->next = *link;
+    bool higher = !known || priority > g->max_priority;
+    close_gate(t);
     *link = x;
+    if (higher) {
+        g->max_priority = priority;
+        if (!known)
+            t->groups[t->n_groups++] = g;
+        reorder(t, group_index(t, g));
+    }
+    open_gate(t);
+    g->entries++;
     t->entries++;
-    group_count(t, g, priority);
     *handle = x->handle;
     return 0;
 }
@@ -237,8 +306,10 @@ int sw_table_change(struct sw_table *t, uint64_t handle, uint32_t action, const 
     struct sw_entry *x = sw_table_entry(t, handle);
     if (!x)
         return -ENOENT;
+    close_gate(t);
     x->action = action;
     memcpy(x->args, args, t->desc->arg_words * sizeof *args);
+    open_gate(t);
     return 0;
 }
 
@@ -251,26 +322,40 @@ int sw_table_remove(struct sw_table *t, uint64_t handle) {
     struct sw_entry **link = &g->slots[at];
     while (*link != x)
         link = &(*link)->next;
+    bool last = g->entries == 1, lower = false;
+    if (t->desc->overlapping) {
+        ranking_remove(g, x);
+        lower = !last && g->ranking[0]->priority < g->max_priority;
+    }
+    close_gate(t);
     *link = x->next;
     if (!g->slots[at]) {
         slot_clear(g, at);
         g->used--;
     }
+    if (last) {
+        group_take_out(t, g);
+    } else if (lower) {
+        g->max_priority = g->ranking[0]->priority;
+        reorder(t, group_index(t, g));
+    }
+    open_gate(t);
+    g->entries--;
     struct sw_handle *h = &t->handles[(uint32_t)handle];
     h->entry = NULL;
     h->generation++;
     h->next_free = t->free_handle;
     t->free_handle = (uint32_t)handle;
     t->entries--;
-    if (g->entries == 1)
-        group_delete(t, g);
-    else
-        group_uncount(t, g, x->priority);
+    if (last)
+        group_free(g);
     free(x);
     return 0;
 }
 
 void sw_table_default(struct sw_table *t, uint32_t action, const uint64_t *args) {
+    close_gate(t);
     t->default_action = action;
     memcpy(t->default_args, args, t->desc->arg_words * sizeof *args);
+    open_gate(t);
 }

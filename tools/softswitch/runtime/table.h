@@ -7,7 +7,9 @@
  * highest priority first, and stops when no later group can win. The highest priority wins, then
  * the oldest entry.
  *
- * Nothing here locks: the caller holds the engine's lock.
+ * Changes take two locks. The caller holds the one of whoever edits, so that only one does; the
+ * table itself closes its gate, which keeps packets out, for no more than putting pointers in
+ * place. What takes long (memory, a larger hash table) is made ready before.
  */
 #ifndef SW_TABLE_H
 #define SW_TABLE_H
@@ -24,29 +26,32 @@ struct sw_table_desc {
     bool overlapping; /* ternary: the same key may come again with another priority */
 };
 
+/* What a lookup reads and counts comes first, in one cache line. */
 struct sw_entry {
-    struct sw_entry *next; /* same masked key, lower priority or younger */
     uint64_t hash;
-    uint64_t sequence;
+    struct sw_entry *next; /* same masked key, lower priority or younger */
     uint64_t packets, bytes;
-    uint64_t hit_us;      /* last hit, or since when it is as it is */
-    uint64_t reported_us; /* hit_us when it was last reported idle, plus one */
-    uint64_t handle;
-    uint32_t idle_ms; /* report when not hit for so long; 0: never */
-    struct sw_group *group;
+    uint64_t hit_us; /* last hit, or since when it is as it is */
     uint32_t priority;
     uint32_t action;
+    uint64_t sequence;
     uint64_t *args;
+    uint64_t handle;
+    uint64_t reported_us; /* hit_us when it was last reported idle, plus one */
+    struct sw_group *group;
+    uint32_t idle_ms; /* report when not hit for so long; 0: never */
+    uint32_t ranked;  /* its place in the group's ranking */
     uint64_t key[];
 };
 
 struct sw_group {
     uint32_t max_priority;
-    uint32_t at_max;  /* entries of that priority */
     uint32_t entries; /* all entries */
     uint32_t used;    /* slots taken: distinct masked keys */
     uint32_t slot_mask;
     struct sw_entry **slots;
+    struct sw_entry **ranking; /* of an overlapping table: a heap, the highest priority first */
+    uint32_t ranking_room;
     uint64_t mask[];
 };
 
@@ -56,8 +61,16 @@ struct sw_handle {
     uint32_t next_free;
 };
 
+/* Keeps packets out, and lets them in again. */
+struct sw_gate {
+    void (*close)(void *owner);
+    void (*open)(void *owner);
+    void *owner;
+};
+
 struct sw_table {
     const struct sw_table_desc *desc;
+    struct sw_gate gate;
     struct sw_group **groups; /* highest max_priority first */
     uint32_t n_groups, group_capacity;
     uint32_t entries;
@@ -68,12 +81,12 @@ struct sw_table {
     uint64_t *default_args;
 };
 
-int sw_table_init(struct sw_table *t, const struct sw_table_desc *desc);
+int sw_table_init(struct sw_table *t, const struct sw_table_desc *desc, struct sw_gate gate);
 void sw_table_clear(struct sw_table *t);
 
 /* All return 0 or a negative errno: ENOSPC table full, EEXIST duplicate, ENOENT handle, ENOMEM. */
 int sw_table_add(struct sw_table *t, const uint64_t *key, const uint64_t *mask, uint32_t priority,
-                 uint32_t action, const uint64_t *args, uint64_t *handle);
+                 uint32_t action, const uint64_t *args, uint64_t now_us, uint64_t *handle);
 int sw_table_change(struct sw_table *t, uint64_t handle, uint32_t action, const uint64_t *args);
 int sw_table_remove(struct sw_table *t, uint64_t handle);
 void sw_table_default(struct sw_table *t, uint32_t action, const uint64_t *args);

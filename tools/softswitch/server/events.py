@@ -17,6 +17,7 @@ from softswitch.server.digests import DigestState
 from softswitch.server.packet_io import unpack
 from softswitch.server.pb import p4r
 from softswitch.server.pipeline import Pipeline
+from softswitch.server.schema import PacketField
 from softswitch.server.streams import Stream
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class EventPump:
         self._digests = {state.digest.name: state for state in pipeline.digests.values()}
 
     def attach_bare(self, engine: DataPlane) -> None:
-        """The same with an engine without P4Info: only packets out of ports count."""
+        """The same with an engine without P4Info: only packets count."""
         self.detach()
         self._engine = engine
         self._fd = engine.event_fd()
@@ -73,12 +74,18 @@ class EventPump:
                 if isinstance(event, (PortOutput, Mark)):
                     self.on_packet(event)
         audience = self._audience()
-        if not audience or pipeline is None:
+        if not audience:
             return
+        if pipeline is None:
+            for event in events:
+                if isinstance(event, PacketIn):
+                    self._packet_in((), event, audience)
+            return
+        fields = pipeline.schema.packet_headers.get("packet_in", ())
         idle: list[p4r.TableEntry] = []
         for event in events:
             if isinstance(event, PacketIn):
-                self._packet_in(pipeline, event, audience)
+                self._packet_in(fields, event, audience)
             elif isinstance(event, IdleTimeout):
                 entry = pipeline.idle_entry(event.table, event.handle)
                 if entry is not None:
@@ -92,8 +99,10 @@ class EventPump:
             _send(audience, message)
         self._schedule()
 
-    def _packet_in(self, pipeline: Pipeline, event: PacketIn, audience: Sequence[Stream]) -> None:
-        packet = unpack(pipeline.schema.packet_headers.get("packet_in", ()), event.packet)
+    def _packet_in(
+        self, fields: Sequence[PacketField], event: PacketIn, audience: Sequence[Stream]
+    ) -> None:
+        packet = unpack(fields, event.packet)
         if packet is None:
             log.warning("a packet to the CPU port is shorter than the packet_in header: dropped")
             return

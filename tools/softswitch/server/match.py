@@ -20,7 +20,10 @@ Key = tuple[int, ...]
 
 MOST_SHAPES = 256
 
-_from_bytes = int.from_bytes
+# names of the module's own: these are looked up for every field of every entry
+_from_bytes = int.from_bytes  # big-endian, its default
+_TERNARY, _EXACT = MatchKind.TERNARY, MatchKind.EXACT
+_REFUSED = {True: Scope.TABLE_ONLY, False: Scope.DEFAULT_ONLY}
 
 
 def parse_key(table: Table, matches: Sequence[p4r.FieldMatch]) -> Key:
@@ -37,31 +40,34 @@ def parse_canonical_key(table: Table, matches: Sequence[p4r.FieldMatch]) -> tupl
 
     False is always safe: it is also said of what is not looked at closely.
     """
-    ids = tuple([match.field_id for match in matches])
+    given = list(matches)
+    ids = tuple([match.field_id for match in given])
     shape = table.shapes.get(ids)
     if shape is None:
-        key = _checked_key(table, matches)
+        checked = _checked_key(table, matches)
         if len(table.shapes) < MOST_SHAPES:
             table.shapes[ids] = _shape(table, ids)
-        return key, False
+        return checked, False
     key = list(shape.blank)
     shortest = shape.ordered
-    for match, (at, field) in zip(matches, shape.fields, strict=True):
+    for match, (at, kind, width, field) in zip(given, shape.fields, strict=True):
         # one that is of another kind reads as empty, and is then refused by the thorough way
-        if field.kind is MatchKind.TERNARY:
+        if kind is _TERNARY:
             ternary = match.ternary
-            data, mask_data = ternary.value, ternary.mask
-            value, mask = _from_bytes(data, "big"), _from_bytes(mask_data, "big")
-            if not data or not mask or value & ~mask or mask >> field.width:
+            data = ternary.value
+            mask_data = ternary.mask
+            value = _from_bytes(data)
+            mask = _from_bytes(mask_data)
+            if not data or not mask or value & ~mask or mask >> width:
                 return _checked_key(table, matches), False
-            if (not data[0] and len(data) > 1) or not mask_data[0]:
+            if not mask_data[0] or (not data[0] and len(data) > 1):
                 shortest = False
             key[at] = value
             key[at + 1] = mask
-        elif field.kind is MatchKind.EXACT:
+        elif kind is _EXACT:
             data = match.exact.value
-            value = _from_bytes(data, "big")
-            if not data or value >> field.width:
+            value = _from_bytes(data)
+            if not data or value >> width:
                 return _checked_key(table, matches), False
             if not data[0] and len(data) > 1:
                 shortest = False
@@ -87,7 +93,8 @@ def _shape(table: Table, ids: tuple[int, ...]) -> Shape:
         else:
             blank += (0, 0)
     given = [table.index[number] for number in ids]
-    fields = tuple((places[place], table.fields[place]) for place in given)
+    found = [(places[place], table.fields[place]) for place in given]
+    fields = tuple((at, field.kind, field.width, field) for at, field in found)
     return Shape(tuple(blank), fields, given == sorted(given))
 
 
@@ -249,7 +256,7 @@ def choose_action(
     if choice is None:
         raise invalid(f"table {table.name}: has no action with id {message.action_id:#x}")
     action, scope = choice
-    if scope is (Scope.TABLE_ONLY if default else Scope.DEFAULT_ONLY):
+    if scope is _REFUSED[default]:
         use = "as default action" if default else "in an entry"
         raise denied(f"table {table.name}: action {action.name} is {scope.name}: not {use}")
     return action, message
@@ -272,7 +279,7 @@ def parse_canonical_call(action: Action, message: p4r.Action) -> tuple[tuple[int
         shortest = True
         for one, param in zip(given, action.params, strict=True):
             data = one.value
-            value = _from_bytes(data, "big")
+            value = _from_bytes(data)
             if one.param_id != param.id or not data or value >> param.width:
                 break
             if not data[0] and len(data) > 1:

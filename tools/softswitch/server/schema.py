@@ -81,12 +81,12 @@ class MeterKind(Enum):
 class Shape:
     """The keys that give the same fields in the same order.
 
-    `blank` is the key whose other fields are don't-care; `fields` are the given ones with their
-    places in it; `ordered` says that they are given in P4Info order.
+    `blank` is the key whose other fields are don't-care; `fields` are the given ones: place in it,
+    kind, width, field; `ordered` says that they are given in P4Info order.
     """
 
     blank: tuple[int, ...]
-    fields: tuple[tuple[int, Field], ...]
+    fields: tuple[tuple[int, MatchKind, int, Field], ...]
     ordered: bool
 
 

@@ -40,6 +40,7 @@ from softswitch.server.pipeline import Pipeline, from_engine, realize
 from softswitch.server.ports import PortHost
 from softswitch.server.reconcile import carry_over, carry_values_over, refusal
 from softswitch.server.rollback import Batch, failed_batch
+from softswitch.server.schema import PacketField
 from softswitch.server.status import DETAILS_KEY, batch_status
 from softswitch.server.streams import Stream
 
@@ -166,12 +167,15 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
         self._check_primary(stream, "PacketOut")
         if self._ports.cpu_port is None:
             raise precondition("PacketOut: there is no CPU port: start the switch with --cpu-port")
-        if self._committed is None:
+        engine = self._forwarding()
+        if engine is None:
             raise precondition("PacketOut: no forwarding pipeline config has been committed")
-        fields = self._committed.schema.packet_headers.get("packet_out", ())
+        fields: tuple[PacketField, ...] = ()  # a program given at start has no P4Info
+        if self._committed is not None:
+            fields = self._committed.schema.packet_headers.get("packet_out", ())
         raw = pack(fields, packet, complete=not self._compat)
         try:
-            self._committed.engine.inject(self._ports.cpu_port, raw)
+            engine.inject(self._ports.cpu_port, raw)
         except EngineError as error:
             raise invalid(f"PacketOut: {error}") from error
 

@@ -536,7 +536,7 @@ def _as_it_is(entry: p4r.TableEntry) -> bytes:
     for name in _NOT_KEPT:
         if entry.HasField(name):
             entry.ClearField(name)
-    entry.DiscardUnknownFields()  # type: ignore[attr-defined]  # it is there
+    entry.DiscardUnknownFields()
     return entry.SerializeToString()
 
 

@@ -209,6 +209,21 @@ async def test_program_given_at_start_forwards_over_grpc(bench: Bench) -> None:
     assert await rest(stream) == []
 
 
+async def test_program_given_at_start_has_packets_to_and_from_the_cpu_port_without_metadata(
+    bench: Bench,
+) -> None:
+    await bench.service.preload((DATA / "streams.json").read_bytes())
+    control = await bench.client.become_primary()
+    stream = bench.packets.stream()
+    punted = FRAME[:12] + bytes.fromhex("88b7") + bytes(46)
+    await stream.write(request(3, punted))
+    assert (await control.next()).packet.payload[6:] == punted  # behind the program's own header
+    packet = p4r.PacketOut(payload=bytes.fromhex("0200") + FRAME)
+    await control.call.write(p4r.StreamMessageRequest(packet=packet))
+    answer = await stream.read()
+    assert (answer.port, answer.packet) == (4, FRAME)
+
+
 async def test_cpu_port_stays_p4runtimes(bench: Bench) -> None:
     bench.client.use(streams_config())
     control = await bench.client.become_primary()

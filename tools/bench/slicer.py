@@ -1,0 +1,343 @@
+"""The slicer's cost: against writing to the switch directly, under floods, with many slices.
+
+`python -m bench.slicer [--rounds N]` from the top of the source tree. Every comparison runs side by
+side, in rounds that alternate; the tables show medians. Measured at a softswitch without ports and,
+because that is slower than the slicer, at a switch that only acknowledges.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc.aio
+from dfvisor.p4rt.client import P4RuntimeClient
+from dfvisor.p4rt.entries import Exact, TableEntry, Ternary
+from dfvisor.p4rt.pb import p4r
+from rich.console import Console
+from rich.table import Table
+
+from bench.slicer_rig import DEVICE_ID, PIPELINE, VN, push_pipeline, running, switch_command
+
+SINGLE = 300  # writes of a round
+BATCH = 1000
+BATCHES = 16
+IN_FLIGHT = 4
+FLOOD_S = 3.0
+ENTRIES = 64
+DIRECT_SLICE = 4000  # slice id that no slicer here uses
+FULL32 = 0xFFFFFFFF
+
+
+@dataclass(slots=True)
+class Sample:
+    """Latencies in milliseconds."""
+
+    values: list[float]
+
+    def p(self, percent: float) -> float:
+        ordered = sorted(self.values)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def entry(number: int, slice_id: int | None) -> TableEntry:
+    """The number-th `flow` entry; without a slice id as a slice's role writes it."""
+    key = (
+        ("eth_type", Ternary(0x0800, 0xFFFF)),
+        ("ipv4_dst", Ternary(0x0A000000 + number, FULL32)),
+        ("ip_proto", Ternary(17, 0xFF)),
+        ("l4_dst", Ternary(number % 60000 + 1, 0xFFFF)),
+    )
+    if slice_id is None:
+        return TableEntry("flow", key, 10, "permit", (("cookie", number + 1),))
+    return TableEntry(
+        "flow", (("slice_id", Exact(slice_id)), *key), 10, "permit", (("cookie", number + 1),)
+    )
+
+
+class Writer:
+    """A primary at a switch (slice None) or at a slicer."""
+
+    def __init__(self, address: str, slice_name: str | None, election_id: int) -> None:
+        role = None if slice_name is None else f"slice/{VN}/{slice_name}"
+        self.client = P4RuntimeClient(address, DEVICE_ID, election_id=(0, election_id), role=role)
+        self.slice_id = DIRECT_SLICE if slice_name is None else None
+        self.election_id = election_id
+
+    async def open(self) -> None:
+        await self.client.connect()
+        await self.client.become_primary()
+        schema = PIPELINE.schema if self.slice_id else await self.client.get_schema()
+        assert schema is not None
+        self.client.schema = schema
+
+    def update(self, kind: p4r.Update.Type.ValueType, number: int) -> p4r.Update:
+        assert self.client.schema is not None
+        made = self.client.schema.insert(entry(number, self.slice_id))
+        made.type = kind
+        if kind == p4r.Update.DELETE:
+            made.entity.table_entry.ClearField("action")
+        return made
+
+    def request(self, updates: Sequence[p4r.Update]) -> p4r.WriteRequest:
+        request = p4r.WriteRequest(
+            device_id=DEVICE_ID, role=self.client.role or "", updates=updates
+        )
+        request.election_id.low = self.election_id
+        return request
+
+    async def write(self, request: p4r.WriteRequest) -> float:
+        """Milliseconds."""
+        began = time.perf_counter()
+        await self.client._stub.Write(request)
+        return (time.perf_counter() - began) * 1e3
+
+    async def singles(self, count: int, first: int = 0) -> Sample:
+        """One write after the other: entries are inserted and deleted again, in turn."""
+        values = []
+        for number in range(count):
+            kind = p4r.Update.DELETE if number % 2 else p4r.Update.INSERT
+            values.append(await self.write(self.request([self.update(kind, first + number // 2)])))
+        return Sample(values)
+
+    async def batches(self, count: int, size: int, kind: p4r.Update.Type.ValueType) -> float:
+        """Updates per second, IN_FLIGHT batches at a time."""
+        requests = [
+            self.request([self.update(kind, batch * size + number) for number in range(size)])
+            for batch in range(count)
+        ]
+        slots = asyncio.Semaphore(IN_FLIGHT)
+
+        async def one(request: p4r.WriteRequest) -> None:
+            async with slots:
+                await self.write(request)
+
+        began = time.perf_counter()
+        await asyncio.gather(*map(one, requests))
+        return count * size / (time.perf_counter() - began)
+
+
+@contextlib.asynccontextmanager
+async def writers(*wanted: tuple[str, str | None, int]) -> AsyncIterator[list[Writer]]:
+    """Writers at (address, slice, election id), open."""
+    made = [Writer(*one) for one in wanted]
+    try:
+        for one in made:
+            await one.open()
+        yield made
+    finally:
+        for one in made:
+            await one.client.close()
+
+
+# -- one after the other, and in batches
+
+
+async def cost(direct: str, slicer: str, rounds: int) -> tuple[Table, bool]:
+    """Single writes and batches, direct and through the slicer."""
+    # the switch has one primary, and that is the slicer: the direct client reaches above it while
+    # it writes, so it is opened for its rounds only
+    single: dict[str, list[float]] = {"direct": [], "slicer": []}
+    rate: dict[str, list[float]] = {"direct": [], "slicer": []}
+    for round_ in range(rounds):
+        for name, address, slice_name in (("direct", direct, None), ("slicer", slicer, "s0")):
+            async with writers((address, slice_name, 2 + round_)) as (writer,):
+                await writer.singles(40)
+                single[name] += (await writer.singles(SINGLE)).values
+                for kind in (p4r.Update.INSERT, p4r.Update.DELETE):
+                    rate[name].append(await writer.batches(BATCHES, BATCH, kind))
+    made = Table(title="one write, and batches of 1,000 with 4 in flight (insert, delete)")
+    for column in ("", "p50 ms", "p99 ms", "updates/s"):
+        made.add_column(column, justify="left" if not column else "right")
+    for name in ("direct", "slicer"):
+        sample = Sample(single[name])
+        made.add_row(
+            name,
+            f"{sample.p(50):.2f}",
+            f"{sample.p(99):.2f}",
+            f"{statistics.median(rate[name]):,.0f}",
+        )
+    added = Sample(single["slicer"]).p(50) - Sample(single["direct"]).p(50)
+    share = statistics.median(rate["slicer"]) / statistics.median(rate["direct"])
+    made.add_row("added, share", f"{added:.2f}", "", f"{share:.0%}")
+    return made, added <= 0.7 and share >= 0.65
+
+
+# -- floods
+
+
+async def flood(address: str, kind: str, seconds: float) -> None:
+    """What an over-eager client does; a process of its own."""
+    async with writers((address, "s1", 1)) as (writer,):
+        until = time.monotonic() + seconds
+
+        async def singles(number: int) -> None:
+            insert = [writer.request([writer.update(p4r.Update.INSERT, number)])]
+            delete = [writer.request([writer.update(p4r.Update.DELETE, number)])]
+            while time.monotonic() < until:
+                for request in (*insert, *delete):
+                    with contextlib.suppress(Exception):
+                        await writer.write(request)
+
+        async def big(number: int) -> None:
+            first = number * BATCH
+            pair = [
+                writer.request([writer.update(kind, first + n) for n in range(BATCH)])
+                for kind in (p4r.Update.INSERT, p4r.Update.DELETE)
+            ]
+            while time.monotonic() < until:
+                for request in pair:
+                    await writer.write(request)
+
+        async def reader() -> None:
+            for batch in range(10):
+                await writer.write(
+                    writer.request(
+                        [writer.update(p4r.Update.INSERT, batch * 500 + n) for n in range(500)]
+                    )
+                )
+            request = p4r.ReadRequest(device_id=DEVICE_ID, role=writer.client.role or "")
+            request.entities.add().table_entry.SetInParent()
+            calls: list[grpc.aio.UnaryStreamCall[p4r.ReadRequest, p4r.ReadResponse]] = []
+            while time.monotonic() < until:
+                if len(calls) < 60:
+                    calls.append(writer.client._stub.Read(request))  # and never reads it
+                    await calls[-1].read()
+                await asyncio.sleep(0.001)
+            for call in calls:
+                call.cancel()
+
+        if kind == "reader":
+            await reader()
+        elif kind == "batches":
+            await asyncio.gather(*(big(number) for number in range(IN_FLIGHT)))
+        else:
+            await asyncio.gather(*(singles(number) for number in range(int(kind))))
+
+
+FLOODS = {
+    "8": "8 single writes in flight",
+    "64": "64 single writes in flight",
+    "batches": "batches of 1,000, 4 in flight",
+    "reader": "a reader that never reads",
+}
+
+
+async def floods(slicer: str, rounds: int) -> tuple[Table, bool]:
+    """A well-behaved slice's writes while another floods."""
+    quiet: list[float] = []
+    found: dict[str, list[float]] = {kind: [] for kind in FLOODS}
+    for round_ in range(rounds):
+        async with writers((slicer, "s2", 100 + round_)) as (writer,):
+            quiet += (await writer.singles(SINGLE)).values
+            for kind in FLOODS:
+                child = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "bench.slicer", "--flood", kind, "--at", slicer)
+                )
+                try:
+                    await asyncio.sleep(1.2)  # it is flooding now
+                    until = time.monotonic() + FLOOD_S - 1.0
+                    while time.monotonic() < until:
+                        found[kind] += (await writer.singles(20)).values
+                finally:
+                    await child.wait()
+    base = Sample(quiet)
+    made = Table(title="a well-behaved slice's writes while another floods")
+    for column in ("", "p50 ms", "p99 ms", "of quiet p99"):
+        made.add_column(column, justify="left" if not column else "right")
+    made.add_row("quiet", f"{base.p(50):.2f}", f"{base.p(99):.2f}", "")
+    held = True
+    for kind, name in FLOODS.items():
+        sample = Sample(found[kind])
+        factor = sample.p(99) / base.p(99)
+        held = held and factor <= 2
+        made.add_row(name, f"{sample.p(50):.2f}", f"{sample.p(99):.2f}", f"{factor:.1f}x")
+    return made, held
+
+
+# -- many slices
+
+
+async def many(switch: str, counts: Sequence[int]) -> tuple[Table, bool]:
+    """Idle slices, each with a controller connected."""
+    made = Table(title="idle slices, each with its controller connected")
+    for column in ("slices", "memory MB", "kB a slice", "CPU %", "write p50 ms", "p99 ms"):
+        made.add_column(column, justify="right")
+    held = True
+    base = 0
+    for count in counts:
+        with running("bench.slicer_rig", "slicer", switch, "127.0.0.1:0", str(count + 1)) as one:
+            address = one.addresses[0]
+            base = base or one.memory_bytes()
+            async with writers(*((address, f"s{n}", 1) for n in range(count))) as made_writers:
+                busy = one.cpu_s()
+                await asyncio.sleep(3)
+                cpu = (one.cpu_s() - busy) / 3 * 100
+                sample = await made_writers[0].singles(SINGLE)
+                memory = one.memory_bytes()
+                each = (memory - base) / count / 1024 if count > 1 else 0
+                if count == 100:
+                    held = cpu < 1 and memory < 100e6
+                made.add_row(
+                    f"{count:,}",
+                    f"{memory / 1e6:.0f}",
+                    f"{each:.0f}",
+                    f"{cpu:.1f}",
+                    f"{sample.p(50):.2f}",
+                    f"{sample.p(99):.2f}",
+                )
+    return made, held
+
+
+async def run(rounds: int) -> int:
+    console = Console()
+    results: dict[str, bool] = {}
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
+        switch = stack.enter_context(running(*switch_command(Path(scratch)))).address
+        direct = stack.enter_context(running(*switch_command(Path(scratch), "direct"))).address
+        null = stack.enter_context(running("bench.slicer_rig", "null", f"unix:{scratch}/null"))
+        for address in (switch, direct):
+            await push_pipeline(address)
+        slicer = stack.enter_context(
+            running("bench.slicer_rig", "slicer", switch, "127.0.0.1:0", "3")
+        ).address
+        table, results["softswitch"] = await cost(direct, slicer, rounds)
+        console.print("at the softswitch:", table)
+        alone = stack.enter_context(
+            running("bench.slicer_rig", "slicer", null.address, "127.0.0.1:0", "3")
+        ).address
+        table, results["acknowledging"] = await cost(null.address, alone, rounds)
+        console.print("at a switch that only acknowledges:", table)
+        table, results["floods"] = await floods(slicer, rounds)
+        console.print(table)
+        table, results["idle"] = await many(null.address, (1, 100, 1000))
+        console.print(table)
+    for name, held in results.items():
+        console.print(f"{'met    ' if held else 'not met'} {name}")
+    return 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--flood", help=argparse.SUPPRESS)
+    parser.add_argument("--at", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    if options.flood:
+        asyncio.run(flood(options.at, options.flood, FLOOD_S))
+        return
+    sys.exit(asyncio.run(run(options.rounds)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Links and switches that fail under traffic: it is back soon, once, and on no way in circles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dfvisor.model.description import load_network
+from dfvisor.model.types import PortRef
+from emulation import cuts
+from emulation.demo.readings import Readings
+from emulation.emulation import Emulation
+from emulation.outage import Fared, measure
+from emulation.targets import Target
+
+NETWORK = Path(__file__).resolve().parents[3] / "examples" / "redundant.yaml"
+QOS, BEST_EFFORT = 5201, 5300
+FLOWS = [(QOS, 40000), *((BEST_EFFORT, 41000 + number) for number in range(6))]
+KEYS = {QOS: 70001, BEST_EFFORT: 70000}
+PPS = 10_000
+BACK_S = 1.0
+DEADLINE_S = 30.0
+UPPER = (PortRef("s1", 1), PortRef("s2", 1))  # on gold's way, and on one of best effort's
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def net(target: Target) -> Iterator[Emulation]:
+    with Emulation(load_network(NETWORK), instance=f"r{os.getpid()}", target=target) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def readings(net: Emulation) -> Iterator[Readings]:
+    with Readings(net.zookeeper, sorted(net.switches)) as found:
+        net.dfvctl("apply", str(NETWORK))
+        net.wait_until(
+            lambda: len(found.agents()) == len(net.switches), "the agents to serve", DEADLINE_S
+        )
+        net.dfvctl("apply", "--wait", str(NETWORK))
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def whole(net: Emulation, readings: Readings) -> Iterator[None]:
+    """All links are in use before, and no process has ended without being told."""
+    until_whole(net, readings)
+    yield
+    net.check()
+
+
+def until_whole(net: Emulation, readings: Readings) -> None:
+    def links_up() -> bool:
+        ports = readings.seen_ports().values()
+        return not readings.down() and all(port.up for port in ports) and len(ports) == 8
+
+    net.wait_until(links_up, "all links to be up", DEADLINE_S)
+    net.wait_until(
+        lambda: net.host("a").ping("10.0.0.3").received == 1, "a way from a to c", DEADLINE_S
+    )
+
+
+def back(fared: dict[tuple[int, int], Fared]) -> str:
+    """How it went, for a message."""
+    return "; ".join(
+        f"{port}:{source} {one.lost} of {one.sent} lost, back after {one.back_s:.3f} s"
+        for (port, source), one in fared.items()
+    )
+
+
+def check_repaired(fared: dict[tuple[int, int], Fared]) -> None:
+    print(back(fared))
+    assert all(one.back_s < BACK_S for one in fared.values()), back(fared)
+    assert all(one.twice == 0 for one in fared.values()), back(fared)
+    assert fared[FLOWS[0]].lost > 0  # it did hit something
+    assert any(one.lost > 0 for flow, one in fared.items() if flow[0] == BEST_EFFORT)
+
+
+def check_returns_without_loss(
+    net: Emulation, readings: Readings, mend: Callable[[], None]
+) -> None:
+    """Mend, and have traffic while everything returns to how it was."""
+    seconds = 6.0
+    fared = measure(net, "a", "c", FLOWS, mend, pps=PPS / 10, seconds=seconds)
+    assert all(one.lost == one.before for one in fared.values()), back(fared)
+    assert all(one.twice == 0 for one in fared.values()), back(fared)
+    until_whole(net, readings)
+
+
+def test_cable_cut_without_anyone_saying_so(net: Emulation, readings: Readings) -> None:
+    check_repaired(measure(net, "a", "c", FLOWS, lambda: cuts.cut(net, *UPPER), pps=PPS))
+    check_returns_without_loss(net, readings, lambda: cuts.mend(net, *UPPER))
+
+
+@pytest.mark.parametrize("end", UPPER, ids=str)
+def test_cable_broken_in_one_direction(net: Emulation, readings: Readings, end: PortRef) -> None:
+    there = measure(net, "a", "c", FLOWS, lambda: cuts.cut(net, end), pps=PPS)
+    assert all(one.back_s < BACK_S for one in there.values()), back(there)
+    net.wait_until(lambda: set(UPPER) <= readings.down(), "both ends to notice", DEADLINE_S)
+    fared = measure(net, "c", "a", FLOWS, lambda: None, pps=PPS / 10)
+    assert all(one.lost == 0 for one in fared.values()), back(fared)
+    check_returns_without_loss(net, readings, lambda: cuts.mend(net, end))
+
+
+def test_switch_killed(net: Emulation, readings: Readings) -> None:
+    check_repaired(measure(net, "a", "c", FLOWS, lambda: net.kill("switch-s2"), pps=PPS))
+    check_returns_without_loss(net, readings, lambda: net.restart("switch-s2"))
+
+
+def test_agent_killed_costs_nothing_and_no_link(net: Emulation, readings: Readings) -> None:
+    fared = measure(net, "a", "c", FLOWS, lambda: net.kill("agent-s2"), pps=PPS / 10)
+    assert all(one.lost == 0 for one in fared.values()), back(fared)
+    assert readings.down() == frozenset()
+    net.restart("agent-s2")
+    net.wait_until(lambda: "s2" in readings.agents(), "the agent", DEADLINE_S)
