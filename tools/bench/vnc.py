@@ -151,7 +151,7 @@ class Follower:
         self._compiler = Compiler()
         self._compiler.update(self.trees, self.vn)
         self._checker = Checker()
-        self._checker.problems(self.vn, None, self.fabric, self._whole)
+        self._checker.problems(self.vn, None, self.fabric, self.fabric, self._whole)
         self.held = {
             switch: {entry_key(entry): entry for entry in self._compiler.entries(switch)}
             for switch in self._compiler.switches
@@ -167,7 +167,7 @@ class Follower:
 
         def work() -> None:
             changed = changes(self.vn, vn)
-            if self._checker.problems(vn, changed, self.fabric, self._whole):
+            if self._checker.problems(vn, changed, self.fabric, self.fabric, self._whole):
                 raise ValueError("the change is not a good one")
             update = self._compiler.update(self.trees, vn, changed)
             for switch, groups in update.changed.items():

@@ -53,6 +53,7 @@ class Surroundings:
     trees: Trees | None = None  # of this fabric, without the links that are down
     agents: dict[str, AgentInfo] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
+    on_owners: Callable[[], None] = lambda: None
     on_read: Callable[[VnSnapshot], None] = lambda _: None
     tls: Credentials | None = None  # towards slicers
 
@@ -62,6 +63,7 @@ class Candidate:
 
     def __init__(self, vn: str, around: Surroundings, delay_s: float = 0.0) -> None:
         self.vn = vn
+        self.preferred = ""  # the daemon whose share the VN is
         self._around = around
         self._delay_s = delay_s
         self._wake = asyncio.Event()
@@ -167,10 +169,14 @@ class Candidate:
         if self._watch is None:
             self._watch = await database.watch_vn(self.vn, self.look)
         if self._ownership is None:
-            self._ownership = await database.contend(self.vn, self._around.name, self.wake)
+            self._ownership = await database.contend(
+                self.vn, self._around.name, self._owners_changed
+            )
         if not self._ownership.is_leader:
             self._resign()
             self._fail("")
+            return
+        if await self._hand_over(self._ownership):
             return
         if not self._claimed:
             await self._claim(self._ownership)
@@ -184,6 +190,26 @@ class Candidate:
             self._news = False
             self._pass_on()
         await self._advance(self._ownership)
+
+    def _owners_changed(self) -> None:
+        self.wake()
+        self._around.on_owners()
+
+    async def _hand_over(self, ownership: Ownership) -> bool:
+        """Leave the VN to the daemon whose share it is, if that one stands for it and nothing is
+        half done; whether that was so.
+        """
+        if self.preferred in ("", self._around.name) or self._stage is not None:
+            return False
+        owners = await self._around.database.read_owners(self.vn)
+        if self.preferred not in owners:
+            return False
+        log.info("VN %s: handed over to %s", self.vn, self.preferred)
+        self._resign()
+        await ownership.release()
+        self._ownership = None
+        self._wake.set()  # and stand again, behind the others
+        return True
 
     async def _index(self, database: GlobalDatabase) -> None:
         """See that the agents of all switches concerned know of the VN: a link that went down makes
@@ -253,15 +279,15 @@ class Candidate:
             return
         compiled = (snapshot.change, fabric, trees)
         before = self._compiled
-        if before is not None and before[0] == compiled[0]:
-            if before[1] is fabric and before[2] is trees:
-                return
+        same = before is not None and before[1] is fabric and before[2] is trees
+        if same and before is not None and before[0] == snapshot.change:
+            return
         self._compiled = compiled
         compiler = self._compiler or Compiler()
         checked, self._checked = self._checked, snapshot.vn
         changed = None if checked is None else changes(checked, snapshot.vn)
         problems = self._checker.problems(
-            snapshot.vn, changed, fabric, lambda vn: _problems(vn, fabric)
+            snapshot.vn, changed, fabric.fabric, fabric, lambda vn: _problems(vn, fabric)
         )
         if problems:
             self._refuse(f"{len(problems)} problems in its records: {_shown(problems)}")
