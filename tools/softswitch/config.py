@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 
 from softswitch import ir
-from softswitch.errors import ConfigError, UnsupportedError
+from softswitch.errors import INCONSISTENT, ConfigError, UnsupportedError, inconsistent
 from softswitch.load.control import load_pipeline, load_profile, negative_arguments
 from softswitch.load.expr import Expressions
 from softswitch.load.headers import load_scope
 from softswitch.load.parser import load_parser
 from softswitch.load.scope import Scope
 from softswitch.load.statement import load_action
+from softswitch.load.sums import sum_inputs
 from softswitch.load.view import View
 
 MAJOR_VERSION = 2
@@ -67,6 +68,15 @@ def load_program(document: bytes) -> ir.Program:
         root = View(json.loads(document))
     except ValueError as error:
         raise ConfigError(f"not JSON: {error}", "$") from None
+    except RecursionError:
+        raise ConfigError("nested too deeply", "$") from None
+    try:
+        return _load(root)
+    except INCONSISTENT as error:
+        raise inconsistent(error) from error
+
+
+def _load(root: View) -> ir.Program:
     _check_top_level(root)
     scope = load_scope(root)
     if "standard_metadata" not in scope.headers:
@@ -80,6 +90,7 @@ def load_program(document: bytes) -> ir.Program:
     scope.registers = _registers(root)
     scope.learn_lists = _learn_lists(scope, root)
     scope.field_lists = _field_lists(scope, root)
+    scope.calculations = {item.get("name").text(): item for item in root.get("calculations").each()}
     negative = negative_arguments(root)
     actions: dict[int, ir.Action] = {}
     for item in root.get("actions").each():
@@ -152,7 +163,7 @@ def _counters(root: View) -> tuple[dict[str, int], dict[str, str]]:
         if item.get("is_direct").flag():
             direct[name] = item.get("binding").text()
         else:
-            indirect[name] = item.get("size").integer()
+            indirect[name] = item.get("size").size()
     return indirect, direct
 
 
@@ -171,7 +182,7 @@ def _meters(scope: Scope, root: View) -> tuple[dict[str, ir.Meter], dict[str, ir
             target = scope.field(item.get("result_target"))
             direct[name] = ir.DirectMeter(kind == "packets", target)
         else:
-            meters[name] = ir.Meter(item.get("size").integer(), kind == "packets")
+            meters[name] = ir.Meter(item.get("size").size(), kind == "packets")
     return meters, direct
 
 
@@ -182,7 +193,7 @@ def _registers(root: View) -> dict[str, ir.Register]:
         width = item.get("bitwidth").integer()
         if width < 1:
             raise item.get("bitwidth").fail(f"{width} bits, expected 1 or more")
-        registers[item.get("name").text()] = ir.Register(item.get("size").integer(), width)
+        registers[item.get("name").text()] = ir.Register(item.get("size").size(), width)
     return registers
 
 
@@ -223,20 +234,19 @@ def _deparser(scope: Scope, root: View) -> tuple[str, ...]:
 
 
 def _checksums(scope: Scope, root: View) -> tuple[ir.Checksum, ...]:
-    calculations = {item.get("name").text(): item for item in root.get("calculations").each()}
     result: list[ir.Checksum] = []
     for item in root.get("checksums").each():
         kind = item.get("type")
         if kind.text() != "generic":
             raise UnsupportedError(f"checksum type '{kind.text()}'", kind.path)
         name = item.get("calculation")
-        if name.text() not in calculations:
+        if name.text() not in scope.calculations:
             raise name.fail(f"no calculation '{name.text()}'")
-        calculation = calculations[name.text()]
+        calculation = scope.calculations[name.text()]
         algorithm = calculation.get("algo")
         if algorithm.text() != "csum16":
             raise UnsupportedError(f"checksum algorithm '{algorithm.text()}'", algorithm.path)
-        inputs, payload = _sum_inputs(scope, calculation)
+        inputs, payload = sum_inputs(scope, calculation)
         cond, verify, update = item.opt("if_cond"), item.opt("verify"), item.opt("update")
         result.append(
             ir.Checksum(
@@ -250,31 +260,3 @@ def _checksums(scope: Scope, root: View) -> tuple[ir.Checksum, ...]:
             )
         )
     return tuple(result)
-
-
-def _sum_inputs(scope: Scope, calculation: View) -> tuple[tuple[ir.SumInput, ...], bool]:
-    inputs: list[ir.SumInput] = []
-    payload = False
-    for view in calculation.get("input").each():
-        kind = view.get("type").text()
-        match kind:
-            case "field":
-                inputs.append(_sum_field(scope, view.get("value")))
-            case "header":
-                inputs.append(ir.SumHeader(scope.header(view.get("value")).name))
-            case "hexstr":
-                width = view.get("bitwidth").integer()
-                inputs.append(ir.SumConst(view.get("value").hexstr(), width))
-            case "payload":
-                payload = True
-            case _:
-                raise UnsupportedError(f"'{kind}' in a checksum", view.path)
-    return tuple(inputs), payload
-
-
-def _sum_field(scope: Scope, pair: View) -> ir.SumField:
-    header_name, field_name = pair.tuple(2)
-    header = scope.header(header_name)
-    if header.type.field(field_name.text()) is None:
-        raise field_name.fail(f"no field '{field_name.text()}' in header '{header.name}'")
-    return ir.SumField(header.name, field_name.text())

@@ -343,6 +343,16 @@ class RegisterWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class Hash:
+    """Store `base` plus the crc16 of the inputs modulo `size` (0 counts as 1)."""
+
+    target: FieldRef
+    inputs: tuple[SumField | SumConst, ...]
+    base: Data
+    size: Data
+
+
+@dataclass(frozen=True, slots=True)
 class GenerateDigest:
     """Report the fields of a learn list, as they are after ingress; the last call wins."""
 
@@ -352,6 +362,15 @@ class GenerateDigest:
 @dataclass(frozen=True, slots=True)
 class CloneEgress:
     """Copy the packet after egress; the copy keeps the metadata of a field list only."""
+
+    session: Data
+    field_list: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloneIngress:
+    """Copy the packet as it came; the copy is parsed again and goes to egress, with the metadata
+    of a field list as it is after ingress."""
 
     session: Data
     field_list: int
@@ -381,8 +400,10 @@ Statement: TypeAlias = (
     | ExecuteMeter
     | RegisterRead
     | RegisterWrite
+    | Hash
     | GenerateDigest
     | CloneEgress
+    | CloneIngress
     | Exit
     | Jump
 )

@@ -20,8 +20,10 @@ from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import Conflict, Problem, StoreError, StoreUnavailable
 from dfvisor.model.changes import changes
 from dfvisor.model.checker import Checker
-from dfvisor.model.records import Network, VirtualNetwork
-from dfvisor.model.validate import validate
+from dfvisor.model.grants import Grant
+from dfvisor.model.presence import slices_at
+from dfvisor.model.records import Fabric, Network, VirtualNetwork
+from dfvisor.model.validate import outside_grant, validate
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.entries import EntryKey
 from dfvisor.p4rt.tls import Credentials
@@ -49,8 +51,9 @@ class Surroundings:
     name: str  # of this daemon
     database: GlobalDatabase
     turns: asyncio.Semaphore
-    fabric: FabricSnapshot | None = None
-    trees: Trees | None = None  # of this fabric, without the links that are down
+    fabric: FabricSnapshot | None = None  # links that are down cost more than any way around
+    described: Fabric | None = None
+    trees: Trees | None = None  # of this fabric
     agents: dict[str, AgentInfo] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
     on_owners: Callable[[], None] = lambda: None
@@ -70,8 +73,8 @@ class Candidate:
         self._stale = True  # the VN must be read again
         self._news = True  # sessions are to look again
         self._snapshot: VnSnapshot | None = None
-        self._compiled: tuple[str, FabricSnapshot, Trees] | None = None  # from these
-        self._indexed: tuple[frozenset[str], FabricSnapshot] | None = None
+        self._compiled: tuple[str, FabricSnapshot, Grant] | None = None  # from these
+        self._indexed: tuple[frozenset[str], int] | None = None  # switches, as of which fabric
         self._compiler: Compiler | None = None  # of the last good records
         self._checker = Checker()
         self._checked: VirtualNetwork | None = None  # the last one, good or bad
@@ -212,19 +215,21 @@ class Candidate:
         return True
 
     async def _index(self, database: GlobalDatabase) -> None:
-        """See that the agents of all switches concerned know of the VN: a link that went down makes
-        paths lead over others, and who changes a VN may not be allowed to say where it is.
+        """See that the agents of all switches concerned know of the VN: links that are down lead it
+        over others, and a tenant who changes it may not write that himself.
         """
-        fabric = self._around.fabric
-        if self._compiler is None or fabric is None:
+        fabric, described = self._around.fabric, self._around.described
+        if self._compiler is None or self._good is None or fabric is None or described is None:
             return
-        switches = self._compiler.switches
-        if self._indexed is None or self._indexed[0] != switches or self._indexed[1] is not fabric:
+        wanted = self._compiler.switches
+        if fabric.fabric.links != described.links:  # and where it is when they are back
+            wanted |= slices_at(described, self._good).keys()
+        if (wanted, fabric.revision) != self._indexed:
             try:
-                await database.set_presence(self.vn, switches)
+                await database.set_presence(self.vn, wanted)
+                self._indexed = (wanted, fabric.revision)
             except Conflict as error:
-                log.debug("VN %s: %s", self.vn, error)  # it is being deleted
-            self._indexed = (switches, fabric)
+                log.debug("VN %s: %s", self.vn, error)  # the next change looks again
 
     async def _claim(self, ownership: Ownership) -> None:
         active = await self._around.database.claim(ownership)
@@ -277,9 +282,9 @@ class Candidate:
             self._compiled, self._compiler, self._refused = None, None, ""
             self._checked = self._good = None
             return
-        compiled = (snapshot.change, fabric, trees)
+        compiled = (snapshot.change, fabric, snapshot.grant)
         before = self._compiled
-        same = before is not None and before[1] is fabric and before[2] is trees
+        same = before is not None and before[1] is fabric and before[2] == snapshot.grant
         if same and before is not None and before[0] == snapshot.change:
             return
         self._compiled = compiled
@@ -289,6 +294,8 @@ class Candidate:
         problems = self._checker.problems(
             snapshot.vn, changed, fabric.fabric, fabric, lambda vn: _problems(vn, fabric)
         )
+        if not problems:
+            problems = outside_grant(snapshot.vn, snapshot.grant)
         if problems:
             self._refuse(f"{len(problems)} problems in its records: {_shown(problems)}")
             return

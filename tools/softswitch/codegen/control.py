@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from softswitch import ir
-from softswitch.codegen.bits import Piece, store
 from softswitch.codegen.expr import ExprGen, Value, number
+from softswitch.codegen.hashing import write_crc16
 from softswitch.codegen.keys import key_layout
 from softswitch.codegen.layout import Layout, words
 from softswitch.codegen.statements import StatementGen, param_places
@@ -151,15 +151,9 @@ class PipelineGen:
             with w.block("if (g && g->n == 1)"):
                 w.line("m = sw_member_named(profile, g->members[0]);")
             with w.block("else if (g && g->n)"):
-                parts = [
-                    Piece(Value(self.layout.field(ref), words(width)), width)
-                    for ref in profile.selector
-                    for width in [self.layout.field_type(ref).width]
-                ]
-                size = (sum(part.width for part in parts) + 7) // 8
-                w.line(f"uint8_t b[{max(1, size)}];")
-                bits = store(w, "b", parts)
-                w.line(f"const uint32_t hash = sw_crc16(b, {(bits + 7) // 8});")
+                write_crc16(
+                    self.layout, w, [ir.SumField(r.header, r.field) for r in profile.selector]
+                )
                 w.line("m = sw_member_named(profile, g->members[hash % g->n]);")
             with w.block("else if (!g)"):
                 w.line("m = sw_member_named(profile, x->args[0]);")
