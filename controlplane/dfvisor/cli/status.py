@@ -26,6 +26,7 @@ class Status:
     owners: Mapping[str, tuple[str, ...]]
     seen: Mapping[str, Seen]
     down: frozenset[PortRef]
+    conflicts: Mapping[str, Mapping[str, str]]
 
 
 async def read_status(db: GlobalDatabase) -> Status:
@@ -35,6 +36,8 @@ async def read_status(db: GlobalDatabase) -> Status:
     names = [*snapshot.vns, *snapshot.bad]
     active = await asyncio.gather(*(db.read_active(name) for name in names))
     owners = await asyncio.gather(*(db.read_owners(name) for name in names))
+    learning = [name for name, found in snapshot.vns.items() if found.vn.learning]
+    learned = await asyncio.gather(*(db.read_learned(name) for name in learning))
     return Status(
         snapshot=snapshot,
         agents=agents,
@@ -43,6 +46,10 @@ async def read_status(db: GlobalDatabase) -> Status:
         owners=dict(zip(names, owners, strict=True)),
         seen=seen,
         down=down,
+        conflicts={
+            name: {mac: text for record in found.values() for mac, text in record.conflicts.items()}
+            for name, found in zip(learning, learned, strict=True)
+        },
     )
 
 
@@ -74,6 +81,7 @@ def show_status(status: Status) -> None:
     )
     out.print()
     rows = [row for name in status.snapshot.vns for row in _applied_rows(name, status)]
+    rows += [row for name in status.snapshot.bad for row in _bad_rows(name, status)]
     out.print(
         table(
             "applied",
@@ -91,6 +99,14 @@ def show_status(status: Status) -> None:
     if learned:
         out.print()
         out.print(table("senders that are no endpoint", ("VN", "switch", "MAC", "port"), learned))
+    conflicts = [
+        (name, mac, text)
+        for name, found in sorted(status.conflicts.items())
+        for mac, text in sorted(found.items())
+    ]
+    if conflicts:
+        out.print()
+        out.print(table("addresses seen twice", ("VN", "MAC", "where"), conflicts))
 
 
 def _switch_row(name: str, status: Status) -> tuple[object, ...]:
@@ -126,6 +142,15 @@ def _vn_row(name: str, status: Status) -> tuple[object, ...]:
     )
 
 
+def _bad_rows(name: str, status: Status) -> list[tuple[object, ...]]:
+    """Where a VN is that cannot be read, and what its agents say to it."""
+    return [
+        (name, switch, found.revision, found.flows, age(found.at), found.error or "last good state")
+        for switch, applied in sorted(status.applied.items())
+        if (found := applied.vns.get(name)) is not None
+    ]
+
+
 def _applied_rows(name: str, status: Status) -> list[tuple[object, ...]]:
     snapshot = status.snapshot.vns[name]
     present = slices_at(status.snapshot.fabric.fabric, snapshot.vn)
@@ -144,6 +169,8 @@ def _applied_rows(name: str, status: Status) -> list[tuple[object, ...]]:
         )
         missing = expected.missing(applied)
         state = "ok" if missing is None else missing.split(": ", 2)[2]
+        if missing is None and found is not None and found.error is not None:
+            state = found.error  # such as a record that was good, and is now outside its grant
         if switch not in status.agents:
             state = "agent not live"
         rows.append(
