@@ -24,6 +24,8 @@ from dfvisor.agent.book import Book
 from dfvisor.agent.directory import Directory, links
 from dfvisor.agent.flows import flow_changes, slice_of
 from dfvisor.agent.follower import Follower
+from dfvisor.agent.hostkeeper import HostKeeper
+from dfvisor.agent.hosts import Outcome
 from dfvisor.agent.inbox import PacketLog, learn_reports, reason_of
 from dfvisor.agent.link import Link, Outranked, Written, open_link
 from dfvisor.agent.links import Links
@@ -104,6 +106,12 @@ class Agent:
         self._links = Links(
             settings.switch, self.send_packet, lambda: self._follower.database, self._resite
         )
+        self._hosts = HostKeeper(
+            settings.switch,
+            self._planner.hosts,
+            lambda: self._follower.database,
+            self._mark_all,
+        )
         self._whole = False  # the switch has all that it had, so neighbours' probes are answered
         self._boot = local.next_boot_id()
         self.tracer = Tracer()
@@ -153,6 +161,7 @@ class Agent:
                 tasks.create_task(self._follower.run(), name="follower")
                 tasks.create_task(self._keep(), name="keeper")
                 tasks.create_task(self._links.run(), name="links")
+                tasks.create_task(self._hosts.run(), name="hosts")
                 tasks.create_task(self._saver.run(), name="saver")
                 tasks.create_task(self._mend(), name="local database")
                 tasks.create_task(self._age(), name="age")
@@ -312,12 +321,17 @@ class Agent:
         self._dirty.add(name)
         self._wake.set()
 
+    def _mark_all(self, names: Collection[str]) -> None:
+        for name in names:
+            self._mark(name)
+
     def caught_up(self) -> None:
         self._ready.set()
 
     def _new_session(self) -> None:
         self._reports.changed()
         self._links.new_session()
+        self._hosts.new_session()
 
     def _flows_completed(self, vn: str, revision: int) -> None:
         self._set_flows(vn, revision)
@@ -343,17 +357,25 @@ class Agent:
                 if self.inbox.take(event):
                     log.info("first packet-in of kind %s: %s", reason_of(event), event.metadata)
             case DigestList():
-                for report in learn_reports(event):
-                    name = self._planner.learn(report)
-                    if name is not None:
-                        log.debug(
-                            "VN %s: learned %s at port %d", name, Mac(report.mac), report.port
-                        )
-                        self._dirty.add(name)
-                self._unacknowledged.append(event)
-                self._wake.set()
+                self._learn(event)
             case IdleEntries():
                 log.debug("idle: %s", event.entries)
+
+    def _learn(self, received: DigestList) -> None:
+        refused = False
+        for report in learn_reports(received):
+            found = self._planner.learn(report)
+            if found is None:
+                continue
+            name, outcome = found
+            if outcome.writes:
+                log.debug("VN %s: %s at port %d: %s", name, Mac(report.mac), report.port, outcome)
+                self._dirty.add(name)
+            refused |= outcome in (Outcome.DUPLICATE, Outcome.FULL)
+        self._hosts.learned()
+        if not refused:  # else the switch would only report the same senders again at once
+            self._unacknowledged.append(received)
+        self._wake.set()
 
     def _acknowledge(self, link: Link) -> None:
         """After the entries are written: the same senders need no report then."""
@@ -523,6 +545,7 @@ class Agent:
             self._fabric_applied = self._planner.fabric_revision
         for one in staged:
             self._publish(one)
+        self._hosts.set_vns([vn for vn, plan in self._directory.plans.items() if plan.learns])
         self._looked = True
         self._reports.changed()
 
