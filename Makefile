@@ -16,9 +16,8 @@ PACKAGES := python3-venv gcc libc6-dev iproute2 ethtool iputils-ping iperf3 tcpd
             procps default-jre-headless zookeeper openvswitch-switch openssl
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help deps packages p4 build build-and-run down shell docs lint format type test test-unit test-zk \
-        ptf parity vectors e2e soak clean \
-        bench bench-switch bench-slicer
+# every target that `make help` lists, and one that it does not
+.PHONY: packages $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\#.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +57,9 @@ build-and-run: build ## the whole system on this machine, with real traffic (ONC
 down: $(STAMP) ## end whatever build-and-run left
 	@$(BIN)/python -m emulation.down
 
+zk-ensemble: deps ## a ZooKeeper ensemble on loopback until Ctrl-C: make zk-ensemble N=3 OBSERVERS=0
+	@$(BIN)/python -m emulation.ensemble --servers $(or $(N),3) --observers $(or $(OBSERVERS),0)
+
 shell: .venv-shell/.installed $(STAMP) ## p4runtime-shell at a slicer: make shell SWITCH=s1 SLICE=red/gold
 	@$(BIN)/python tools/shell.py $(SWITCH) $(ROLE)
 
@@ -70,12 +72,12 @@ shell: .venv-shell/.installed $(STAMP) ## p4runtime-shell at a slicer: make shel
 lint: $(STAMP) ## ruff and clang-format, without changing anything
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/clang-format --dry-run -Werror tools/softswitch/runtime/*.[ch]
+	@$(BIN)/clang-format --dry-run -Werror tools/softswitch/runtime/*.[ch] tools/softswitch/fuzz/*.c tools/bench/*.c
 
 format: $(STAMP) ## format the sources
 	@$(BIN)/ruff check -q --fix .
 	@$(BIN)/ruff format .
-	@$(BIN)/clang-format -i tools/softswitch/runtime/*.[ch]
+	@$(BIN)/clang-format -i tools/softswitch/runtime/*.[ch] tools/softswitch/fuzz/*.c tools/bench/*.c
 
 type: $(STAMP) ## mypy, strict
 	@$(BIN)/mypy
@@ -101,6 +103,9 @@ vectors: build ## record anew what BMv2 sends (needs simple_switch_grpc)
 e2e: build ## the whole system in network namespaces
 	@DFVISOR_TARGET=$(TARGET) $(BIN)/pytest -q -m e2e
 
+bench-db: build ## the two-level database: latency, bulk, many agents, many VNs (ONLY="latency agents")
+	@$(BIN)/python -m bench.db $(if $(ONLY),--only $(ONLY))
+
 bench-switch: build ## the switches beside a bare forwarder: CPU time per packet, packets/s, inserts
 	@$(BIN)/python -m bench.switch
 
@@ -110,7 +115,10 @@ bench: bench-switch ## bench-switch, and the latency of a change
 bench-slicer: build ## the slicer: beside direct writes, under floods, with many slices
 	@$(BIN)/python -m bench.slicer
 
-soak: build ## longer, seeded runs of the property and parity tests
+fuzz: $(STAMP) ## the softswitch's pipeline under sanitizers, guided by coverage: PACKETS, SEED
+	@$(BIN)/python ptf_tests/fuzz.py --packets $(or $(PACKETS),10000000) --seed $(or $(SEED),1)
+
+soak: build fuzz ## longer, seeded runs of the property and parity tests, and the fuzzer
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q controlplane/tests -m "not zk and not e2e"
 	@$(BIN)/python ptf_tests/parity.py --scenarios $(or $(SCENARIOS),500) --seed $(or $(SEED),1)
 

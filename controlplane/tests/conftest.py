@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from emulation.zookeeper import ZooKeeperServer
+from emulation.zookeeper import Ensemble, ZooKeeperServer
 from hypothesis import settings
 
 # how long an example takes says nothing on a loaded machine
@@ -37,3 +37,20 @@ def own_zookeeper(tmp_path: Path) -> Iterator[ZooKeeperServer]:
     """A server that the test may stop, pause and restart."""
     with ZooKeeperServer(tmp_path / "zookeeper") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _ensemble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
+    with Ensemble(tmp_path_factory.mktemp("ensemble"), 3) as ensemble:
+        yield ensemble
+
+
+@pytest.fixture
+def ensemble(_ensemble: Ensemble) -> Iterator[Ensemble]:
+    """Three servers, all up; the test may kill, pause and restart them. Take a chroot of your own:
+    `f"{ensemble.address}/{name}"`.
+    """
+    yield _ensemble
+    for member in _ensemble.members:
+        member.resume()
+    _ensemble.start()

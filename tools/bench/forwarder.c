@@ -49,8 +49,7 @@ static void send_all(int to, unsigned count) {
 }
 
 static void forward(struct tpacket_block_desc *block, int to) {
-    struct tpacket3_hdr *frame =
-        (void *)((uint8_t *)block + block->hdr.bh1.offset_to_first_pkt);
+    struct tpacket3_hdr *frame = (void *)((uint8_t *)block + block->hdr.bh1.offset_to_first_pkt);
     unsigned waiting = 0;
     for (uint32_t n = block->hdr.bh1.num_pkts; n > 0; n--) {
         vectors[waiting] = (struct iovec){(uint8_t *)frame + frame->tp_mac, frame->tp_snaplen};
@@ -75,16 +74,16 @@ int main(int argc, char **argv) {
                                 .tp_frame_nr = BLOCKS * (BLOCK_BYTES / FRAME_BYTES),
                                 .tp_retire_blk_tov = 1};
     int from = open_interface(argv[1], ETH_P_ALL, &ring), to = open_interface(argv[2], 0, NULL);
-    uint8_t *map = mmap(NULL, (size_t)BLOCK_BYTES * BLOCKS, PROT_READ | PROT_WRITE, MAP_SHARED,
-                        from, 0);
+    uint8_t *map =
+        mmap(NULL, (size_t)BLOCK_BYTES * BLOCKS, PROT_READ | PROT_WRITE, MAP_SHARED, from, 0);
     if (map == MAP_FAILED)
         die("mmap");
     for (unsigned i = 0; i < BATCH; i++)
         messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
     for (unsigned at = 0;; at = (at + 1) % BLOCKS) {
         struct tpacket_block_desc *block = (void *)(map + (size_t)at * BLOCK_BYTES);
-        while (!(__atomic_load_n(&block->hdr.bh1.block_status, __ATOMIC_ACQUIRE) &
-                 TP_STATUS_USER)) {
+        while (
+            !(__atomic_load_n(&block->hdr.bh1.block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER)) {
             struct pollfd wait = {.fd = from, .events = POLLIN};
             poll(&wait, 1, -1);
         }

@@ -21,16 +21,21 @@ def load(engine: Engine, items: Sequence[Item]) -> None:
     """Insert table entries; the short names of the P4Info are those of the program."""
     for item in items:
         assert isinstance(item, TableEntry)
-        if item.is_default:
-            engine.set_default(item.table, item.action, [value for _, value in item.args])
-        elif item.members:
-            _insert_members(engine, item)
-        else:
-            key, args = _key(engine, item), [value for _, value in item.args]
-            engine.insert(item.table, key, item.priority, item.action, args)
+        insert(engine, item)
 
 
-def _insert_members(engine: Engine, item: TableEntry) -> None:
+def insert(engine: Engine, item: TableEntry) -> int | None:
+    """Insert an entry, or set a default entry, which has no handle."""
+    args = [value for _, value in item.args]
+    if item.is_default:
+        engine.set_default(item.table, item.action, args)
+        return None
+    if item.members:
+        return _insert_members(engine, item)
+    return engine.insert(item.table, _key(engine, item), item.priority, item.action, args)
+
+
+def _insert_members(engine: Engine, item: TableEntry) -> int:
     profile = engine.program.tables[item.table].profile
     assert profile is not None
     members = [
@@ -39,7 +44,7 @@ def _insert_members(engine: Engine, item: TableEntry) -> None:
     ]
     group = engine.group_add(profile)
     engine.group_set(profile, group, members)
-    engine.insert_indirect(item.table, _key(engine, item), item.priority, group=group)
+    return engine.insert_indirect(item.table, _key(engine, item), item.priority, group=group)
 
 
 def _key(engine: Engine, item: TableEntry) -> list[KeyPart]:

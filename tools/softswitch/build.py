@@ -28,6 +28,7 @@ _FLAGS = (
     "-fno-strict-aliasing",
     "-pthread",
 )
+_FUZZ_SOURCE = Path(__file__).with_name("fuzz") / "fuzz.c"
 _SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-O1")
 _TIMEOUT_S = 300
 
@@ -42,17 +43,21 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.partition("\t")[0] in names}))
 
 
-def build(text: str, cache_dir: Path, *, sanitize: bool = False) -> Path:
+def build(text: str, cache_dir: Path, *, sanitize: bool = False, fuzzer: bool = False) -> Path:
     """Path of the shared object for this C text; compiled unless the cache has it.
 
-    With `sanitize`, the process must have libasan preloaded (LD_PRELOAD) to load the result.
+    With `sanitize`, the process must have libasan preloaded (LD_PRELOAD) to load the result. With
+    `fuzzer`, which implies it, the object has the function sw_fuzz().
     Raises CompileError.
     """
     compiler = os.environ.get("CC", "cc")
     if shutil.which(compiler) is None:
         raise CompileError(f"no C compiler '{compiler}': install one (Debian: apt install gcc)")
-    flags = (*_FLAGS, *(_SANITIZE if sanitize else ()))
+    flags = (*_FLAGS, *(_SANITIZE if sanitize or fuzzer else ()))
     sources = sorted(RUNTIME.glob("*.[ch]"))
+    if fuzzer:
+        flags += ("-fsanitize-coverage=trace-pc",)
+        sources.append(_FUZZ_SOURCE)
     digest = hashlib.sha256()
     for part in (compiler, *flags, _processor(), text, *(path.read_text() for path in sources)):
         digest.update(part.encode())

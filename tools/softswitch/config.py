@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from softswitch import ir
-from softswitch.errors import ConfigError, UnsupportedError
+from softswitch.errors import INCONSISTENT, ConfigError, UnsupportedError, inconsistent
 from softswitch.load.control import load_pipeline, load_profile, negative_arguments
 from softswitch.load.expr import Expressions
 from softswitch.load.headers import load_scope
@@ -67,6 +67,15 @@ def load_program(document: bytes) -> ir.Program:
         root = View(json.loads(document))
     except ValueError as error:
         raise ConfigError(f"not JSON: {error}", "$") from None
+    except RecursionError:
+        raise ConfigError("nested too deeply", "$") from None
+    try:
+        return _load(root)
+    except INCONSISTENT as error:
+        raise inconsistent(error) from error
+
+
+def _load(root: View) -> ir.Program:
     _check_top_level(root)
     scope = load_scope(root)
     if "standard_metadata" not in scope.headers:
@@ -152,7 +161,7 @@ def _counters(root: View) -> tuple[dict[str, int], dict[str, str]]:
         if item.get("is_direct").flag():
             direct[name] = item.get("binding").text()
         else:
-            indirect[name] = item.get("size").integer()
+            indirect[name] = item.get("size").size()
     return indirect, direct
 
 
@@ -171,7 +180,7 @@ def _meters(scope: Scope, root: View) -> tuple[dict[str, ir.Meter], dict[str, ir
             target = scope.field(item.get("result_target"))
             direct[name] = ir.DirectMeter(kind == "packets", target)
         else:
-            meters[name] = ir.Meter(item.get("size").integer(), kind == "packets")
+            meters[name] = ir.Meter(item.get("size").size(), kind == "packets")
     return meters, direct
 
 
@@ -182,7 +191,7 @@ def _registers(root: View) -> dict[str, ir.Register]:
         width = item.get("bitwidth").integer()
         if width < 1:
             raise item.get("bitwidth").fail(f"{width} bits, expected 1 or more")
-        registers[item.get("name").text()] = ir.Register(item.get("size").integer(), width)
+        registers[item.get("name").text()] = ir.Register(item.get("size").size(), width)
     return registers
 
 

@@ -19,7 +19,14 @@ from softswitch.build import build
 from softswitch.codegen import generate
 from softswitch.config import load_program
 from softswitch.entries import FlatKey, KeyPart, PackedKey, Table, Words
-from softswitch.errors import BusyError, EntryError, PortError, UnknownNameError
+from softswitch.errors import (
+    INCONSISTENT,
+    BusyError,
+    EntryError,
+    PortError,
+    UnknownNameError,
+    inconsistent,
+)
 from softswitch.events import Digest, Event, EventQueue, IdleTimeout, Mark, PacketIn, PortOutput
 from softswitch.instance import Instance
 from softswitch.meters import (
@@ -30,10 +37,11 @@ from softswitch.meters import (
     counts_of,
     rates_of,
 )
-from softswitch.native import Counter, Drops, Library, PortRecord, Replica
+from softswitch.native import Counter, Drops, Library, PortRecord, QueueRecord, Replica
 from softswitch.profiles import Profile
+from softswitch.rates import QUEUES, Rate
 from softswitch.registers import Registers
-from softswitch.stats import DropStats, PortStats
+from softswitch.stats import DropStats, PortStats, QueueStats
 
 __all__ = [
     "ColorCounts",
@@ -49,10 +57,13 @@ __all__ = [
     "PacketIn",
     "PortOutput",
     "PortStats",
+    "QueueStats",
+    "Rate",
 ]
 
 MAX_GROUP = 65535
 MAX_PORTS = 512
+FUZZ_MAP = 1 << 15
 _NO_PORT = (1 << 32) - 1
 _NO_ACTION = (1 << 32) - 1
 
@@ -87,13 +98,20 @@ class Engine:
             self._const_handles[table.name] = tuple(self._insert_const(table))
 
     @classmethod
-    def build(cls, bmv2_json: bytes, *, cache_dir: Path, sanitize: bool = False) -> Engine:
+    def build(
+        cls,
+        bmv2_json: bytes,
+        *,
+        cache_dir: Path,
+        sanitize: bool = False,
+        fuzzer: bool = False,
+    ) -> Engine:
         """Read, generate, compile (or take from the cache) and load a program; state is empty.
 
         Blocking, seconds on a cache miss. Raises ConfigError, UnsupportedError, CompileError.
         """
         program = load_program(bmv2_json)
-        path = build(generate(program), cache_dir, sanitize=sanitize)
+        path = build(generated(program), cache_dir, sanitize=sanitize, fuzzer=fuzzer)
         return cls(program, Library(path))
 
     # --- tables -------------------------------------------------------------------------------
@@ -156,6 +174,10 @@ class Engine:
         """Let an entry name another member or group."""
         found = self._indirect(table)
         self._change(found, handle, 0, self._reference(found, member, group))
+
+    def set_idle_timeout(self, table: str, handle: int, idle_timeout_ms: int) -> None:
+        """Report the entry when nothing has hit it for so long; 0: never. Its clock starts anew."""
+        self._set_idle(self._mutable(table), handle, idle_timeout_ms)
 
     def since_last_hit_us(self, table: str, handle: int) -> int:
         """Microseconds since something hit the entry, or since it was made."""
@@ -392,12 +414,33 @@ class Engine:
             raise PortError(f"port {port} at '{ifname}': {reason}")
         self._interfaces[port] = ifname
 
-    def set_port_rate(self, port: int, pps: int | None) -> None:
-        """Packets per second that leave by a port, strict priority between its 8 queues of 64
-        packets; None: as fast as the interface takes them."""
-        if pps is not None and not 0 < pps < 1 << 63:
-            raise PortError(f"port {port}: {pps} packets per second, expected 1 or more")
-        self._c.call(f"port {port}", "sw_port_rate", port, pps or 0)
+    def set_port_rate(self, port: int, rate: Rate | int | None, queue: int | None = None) -> None:
+        """What leaves by a port, or by one of its queues, in a second at most; None: no limit, a
+        bare number: packets.
+
+        A port with any rate has 8 queues of 64 packets, the highest served first.
+        """
+        if isinstance(rate, int):
+            rate = Rate(rate)
+        if queue is not None and not 0 <= queue < QUEUES:
+            raise PortError(f"port {port}: queue {queue} is not in 0..{QUEUES - 1}")
+        per_second, bits = (rate.per_second, rate.bits) if rate is not None else (0, False)
+        if rate is not None and not 0 < per_second < 1 << 63:
+            raise PortError(f"port {port}: rate {rate}, expected 1 or more a second")
+        place = QUEUES if queue is None else queue
+        self._c.call(f"port {port}", "sw_port_rate", port, place, per_second, bits)
+
+    def queue_stats(self, port: int) -> list[QueueStats]:
+        """The statistics of a port's queues, 0 first."""
+        records = (QueueRecord * QUEUES)()
+        self._c.call(f"port {port}", "sw_queue_stats_read", port, records)
+        return [QueueStats(r.packets, r.bytes, r.drops, r.waiting) for r in records]
+
+    def capture(self, port: int, received: Path, sent: Path) -> None:
+        """Add what a port receives and sends to two pcap files; before `start`."""
+        rc = self._c.raw("sw_port_pcap", port, os.fsencode(received), os.fsencode(sent))
+        if rc:
+            raise PortError(f"port {port}: cannot write {received}, {sent}: {os.strerror(-rc)}")
 
     def start(self) -> None:
         """Open all ports and start moving packets. Raises PortError and leaves nothing open."""
@@ -427,6 +470,7 @@ class Engine:
                 rx_kernel_drops=r.rx_kernel_drops,
                 rx_oversize=r.rx_oversize,
                 tx_failures=r.tx_failures,
+                pcap_failures=r.pcap_failures,
             )
             for r in records[:count]
         }
@@ -448,13 +492,7 @@ class Engine:
         results = ctypes.byref(out), ctypes.byref(size)
         self._c.call("packet", "sw_process", port, packet, len(packet), *results)
         data = ctypes.string_at(out.value, size.value) if size.value and out.value else b""
-        result, at = [], 0
-        while at < len(data):
-            egress, length = struct.unpack_from("=II", data, at)
-            at += 8
-            result.append((egress, data[at : at + length]))
-            at += length
-        return result
+        return _records(data)
 
     def replay(self, port: int, packets: Sequence[bytes], rounds: int) -> int:
         """Run packets of one length `rounds` times over, as the packet thread would; returns how
@@ -467,6 +505,24 @@ class Engine:
         arguments = port, data, stride, len(packets), rounds, ctypes.byref(out)
         self._c.call("replay", "sw_replay", *arguments)
         return out.value
+
+    def fuzz(
+        self, seed: int, count: int, known: Sequence[tuple[int, bytes]], seen: bytearray
+    ) -> list[tuple[int, bytes]]:
+        """Run `count` packets made from the known ones; returns those that took new ways.
+
+        `seen` (FUZZ_MAP bytes) remembers the ways and is updated. Only of an engine that was built
+        with `fuzzer`.
+        """
+        data = b"".join(struct.pack("=II", port, len(p)) + p for port, p in known)
+        out, size = ctypes.c_void_p(), ctypes.c_size_t()
+        ways = (ctypes.c_uint8 * FUZZ_MAP).from_buffer(seen)
+        results = ways, ctypes.byref(out), ctypes.byref(size)
+        self._c.call("fuzzer", "sw_fuzz", seed, count, data, len(data), *results)
+        assert out.value is not None
+        found = _records(ctypes.string_at(out.value, size.value))
+        self._c.free(out.value)
+        return found
 
     def close(self) -> None:
         """Stop and free everything; the engine is of no use afterwards. May be called again."""
@@ -568,6 +624,25 @@ class Engine:
             args = table.args(entry.call.action, entry.call.args)
             key = table.packed(values, masks, 0)
             yield self._add(table, key, priority, entry.call.action, args)
+
+
+def _records(data: bytes) -> list[tuple[int, bytes]]:
+    """(port, bytes) of what C wrote one after the other."""
+    result, at = [], 0
+    while at < len(data):
+        port, length = struct.unpack_from("=II", data, at)
+        at += 8
+        result.append((port, data[at : at + length]))
+        at += length
+    return result
+
+
+def generated(program: ir.Program) -> str:
+    """The program's C text. Raises ConfigError, UnsupportedError."""
+    try:
+        return generate(program)
+    except INCONSISTENT as error:
+        raise inconsistent(error) from error
 
 
 def _copies(replicas: Sequence[tuple[int, int]]) -> object:

@@ -34,6 +34,24 @@ class UnsupportedError(ConfigError):
         self.construct = construct
 
 
+INCONSISTENT = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What reading a document that contradicts itself may raise beyond ConfigError."""
+
+
+def inconsistent(error: BaseException) -> ConfigError:
+    """The same for people: no place is known."""
+    return ConfigError(f"the program contradicts itself: {type(error).__name__}: {error}", "$")
+
+
 class CompileError(EngineError):
     """The generated pipeline did not compile; the message ends with the compiler's output."""
 

@@ -358,6 +358,15 @@ class CloneEgress:
 
 
 @dataclass(frozen=True, slots=True)
+class CloneIngress:
+    """Copy the packet as it came; the copy is parsed again and goes to egress, with the metadata
+    of a field list as it is after ingress."""
+
+    session: Data
+    field_list: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """Stop the pipeline after this action."""
 
@@ -383,6 +392,7 @@ Statement: TypeAlias = (
     | RegisterWrite
     | GenerateDigest
     | CloneEgress
+    | CloneIngress
     | Exit
     | Jump
 )

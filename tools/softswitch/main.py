@@ -19,6 +19,7 @@ from pathlib import Path
 
 import grpc
 
+from softswitch.server.control import Control, ask
 from softswitch.server.dataplane import engine_builder
 from softswitch.server.errors import RequestError
 from softswitch.server.options import Options, parse_options
@@ -54,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["stf"]:
         return stf.run(given[1:])
+    if given and given[0] == "ctl":
+        status, text = ask(given[1:])
+        if text:
+            print(text, file=sys.stderr if status else sys.stdout)
+        return status
     options = parse_options(given)
     logging.basicConfig(
         stream=sys.stdout if options.log_console else sys.stderr,
@@ -97,13 +103,21 @@ async def _serve(options: Options) -> None:
     ports = PortHost(
         options.ports,
         cpu_port=options.cpu_port,
-        rates_pps=options.port_rates_pps,
+        rates=options.rates,
+        captures=options.captures,
         over_grpc=options.packets_address is not None,
     )
     try:
         ports.watch()
     except OSError as error:
         raise StartError(f"cannot follow the interfaces' link states: {error}") from error
+    control = Control(ports)
+    try:
+        ports.clear_captures()
+        if options.control is not None:
+            await control.start(options.control)
+    except OSError as error:
+        raise StartError(f"{error.filename or options.control}: {error.strerror}") from error
     service = P4RuntimeService(
         options.device_id,
         engine_builder(options.cache_dir),
@@ -127,6 +141,7 @@ async def _serve(options: Options) -> None:
             print(f"softswitch: listening on {address}", flush=True)
             await stop.wait()
     finally:
+        control.close()
         await _shut_down(servers, service)
 
 

@@ -53,7 +53,14 @@ class PortRecord(ctypes.Structure):
         ("rx_kernel_drops", _U64),
         ("rx_oversize", _U64),
         ("tx_failures", _U64),
+        ("pcap_failures", _U64),
     )
+
+
+class QueueRecord(ctypes.Structure):
+    """struct sw_queue_stats"""
+
+    _fields_ = (("packets", _U64), ("bytes", _U64), ("drops", _U64), ("waiting", _U64))
 
 
 _FUNCTIONS = {
@@ -97,13 +104,24 @@ _FUNCTIONS = {
     "sw_free": ((_PTR,), None),
     "sw_inject": ((_PTR, _U32, ctypes.c_char_p, _U32, _U64), _INT),
     "sw_inject_mark": ((_PTR, _U64), _INT),
-    "sw_port_rate": ((_PTR, _U32, _U64), _INT),
+    "sw_port_rate": ((_PTR, _U32, _U32, _U64, _U32), _INT),
+    "sw_queue_stats_read": ((_PTR, _U32, _PTR), _INT),
+    "sw_port_pcap": ((_PTR, _U32, ctypes.c_char_p, ctypes.c_char_p), _INT),
     "sw_process": ((_PTR, _U32, ctypes.c_char_p, _U32, _PTR, _PTR), _INT),
     "sw_replay": ((_PTR, _U32, ctypes.c_char_p, _U32, _U32, _U32, _PTR), _INT),
     "sw_port_add": ((_PTR, _U32, ctypes.c_char_p), _INT),
     "sw_start": ((_PTR, _PTR), _INT),
     "sw_stop": ((_PTR,), _INT),
     "sw_port_stats_read": ((_PTR, _PTR, _U32), _INT),
+}
+
+
+# what only some objects have
+_OPTIONAL = {
+    "sw_fuzz": (
+        (_PTR, _U64, _U64, ctypes.c_char_p, ctypes.c_size_t, _PTR, _PTR, _PTR),
+        _INT,
+    ),
 }
 
 
@@ -115,7 +133,8 @@ class Library(ctypes.CDLL):
             super().__init__(str(path))
         except OSError as error:
             raise CompileError(f"cannot load {path}: {error}") from error
-        for name, (arguments, result) in _FUNCTIONS.items():
+        optional = {name: kind for name, kind in _OPTIONAL.items() if hasattr(self, name)}
+        for name, (arguments, result) in {**_FUNCTIONS, **optional}.items():
             function = self[name]
             function.argtypes = arguments
             function.restype = result

@@ -18,6 +18,17 @@ class PortStats:
     rx_kernel_drops: int
     rx_oversize: int
     tx_failures: int
+    pcap_failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """One of a port's queues: what left by it, what it had no room for, and what waits in it."""
+
+    packets: int
+    bytes: int
+    drops: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import Fence, SliceDirectory, Slicer, SwitchPort, UpdateStatus
 from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, PacketOut, StreamEvent
+from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
 from dfvisor.store.stats import Active, AgentInfo, Applied, VnApplied
@@ -71,6 +72,7 @@ class Settings:
     listen: str = "127.0.0.1:0"
     advertise: str | None = None
     target: str = "unknown"
+    credentials: Credentials = ANONYMOUS  # for the global database
 
 
 class Agent:
@@ -121,7 +123,12 @@ class Agent:
         self._looked = False
         held = self._load()
         self._follower = Follower(
-            settings.zookeeper, settings.switch, self, held, self._new_session
+            settings.zookeeper,
+            settings.switch,
+            self,
+            held,
+            self._new_session,
+            settings.credentials,
         )
         database = lambda: self._follower.database  # noqa: E731
         self._reports = Reports(settings.switch, database, self.applied)
@@ -259,7 +266,8 @@ class Agent:
                 None if snapshot.since == snapshot.revision else snapshot.touched,
                 time.time(),
             )
-            self._planner.set_vn(name, snapshot.revision, snapshot.vn)
+            self._planner.set_vn(name, snapshot.revision, snapshot.vn, snapshot.grant)
+        self._directory.set_grant(name, snapshot.grant if snapshot else None)
         self._mark(name)
 
     def active_read(self, name: str, active: Active | None) -> None:

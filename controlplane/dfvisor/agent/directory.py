@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from dfvisor.agent.desired import VnPlan
 from dfvisor.agent.site import Site
+from dfvisor.model.grants import Grant
 from dfvisor.model.space import Space, Spaces, flowspace_keys
 from dfvisor.p4rt.ports import NEIGHBOUR, AccessVlans, Fence, SliceInfo
 
@@ -27,6 +28,7 @@ class Directory:
         self._slices: dict[int, tuple[str, str]] = {}
         self._links: dict[int, int] = {}
         self._fences: dict[str, Fence] = {}
+        self._grants: dict[str, Grant] = {}
         self._on_change: list[Callable[[str], None]] = []
         self._plans: dict[str, VnPlan] = {}
         self._revisions: dict[str, int] = {}
@@ -83,6 +85,17 @@ class Directory:
         """Virtual next hop -> next-hop id of the neighbour switches."""
         self._neighbours = dict(neighbours)
 
+    def set_grant(self, vn: str, grant: Grant | None) -> None:
+        """What the VN is granted; None: no limits."""
+        if self._grants.get(vn) == grant:
+            return
+        if grant is None:
+            self._grants.pop(vn, None)
+        else:
+            self._grants[vn] = grant
+        for changed in self._on_change:
+            changed(vn)
+
     def set_fence(self, vn: str, fence: Fence | None) -> None:
         """The election id of the VN's leader, as the database says; None: there is none."""
         if self._fences.get(vn) == fence:
@@ -107,10 +120,15 @@ class Directory:
         return self._slices.get(slice_id)
 
     def writer(self, vn: str, slice_name: str) -> str | None:
-        return None
+        grant = self._grants.get(vn)
+        if grant is None or grant.bare:
+            return None
+        own = slice_name in grant.controllers
+        return f"slice/{vn}/{slice_name}" if own else f"vn/{vn}"
 
     def entry_quota(self, vn: str, slice_name: str) -> int | None:
-        return None
+        grant = self._grants.get(vn)
+        return None if grant is None else grant.max_flow_entries
 
     def space(self, vn: str, slice_name: str) -> Space:
         spaces = self._spaces.get(vn)

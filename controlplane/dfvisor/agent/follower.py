@@ -18,6 +18,7 @@ from typing import Protocol
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.model.types import PortRef
+from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, VnSnapshot
 from dfvisor.store.stats import Active
 
@@ -32,7 +33,9 @@ READS_AT_ONCE = 32
 
 _FABRIC = ("fabric", "")
 _DOWN = ("down", "")
+_GRANTS = ("grants", "")
 _PRESENT = ("present", "")
+_ALONE = ("down", "fabric", "grants", "present")  # looked at one after the other, before VNs
 _Look = tuple[str, str]
 
 
@@ -73,7 +76,9 @@ class Follower:
         sink: Sink,
         known: Iterable[str] = (),
         on_session: Callable[[], None] = lambda: None,
+        credentials: Credentials = ANONYMOUS,
     ) -> None:
+        self._credentials = credentials
         self._address = address
         self._switch = switch
         self._sink = sink
@@ -113,7 +118,9 @@ class Follower:
         while True:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S * 2):  # it takes several steps
-                    return await GlobalDatabase.connect(self._address, timeout_s=CONNECT_TIMEOUT_S)
+                    return await GlobalDatabase.connect(
+                        self._address, timeout_s=CONNECT_TIMEOUT_S, credentials=self._credentials
+                    )
             except (StoreError, TimeoutError) as error:
                 log.warning("global database: %s", str(error) or "no answer in time")
                 await backoff.sleep()
@@ -124,6 +131,7 @@ class Follower:
             try:
                 await database.watch_fabric(lambda: self._look(_FABRIC))
                 await database.watch_down(lambda: self._look(_DOWN))
+                await database.watch_grants(lambda: self._look(_GRANTS))
                 return
             except StoreUnavailable as error:
                 log.warning("global database: %s", error)
@@ -142,7 +150,7 @@ class Follower:
         self._wake.set()
 
     def _look_everywhere(self) -> None:
-        self._looks |= {_FABRIC, _DOWN, _PRESENT}
+        self._looks |= {_FABRIC, _DOWN, _GRANTS, _PRESENT}
         self._looks |= {(what, name) for what in ("vn", "active") for name in self._known}
         self._wake.set()
 
@@ -150,7 +158,7 @@ class Follower:
         """Read all that is to be looked at: the fabric, then the list of VNs, then VNs."""
         while self._looks:
             looks = sorted(self._looks, key=_urgency)
-            batch = looks[:1] if looks[0] in (_FABRIC, _DOWN, _PRESENT) else looks[:READS_AT_ONCE]
+            batch = looks[:1] if looks[0][0] in _ALONE else looks[:READS_AT_ONCE]
             self._looks -= set(batch)
             done = await asyncio.gather(*(self._try(database, look) for look in batch))
             if not all(done):
@@ -181,6 +189,8 @@ class Follower:
                 log.error("fabric: unreadable, the last good one stays: %s", error)
         elif what == "down":
             self._sink.down_read(await database.read_down())
+        elif what == "grants":
+            self._looks |= {("vn", vn) for vn in await database.changed_grants()}
         elif what == "present":
             names = set(await database.read_present(self._switch, self._again(look)))
             for gone in self._known - names:
@@ -248,4 +258,4 @@ class Follower:
 
 
 def _urgency(look: _Look) -> tuple[int, str]:
-    return (("down", "fabric", "present", "active", "vn").index(look[0]), look[1])
+    return ((*_ALONE, "active", "vn").index(look[0]), look[1])

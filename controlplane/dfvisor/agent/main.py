@@ -22,6 +22,7 @@ from dfvisor.agent.pipeline import JSON_NAME, P4INFO_NAME, Pipeline, default_dir
 from dfvisor.errors import DFVisorError
 from dfvisor.p4rt import tls
 from dfvisor.slicer.server import SlicerServer
+from dfvisor.store import credentials
 
 LOCAL_DATABASE = "agent.sqlite"
 
@@ -55,22 +56,24 @@ async def _run(options: argparse.Namespace) -> None:
         options.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DFVisorError(f"{options.data_dir}: {error.strerror}") from error
+    address, login = credentials.given(options, credentials.Role.AGENT)
     settings = Settings(
         switch=options.switch,
         p4runtime=options.p4runtime,
-        zookeeper=options.zookeeper,
+        zookeeper=address,
+        credentials=login,
         listen=options.listen,
         advertise=options.advertise,
         target=options.target,
     )
     database = options.data_dir / LOCAL_DATABASE
-    credentials = tls.given(options)
-    if credentials is None and not tls.is_local(options.listen):
+    certificates = tls.given(options)
+    if certificates is None and not tls.is_local(options.listen):
         raise DFVisorError(
             f"--listen {options.listen} without TLS: anybody could say to be anybody; give "
             f"--tls-cert, --tls-key and --tls-ca, or listen on a loopback address"
         )
-    slicer = partial(SlicerServer, tls=credentials)
+    slicer = partial(SlicerServer, tls=certificates)
     agent = Agent(settings, database, pipeline, slicer)
     if options.metrics is not None:
         metrics.serve(options.metrics, agent.reading)
@@ -98,9 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--p4runtime", required=True, metavar="ADDR", help="host:port or unix:/path of the switch"
     )
-    parser.add_argument(
-        "--zookeeper", required=True, metavar="HOSTS/CHROOT", help="host:port[,host:port...]/chroot"
-    )
+    credentials.add_arguments(parser)
     parser.add_argument(
         "--data-dir", required=True, type=Path, metavar="DIR", help="for the local database"
     )

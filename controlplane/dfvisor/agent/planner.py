@@ -14,9 +14,10 @@ from dfvisor.agent.inbox import Learned, LearnReport
 from dfvisor.agent.numbers import Numbers, NumbersExhausted
 from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
-from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
+from dfvisor.model.grants import Grant
+from dfvisor.model.records import Fabric, Network, VirtualNetwork
 from dfvisor.model.stale import expired, without_database
-from dfvisor.model.validate import validate
+from dfvisor.model.validate import validate, validate_vn
 
 FABRIC = ""
 """The owner of the provider's part in the book; VN names are never empty."""
@@ -57,6 +58,7 @@ class Planner:
         self._fabric: Fabric | None = None
         self._newest: dict[str, Held] = {}
         self._good: dict[str, Held] = {}
+        self._grants: dict[str, Grant | None] = {}
         self._unreadable: dict[str, str] = {}
         self._plans: dict[str, VnPlan] = {}  # the last ones made, to start from
         self._learned = Learned()
@@ -90,9 +92,12 @@ class Planner:
         """Whether this is the fabric in use."""
         return self.fabric_revision == revision and self._fabric == fabric
 
-    def set_vn(self, name: str, revision: int, vn: VirtualNetwork) -> None:
-        """The newest record of a VN."""
+    def set_vn(
+        self, name: str, revision: int, vn: VirtualNetwork, grant: Grant | None = None
+    ) -> None:
+        """The newest record of a VN, and what it is granted (None: no limits)."""
         self._newest[name] = (revision, vn)
+        self._grants[name] = grant
         self._unreadable.pop(name, None)
 
     def set_good(self, name: str, revision: int, vn: VirtualNetwork) -> None:
@@ -108,6 +113,7 @@ class Planner:
         for held in (self._newest, self._good):
             held.pop(name, None)
         self._unreadable.pop(name, None)
+        self._grants.pop(name, None)
         self._plans.pop(name, None)
         self._learned.forget(name)
 
@@ -174,11 +180,13 @@ class Planner:
             self._book.set_part(name, ())
             return Staged(name=name, revision=0, vn=None, plan=None, gone=True)
         error = self._unreadable.get(name)
-        for held in (newest, self._good.get(name)):
+        grant = self._grants.get(name)
+        # what was good once stays, also when less is granted since
+        for held, granted in ((newest, grant), (self._good.get(name), None)):
             if held is None:
                 continue
             try:
-                plan = self._plan(held[1])
+                plan = self._plan(held[1], granted)
                 self._book.set_part(name, plan.items if plan else ())
             except (_Impossible, Clash, NumbersExhausted) as reason:
                 error = error or str(reason)
@@ -187,15 +195,10 @@ class Planner:
             return Staged(name=name, revision=held[0], vn=held[1], plan=plan, error=error)
         return Staged(name=name, revision=0, vn=None, plan=None, error=error, kept=True)
 
-    def _plan(self, vn: VirtualNetwork) -> VnPlan | None:
+    def _plan(self, vn: VirtualNetwork, grant: Grant | None) -> VnPlan | None:
         if self._fabric is None or self.site is None:
             return None
-        one = Network(
-            fabric=self._fabric,
-            tenants={vn.tenant: Tenant(name=vn.tenant)},
-            vns={vn.name: vn},
-        )
-        problems = validate(one)
+        problems = validate_vn(self._fabric, vn, grant)
         if problems:
             raise _Impossible(_summary([str(problem) for problem in problems]))
         plan = vn_plan(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dfvisor.errors import DescriptionError, DFVisorError, Problem
 from dfvisor.model.description import Description, check
+from dfvisor.model.grants import Grant
 from dfvisor.model.records import Network, VirtualNetwork
 from dfvisor.model.validate import validate
 from dfvisor.store.database import GlobalDatabase, NetworkSnapshot
@@ -58,6 +59,15 @@ async def write_fabric(db: GlobalDatabase, snapshot: NetworkSnapshot, network: N
     return written.revision
 
 
+async def write_grants(db: GlobalDatabase, snapshot: NetworkSnapshot, network: Network) -> None:
+    """Write the grants that differ, and take away those that are gone."""
+    changed: dict[str, Grant | None] = {
+        name: grant for name, grant in network.grants.items() if snapshot.grants.get(name) != grant
+    }
+    changed |= {name: None for name in snapshot.grants if name not in network.grants}
+    await db.apply_grants(snapshot, changed)
+
+
 async def write_vn(
     db: GlobalDatabase, snapshot: NetworkSnapshot, network: Network, name: str, why: str = ""
 ) -> int:
@@ -69,6 +79,7 @@ async def write_vn(
             Network(
                 fabric=network.fabric,
                 tenants=network.tenants,
+                grants=network.grants,
                 vns=network.vns | {merged.name: merged},
             ),
         )

@@ -40,6 +40,11 @@ def fabric_lines(old: Network, new: Network) -> list[Line]:
     ]
 
 
+def grant_lines(old: Network, new: Network) -> list[Line]:
+    """What virtual networks may ask for."""
+    return _compare("grant", old.grants, new.grants)
+
+
 def vn_lines(old: VirtualNetwork | None, new: VirtualNetwork) -> list[Line]:
     """The VN's own record and those in it."""
     before = old or VirtualNetwork(name=new.name, tenant="")

@@ -9,6 +9,7 @@ from dfvisor.cli.change import Refused
 from dfvisor.cli.output import Output, console, dump, table
 from dfvisor.model import plain as form
 from dfvisor.model.description import render, render_vn
+from dfvisor.model.granted import render_grant
 from dfvisor.model.rates import render_rate
 from dfvisor.model.records import Endpoint, Match, Network, Rate, VirtualNetwork
 from dfvisor.model.source import Plain
@@ -20,6 +21,7 @@ class Kind(StrEnum):
     LINKS = "links"
     PEERS = "peers"
     TENANTS = "tenants"
+    GRANTS = "grants"
     VNS = "vns"
     VN = "vn"
     SLICES = "slices"
@@ -43,7 +45,7 @@ def show(network: Network, kind: Kind, vn: str | None, output: Output) -> None:
         return
     shown = [kind]
     if kind is Kind.ALL:
-        shown = [Kind.SWITCHES, Kind.LINKS, Kind.PEERS, Kind.TENANTS, Kind.VNS]
+        shown = [Kind.SWITCHES, Kind.LINKS, Kind.PEERS, Kind.TENANTS, Kind.GRANTS, Kind.VNS]
     if kind in (Kind.ALL, Kind.VN):
         shown += [Kind.PROFILES, Kind.SLICES, Kind.ENDPOINTS, Kind.FLOWSPACES]
     for number, one in enumerate(shown):
@@ -60,7 +62,7 @@ def _plain(
     whole = render(network)
     if kind is Kind.ALL and vn is None:
         return whole
-    if kind in (Kind.SWITCHES, Kind.LINKS, Kind.PEERS, Kind.TENANTS):
+    if kind in (Kind.SWITCHES, Kind.LINKS, Kind.PEERS, Kind.TENANTS, Kind.GRANTS):
         return {"schema": whole["schema"], kind.value: whole[kind.value]}
     if kind in (Kind.VN, Kind.VNS, Kind.ALL):
         return {
@@ -92,6 +94,44 @@ def _tenants(network: Network, _: dict[str, VirtualNetwork]) -> Rows:
         (name, ", ".join(vn.name for vn in network.vns.values() if vn.tenant == name))
         for name in network.tenants
     ]
+
+
+def _grants(network: Network, _: dict[str, VirtualNetwork]) -> Rows:
+    return [
+        (
+            grant.vn,
+            grant.tenant,
+            *(
+                _granted(granted.get(name))
+                for granted in (render_grant(grant),)
+                for name in _GRANTED
+            ),
+        )
+        for grant in network.grants.values()
+    ]
+
+
+_GRANTED = (
+    "keys",
+    "ports",
+    "peers",
+    "max_slices",
+    "max_flowspaces",
+    "max_endpoints",
+    "max_flow_entries",
+    "max_rate",
+    "max_queue",
+    "controllers",
+)
+
+
+def _granted(value: Plain) -> str:
+    """`s1: 11-19 21, s2: 11`; nothing where there is no limit."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_granted(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    return "" if value is None else str(value)
 
 
 def _vns(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
@@ -192,6 +232,11 @@ _TABLES = {
     Kind.LINKS: _kind("link|a|b|cost|MTU", "cost|MTU", _links),
     Kind.PEERS: _kind("peer|VTEP|port|MAC|MTU", "MTU", _peers),
     Kind.TENANTS: _kind("tenant|virtual networks", "", _tenants),
+    Kind.GRANTS: _kind(
+        "VN|tenant|GRE keys|ports|peers|slices|flowspaces|endpoints|entries|rate|queue|controllers",
+        "slices|flowspaces|endpoints|entries|rate|queue",
+        _grants,
+    ),
     Kind.VNS: _kind(
         "VN|tenant|unknown unicast|flood/s|source guard|learning|slices|endpoints|flowspaces",
         "flood/s|slices|endpoints|flowspaces",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from enum import StrEnum
@@ -20,32 +20,36 @@ from rich.live import Live
 
 from dfvisor.cli import counters, remove
 from dfvisor.cli import get as getting
+from dfvisor.cli.access import access_app
 from dfvisor.cli.change import (
     Refused,
     Written,
     plan_description,
     plan_network,
     write_fabric,
+    write_grants,
     write_vn,
 )
-from dfvisor.cli.difference import Line, Outcome, fabric_lines, vn_lines
-from dfvisor.cli.history import difference_lines, history_table, newest, who
+from dfvisor.cli.difference import Line, Outcome, fabric_lines, grant_lines, vn_lines
+from dfvisor.cli.history import difference_lines, history_table, newest
 from dfvisor.cli.history import revision as at_revision
 from dfvisor.cli.latency import latency_table
 from dfvisor.cli.local import show_local
 from dfvisor.cli.output import Output, complain, console, dump, say, table
 from dfvisor.cli.pki import pki_app
+from dfvisor.cli.session import DEFAULT_ZOOKEEPER, configure
+from dfvisor.cli.session import run as _run
 from dfvisor.cli.status import read_status, show_status
+from dfvisor.cli.transfer import export_command, import_command
 from dfvisor.cli.wait import expectations, wait_applied
 from dfvisor.errors import DescriptionError, DFVisorError
 from dfvisor.model.description import Description, load, plan
+from dfvisor.model.jsonschema import json_schema
 from dfvisor.model.records import Network
 from dfvisor.p4rt.inspect import read_entries
 from dfvisor.store.database import GlobalDatabase
 from dfvisor.store.stats import SwitchStats
 
-DEFAULT_ZOOKEEPER = "127.0.0.1:2181/dfvisor"
-CONNECT_TIMEOUT_S = 5.0
 WATCH_INTERVAL_S = 1.0
 LISTED = 40  # records listed per outcome; the rest is counted
 
@@ -61,8 +65,9 @@ app = typer.Typer(
 delete_app = typer.Typer(no_args_is_help=True, help="Delete a record that nothing refers to.")
 app.add_typer(delete_app, name="delete")
 app.add_typer(pki_app, name="pki")
-
-_address = DEFAULT_ZOOKEEPER
+app.add_typer(access_app, name="access")
+app.command("export")(export_command)
+app.command("import")(import_command)
 
 Wait = Annotated[
     bool, typer.Option("--wait", help="Return when the live switches have applied it.")
@@ -79,28 +84,24 @@ Name = Annotated[str, typer.Argument(metavar="NAME")]
 @app.callback()
 def _options(
     zookeeper: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="DFVISOR_ZOOKEEPER",
             metavar="HOST:PORT[,...]/CHROOT",
             help="The global database.",
+            show_default=DEFAULT_ZOOKEEPER,
         ),
-    ] = DEFAULT_ZOOKEEPER,
+    ] = None,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DFVISOR_CREDENTIALS",
+            metavar="FILE",
+            help="Credentials for the global database, and perhaps where it is.",
+        ),
+    ] = None,
 ) -> None:
-    global _address
-    _address = zookeeper
-
-
-def _run(work: Callable[[GlobalDatabase], Awaitable[T]]) -> T:
-    """Do the work with a session of the global database."""
-
-    async def session() -> T:
-        db = await GlobalDatabase.connect(_address, timeout_s=CONNECT_TIMEOUT_S, user=who())
-        async with db:
-            await db.sync()
-            return await work(db)
-
-    return asyncio.run(session())
+    configure(zookeeper, credentials)
 
 
 # -- apply, check
@@ -124,6 +125,10 @@ async def _apply(
     if lines:
         written.fabric = await write_fabric(db, snapshot, network)
         _print_lines(lines, f"fabric: revision {written.fabric}")
+    lines = [line for line in grant_lines(old, network) if _mentions(description, line)]
+    if lines:
+        await write_grants(db, snapshot, network)
+        _print_lines(lines, "grants")
     for name in description.vns:
         written.vns[name] = await write_vn(db, snapshot, network, name, why)
         if name in old.vns:
@@ -145,6 +150,7 @@ def _mentions(description: Description, line: Line) -> bool:
         "switch": description.switches,
         "peer": description.peers,
         "tenant": description.tenants,
+        "grant": description.grants,
     }
     return name in named[kind]
 
@@ -248,6 +254,12 @@ def rollback(
             await _wait(db, network, written, timeout)
 
     _run(work)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of network descriptions, by which editors complete and check them."""
+    dump(json_schema(), Output.JSON)
 
 
 # -- get, status, stats, entries
@@ -391,7 +403,10 @@ def _delete(
         network = change(snapshot.network)
         plan_network(snapshot, network)
         written = Written()
-        if vn is None:
+        if network.grants != snapshot.grants:
+            await write_grants(db, snapshot, network)
+            say(f"deleted {record}")
+        elif vn is None:
             written.fabric = await write_fabric(db, snapshot, network)
             say(f"deleted {record}; fabric: revision {written.fabric}")
         elif vn in network.vns:
@@ -459,6 +474,7 @@ class _Provided(StrEnum):
     LINK = "link"
     PEER = "peer"
     TENANT = "tenant"
+    GRANT = "grant"
 
 
 def _add_inner(kind: _Inner, change: Callable[[Network, str, str], Network]) -> None:
@@ -485,6 +501,7 @@ _add_provided(_Provided.SWITCH, remove.without_switch)
 _add_provided(_Provided.LINK, remove.without_link)
 _add_provided(_Provided.PEER, remove.without_peer)
 _add_provided(_Provided.TENANT, remove.without_tenant)
+_add_provided(_Provided.GRANT, remove.without_grant)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

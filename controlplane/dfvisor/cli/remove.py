@@ -74,7 +74,15 @@ def without_tenant(network: Network, name: str) -> Network:
     users = sorted(vn.name for vn in network.vns.values() if vn.tenant == name)
     if users:
         raise Refused(f"tenant {name} owns virtual networks {', '.join(users)}")
+    users = sorted(grant.vn for grant in network.grants.values() if grant.tenant == name)
+    if users:
+        raise Refused(f"tenant {name} has grants for virtual networks {', '.join(users)}")
     return replace(network, tenants=tenants)
+
+
+def without_grant(network: Network, name: str) -> Network:
+    """The virtual network `name` has no limits any more."""
+    return replace(network, grants=_without(network.grants, name, "grant"))
 
 
 def without_link(network: Network, name: str) -> Network:
@@ -104,6 +112,9 @@ def without_switch(network: Network, name: str) -> Network:
             if e.port is not None and e.port.switch == name
         ]
         users += [f"slice {vn.name}/{s.name}" for s in vn.slices.values() if name in s.avoid]
+    users += [
+        f"grant {grant.vn}" for grant in network.grants.values() if name in (grant.ports or ())
+    ]
     if users:
         raise Refused(f"switch {name} is used by {', '.join(users)}")
     return replace(network, fabric=replace(network.fabric, switches=switches))
@@ -118,6 +129,9 @@ def without_peer(network: Network, name: str) -> Network:
         for e in vn.endpoints.values()
         if e.peer == name
     ]
+    granted = [grant.vn for grant in network.grants.values() if name in (grant.peers or ())]
+    if granted:
+        raise Refused(f"peer {name} is granted to virtual networks {', '.join(granted)}")
     if users:
         raise Refused(f"peer {name} has endpoints {', '.join(users)} behind it")
     return replace(network, fabric=replace(network.fabric, peers=peers))

@@ -74,6 +74,7 @@ def show_status(status: Status) -> None:
     )
     out.print()
     rows = [row for name in status.snapshot.vns for row in _applied_rows(name, status)]
+    rows += [row for name in status.snapshot.bad for row in _bad_rows(name, status)]
     out.print(
         table(
             "applied",
@@ -126,6 +127,15 @@ def _vn_row(name: str, status: Status) -> tuple[object, ...]:
     )
 
 
+def _bad_rows(name: str, status: Status) -> list[tuple[object, ...]]:
+    """Where a VN is that cannot be read, and what its agents say to it."""
+    return [
+        (name, switch, found.revision, found.flows, age(found.at), found.error or "last good state")
+        for switch, applied in sorted(status.applied.items())
+        if (found := applied.vns.get(name)) is not None
+    ]
+
+
 def _applied_rows(name: str, status: Status) -> list[tuple[object, ...]]:
     snapshot = status.snapshot.vns[name]
     present = slices_at(status.snapshot.fabric.fabric, snapshot.vn)
@@ -144,6 +154,8 @@ def _applied_rows(name: str, status: Status) -> list[tuple[object, ...]]:
         )
         missing = expected.missing(applied)
         state = "ok" if missing is None else missing.split(": ", 2)[2]
+        if missing is None and found is not None and found.error is not None:
+            state = found.error  # such as a record that was good, and is now outside its grant
         if switch not in status.agents:
             state = "agent not live"
         rows.append(

@@ -14,6 +14,8 @@ from pathlib import Path as FilePath
 
 from dfvisor.errors import DescriptionError, Problem
 from dfvisor.model import plain as form
+from dfvisor.model.granted import parse_grant, render_grant
+from dfvisor.model.grants import Grant
 from dfvisor.model.plain import Fields, Problems
 from dfvisor.model.records import (
     Endpoint,
@@ -29,7 +31,7 @@ from dfvisor.model.records import (
     UnknownUnicast,
     VirtualNetwork,
 )
-from dfvisor.model.source import Path, Plain, read_json, read_yaml
+from dfvisor.model.source import Path, Plain, Source, read_json, read_yaml
 from dfvisor.model.validate import validate
 
 SCHEMA = 1
@@ -60,6 +62,7 @@ class Description:
     links: tuple[Link, ...] = ()
     peers: dict[str, Peer] = field(default_factory=dict)
     tenants: dict[str, Tenant] = field(default_factory=dict)
+    grants: dict[str, Grant] = field(default_factory=dict)
     vns: dict[str, VnPart] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     lines: Mapping[Path, int] = field(default_factory=dict)
@@ -95,25 +98,18 @@ def read(text: str, *, source: str = "", as_json: bool = False, locate: bool = T
     if found.value is None and found.problems:
         return Description(source=source, problems=found.problems, lines=found.lines)
 
+    return _read(found, problems, source)
+
+
+def _read(found: Source, problems: Problems, source: str) -> Description:
     top = Fields(found.value, (), problems)
     top.take("schema", form.integer(SCHEMA, SCHEMA), SCHEMA)
-    switches = {
-        name: switch
-        for name, value, path in top.items("switches")
-        if (switch := form.parse_switch(name, value, path, problems))
-    }
+    switches = top.named("switches", form.parse_switch)
     links, link_lines = _read_links(top.take("links", _list, []), problems)
-    peers = {
-        name: peer
-        for name, value, path in top.items("peers")
-        if (peer := form.parse_peer(name, value, path, problems))
-    }
-    tenants = {
-        name: tenant
-        for name, value, path in top.items("tenants")
-        if (tenant := form.parse_tenant(name, value, path, problems))
-    }
-    vns = {name: _read_vn(name, value, path, problems) for name, value, path in top.items("vns")}
+    peers = top.named("peers", form.parse_peer)
+    tenants = top.named("tenants", form.parse_tenant)
+    grants = top.named("grants", parse_grant)
+    vns = top.named("vns", _read_vn)
     top.end()
     return Description(
         source=source,
@@ -121,6 +117,7 @@ def read(text: str, *, source: str = "", as_json: bool = False, locate: bool = T
         links=links,
         peers=peers,
         tenants=tenants,
+        grants=grants,
         vns=vns,
         problems=tuple(problems.found),
         lines={**found.lines, **link_lines},
@@ -139,6 +136,7 @@ def merge(network: Network, description: Description) -> Network:
             peers=network.fabric.peers | description.peers,
         ),
         tenants=network.tenants | description.tenants,
+        grants=network.grants | description.grants,
         vns=network.vns
         | {name: _merge_vn(network.vns.get(name), part) for name, part in description.vns.items()},
     )
@@ -169,6 +167,7 @@ def render(network: Network) -> dict[str, Plain]:
         "links": [form.render_link(cable) for cable in network.fabric.links],
         "peers": {name: form.render_peer(peer) for name, peer in network.fabric.peers.items()},
         "tenants": {name: {} for name in network.tenants},
+        "grants": {name: render_grant(grant) for name, grant in network.grants.items()},
         "vns": {name: render_vn(vn) for name, vn in network.vns.items()},
     }
 
@@ -188,6 +187,7 @@ def render_vn(vn: VirtualNetwork) -> dict[str, Plain]:
     }
 
 
+@form.described(type="array", items=form.parse_link)
 def _list(value: Plain) -> list[Plain]:
     if not isinstance(value, list):
         raise ValueError("expected a list of links")
@@ -223,26 +223,10 @@ def _read_vn(name: str, value: Plain, path: Path, problems: Problems) -> VnPart:
         source_guard=fields.take("source_guard", form.boolean, None),
         learning=fields.take("learning", form.boolean, None),
         flood_pps=fields.take("flood_pps", form.limit_pps, None),
-        profiles={
-            label: profile
-            for label, record, where in fields.items("profiles")
-            if (profile := form.parse_profile(label, record, where, problems))
-        },
-        slices={
-            label: slice_
-            for label, record, where in fields.items("slices")
-            if (slice_ := form.parse_slice(label, record, where, problems))
-        },
-        endpoints={
-            label: endpoint
-            for label, record, where in fields.items("endpoints")
-            if (endpoint := form.parse_endpoint(label, record, where, problems))
-        },
-        flowspaces={
-            label: flowspace
-            for label, record, where in fields.items("flowspaces")
-            if (flowspace := form.parse_flowspace(label, record, where, problems))
-        },
+        profiles=fields.named("profiles", form.parse_profile),
+        slices=fields.named("slices", form.parse_slice),
+        endpoints=fields.named("endpoints", form.parse_endpoint),
+        flowspaces=fields.named("flowspaces", form.parse_flowspace),
     )
     fields.end()
     return part
@@ -271,5 +255,11 @@ def _says_anything(description: Description) -> bool:
         or description.links
         or description.peers
         or description.tenants
+        or description.grants
         or description.vns
     )
+
+
+def parse_description(value: Plain, _: Path, problems: Problems) -> Description:
+    """A description in its plain form."""
+    return _read(Source(value), problems, "")

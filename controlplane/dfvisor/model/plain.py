@@ -10,12 +10,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from dfvisor.errors import Problem
-from dfvisor.model.rates import in_range, parse_bps, render_bps
+from dfvisor.model.grants import Span
+from dfvisor.model.rates import MAX_BPS, MIN_BPS, in_range, parse_bps, render_bps
 from dfvisor.model.records import (
     DEFAULT_MTU,
     DEFAULT_PUNT_PPS,
@@ -54,6 +56,10 @@ MAX_PPS = 10_000_000
 MIN_BURST_BYTES = 1518  # a full frame: a smaller bucket never lets one through
 MAX_BURST_BYTES = 2**31 - 1
 _BRIEF = 60
+# as JSON Schema says it: not less than what is read below
+_IPV4 = r"[0-9]{1,3}([.][0-9]{1,3}){3}"
+_IPV6 = r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(%[^/]+)?"
+_FLAGS = "(0x[0-9a-fA-F]{1,2}|[0-9]{1,3})"
 
 IP_PROTOCOLS: Mapping[str, int] = {
     "icmp": 1,
@@ -66,6 +72,31 @@ IP_PROTOCOLS: Mapping[str, int] = {
 ETH_TYPES: Mapping[str, int] = {"ipv4": 0x0800, "arp": 0x0806, "ipv6": 0x86DD}
 _IP_NAMES = {number: name for name, number in IP_PROTOCOLS.items()}
 _ETH_NAMES = {number: name for name, number in ETH_TYPES.items()}
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+Parse = Callable[[Plain], T]
+
+
+class Recorder(Protocol):
+    """Is told which keys a record may have, and what reads their values: see jsonschema.py."""
+
+    def key(self, path: Path, key: str, parse: Callable[[Plain], Any], required: bool) -> None: ...
+
+    def named(self, path: Path, key: str, parse: Callable[..., Any]) -> None: ...
+
+
+RECORDER: ContextVar[Recorder | None] = ContextVar("RECORDER", default=None)
+
+
+def described(**schema: Any) -> Callable[[F], F]:
+    """Say in JSON Schema what values a function takes."""
+
+    def mark(parse: F) -> F:
+        parse.json_schema = schema  # type: ignore[attr-defined]
+        return parse
+
+    return mark
 
 
 class Problems:
@@ -87,6 +118,7 @@ class Fields:
     def __init__(self, value: Plain, path: Path, problems: Problems) -> None:
         self._path = path
         self._problems = problems
+        self._recorder = RECORDER.get()
         self._taken: set[str] = set()
         self.ok = True
         self._mapping = True
@@ -99,15 +131,22 @@ class Fields:
 
     def need(self, key: str, parse: Callable[[Plain], T], stand_in: T) -> T:
         """A required value; `stand_in` is returned after a problem was reported."""
+        if self._recorder is not None:
+            self._recorder.key(self._path, key, parse, True)
         if self._values.get(key) is None:
             self._taken.add(key)
             if self._mapping:
                 self.fail((), f"{key} is missing")
             return stand_in
-        return self.take(key, parse, stand_in)
+        return self._take(key, parse, stand_in)
 
     def take(self, key: str, parse: Callable[[Plain], T], default: D) -> T | D:
         """An optional value; null counts as absent."""
+        if self._recorder is not None:
+            self._recorder.key(self._path, key, parse, False)
+        return self._take(key, parse, default)
+
+    def _take(self, key: str, parse: Callable[[Plain], T], default: D) -> T | D:
         self._taken.add(key)
         value = self._values.get(key)
         if value is None:
@@ -117,6 +156,18 @@ class Fields:
         except ValueError as error:
             self.fail((key,), str(error))
             return default
+
+    def named(
+        self, key: str, parse: Callable[[str, Plain, Path, Problems], T | None]
+    ) -> dict[str, T]:
+        """The records under `key` that can be read, by name."""
+        if self._recorder is not None:
+            self._recorder.named(self._path, key, parse)
+        return {
+            name: record
+            for name, value, path in self.items(key)
+            if (record := parse(name, value, path, self._problems)) is not None
+        }
 
     def items(self, key: str) -> Iterable[tuple[str, Plain, Path]]:
         """Named records under `key`: name, value, path; bad names are reported."""
@@ -170,17 +221,20 @@ def brief(value: object) -> str:
     return said if len(said) <= _BRIEF else f"{said[: _BRIEF - 3]}..."
 
 
+@described(type="string")
 def text(value: Plain) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected text, not {_kind(value)} ({brief(value)})")
     return value
 
 
+@described()
 def anything(value: Plain) -> Plain:
     """For what the caller parses itself."""
     return value
 
 
+@described(type=["string", "integer"], pattern=f"^{NAME.pattern}$", minimum=0)
 def name(value: Plain) -> str:
     found = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
     if not NAME.fullmatch(found):
@@ -189,6 +243,7 @@ def name(value: Plain) -> str:
 
 
 def integer(low: int, high: int) -> Callable[[Plain], int]:
+    @described(type="integer", minimum=low, maximum=high)
     def parse(value: Plain) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(
@@ -201,6 +256,24 @@ def integer(low: int, high: int) -> Callable[[Plain], int]:
     return parse
 
 
+def span(low: int, high: int) -> Callable[[Plain], Span]:
+    """`11`, `11-19`: an inclusive range within low..high."""
+
+    @described(
+        type=["string", "integer"],
+        pattern="^[0-9]{1,10}(-[0-9]{1,10})?$",
+        minimum=low,
+        maximum=high,
+    )
+    def parse(value: Plain) -> Span:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return Span.parse(str(value), low, high)
+        return Span.parse(text(value), low, high)
+
+    return parse
+
+
+@described(type="boolean")
 def boolean(value: Plain) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"expected true or false, not {brief(value)}")
@@ -208,6 +281,7 @@ def boolean(value: Plain) -> bool:
 
 
 def choice(kind: type[E]) -> Callable[[Plain], E]:
+    @described(enum=[member.value for member in kind])
     def parse(value: Plain) -> E:
         for member in kind:
             if value == member.value:
@@ -219,6 +293,7 @@ def choice(kind: type[E]) -> Callable[[Plain], E]:
 
 
 def sequence(parse_item: Callable[[Plain], T]) -> Callable[[Plain], tuple[T, ...]]:
+    @described(type="array", items=parse_item)
     def parse(value: Plain) -> tuple[T, ...]:
         if not isinstance(value, list):
             raise ValueError(f"expected a list, not {_kind(value)} ({brief(value)})")
@@ -227,20 +302,26 @@ def sequence(parse_item: Callable[[Plain], T]) -> Callable[[Plain], tuple[T, ...
     return parse
 
 
+@described(type="string", pattern="^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")
 def mac(value: Plain) -> Mac:
     return Mac.parse(text(value))
 
 
+@described(type="string", pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*:[0-9]{1,3}$")
 def port_ref(value: Plain) -> PortRef:
     return PortRef.parse(text(value))
 
 
+@described(
+    type=["string", "integer"], pattern="^[0-9]{1,5}(-[0-9]{1,5})?$", minimum=0, maximum=0xFFFF
+)
 def port_range(value: Plain) -> PortRange:
     if isinstance(value, int) and not isinstance(value, bool):
         return PortRange.parse(str(value))
     return PortRange.parse(text(value))
 
 
+@described(type="string", pattern=f"^({_IPV4}|{_IPV6})$")
 def address(value: Plain) -> IPv4Address | IPv6Address:
     try:
         return ip_address(text(value))
@@ -248,6 +329,7 @@ def address(value: Plain) -> IPv4Address | IPv6Address:
         raise ValueError(f"{brief(value)} is not an IP address") from None
 
 
+@described(type="string", pattern=f"^{_IPV4}$")
 def ipv4(value: Plain) -> IPv4Address:
     try:
         return IPv4Address(text(value))
@@ -255,6 +337,7 @@ def ipv4(value: Plain) -> IPv4Address:
         raise ValueError(f"{brief(value)} is not an IPv4 address like 192.0.2.1") from None
 
 
+@described(type="string", pattern=f"^{_IPV4}(/[0-9.]+)?$")
 def ipv4_network(value: Plain) -> IPv4Network:
     try:
         loose = IPv4Network(text(value), strict=False)
@@ -263,6 +346,7 @@ def ipv4_network(value: Plain) -> IPv4Network:
     return _no_host_bits(loose, text(value))
 
 
+@described(type="string", pattern=f"^{_IPV6}(/[0-9]+)?$")
 def ipv6_network(value: Plain) -> IPv6Network:
     try:
         loose = IPv6Network(text(value), strict=False)
@@ -281,6 +365,17 @@ def _no_host_bits(network: N, said: str) -> N:
 
 
 def named_number(names: Mapping[str, int], high: int) -> Callable[[Plain], int]:
+    in_any_case = "|".join(
+        "".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in name) for name in names
+    )
+
+    @described(
+        anyOf=[
+            {"enum": list(names)},
+            {"type": "string", "pattern": f"^({in_any_case})$"},
+            {"type": "integer", "minimum": 0, "maximum": high},
+        ]
+    )
     def parse(value: Plain) -> int:
         if isinstance(value, str):
             if value.lower() in names:
@@ -291,10 +386,17 @@ def named_number(names: Mapping[str, int], high: int) -> Callable[[Plain], int]:
     return parse
 
 
+@described(anyOf=[{"const": "untagged"}, {"type": "integer", "minimum": 0, "maximum": 4095}])
 def vlan(value: Plain) -> int:
     return UNTAGGED if value == "untagged" else integer(0, 4095)(value)
 
 
+@described(
+    type=["string", "integer"],
+    pattern="^[0-9]{1,12}([.][0-9]{1,9})?[kmgKMG]?[bB][iI][tT]$",
+    minimum=MIN_BPS,
+    maximum=MAX_BPS,
+)
 def bit_rate(value: Plain) -> int:
     """`5mbit`, or a number of bit/s."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -302,11 +404,13 @@ def bit_rate(value: Plain) -> int:
     return parse_bps(text(value))
 
 
+@described(anyOf=[{"const": "unlimited"}, {"type": "integer", "minimum": 1, "maximum": MAX_PPS}])
 def limit_pps(value: Plain) -> int:
     """Packets per second; 0 is `unlimited`."""
     return 0 if value == "unlimited" else integer(1, MAX_PPS)(value)
 
 
+@described(type=["string", "integer"], pattern=f"^{_FLAGS}/{_FLAGS}$", minimum=0, maximum=255)
 def tcp_flags(value: Plain) -> tuple[int, int]:
     """`0x02/0x12` (value/mask), or a number: all eight flags."""
     if isinstance(value, int):
@@ -376,13 +480,20 @@ def parse_profile(label: str, value: Plain, path: Path, problems: Problems) -> P
 
 def parse_rate(record: Fields, path: Path, problems: Problems) -> Rate | None:
     """The `rate` of a record, if it has one: a mapping, or one bit rate for committed and peak."""
-    said = record.take("rate", anything, None)
+    said = record.take("rate", _rate_or_mapping, None)
     if said is None:
         return None
     if not isinstance(said, dict):
         bps = record.take("rate", bit_rate, None)
         return None if bps is None else Rate(committed_bps=bps, peak_bps=bps)
-    fields = Fields(said, (*path, "rate"), problems)
+    rate = _rate(said, (*path, "rate"), problems)
+    if rate is None:
+        record.ok = False
+    return rate
+
+
+def _rate(value: Plain, path: Path, problems: Problems) -> Rate | None:
+    fields = Fields(value, path, problems)
     committed = fields.need("committed", bit_rate, 1)
     peak = fields.need("peak", bit_rate, committed)
     burst = fields.take("burst", integer(MIN_BURST_BYTES, MAX_BURST_BYTES), None)
@@ -391,9 +502,13 @@ def parse_rate(record: Fields, path: Path, problems: Problems) -> Rate | None:
             ("peak",), f"{render_bps(peak)} is below the committed rate, {render_bps(committed)}"
         )
     if not fields.end():
-        record.ok = False
         return None
     return Rate(committed_bps=committed, peak_bps=peak, burst_bytes=burst)
+
+
+@described(anyOf=[bit_rate, _rate])
+def _rate_or_mapping(value: Plain) -> Plain:
+    return value
 
 
 def parse_slice(label: str, value: Plain, path: Path, problems: Problems) -> Slice | None:
@@ -419,6 +534,15 @@ def parse_slice(label: str, value: Plain, path: Path, problems: Problems) -> Sli
     )
 
 
+@described(
+    oneOf=[
+        {"required": [one], "properties": {one: {"not": {"type": "null"}}, other: {"type": "null"}}}
+        for one, other in (("port", "peer"), ("peer", "port"))
+    ],
+    dependentSchemas={
+        "vlan": {"anyOf": [{"properties": {"vlan": {"type": "null"}}}, {"required": ["port"]}]}
+    },
+)
 def parse_endpoint(label: str, value: Plain, path: Path, problems: Problems) -> Endpoint | None:
     fields = Fields(value, path, problems)
     hardware = fields.need("mac", mac, Mac(0))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from dfvisor.model.grants import Grant
 from dfvisor.model.types import Mac, PortRange, PortRef
 
 DEFAULT_MTU = 1500
@@ -295,4 +296,5 @@ class Network:
 
     fabric: Fabric = field(default_factory=Fabric)
     tenants: dict[str, Tenant] = field(default_factory=dict)
+    grants: dict[str, Grant] = field(default_factory=dict)  # by VN; absent: no limits
     vns: dict[str, VirtualNetwork] = field(default_factory=dict)

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address
 
 from dfvisor.errors import Problem
+from dfvisor.model.granted import clashes, outside
+from dfvisor.model.grants import Grant
 from dfvisor.model.overlap import conflicts
 from dfvisor.model.paths import next_hops
 from dfvisor.model.permissions import permission_problems
@@ -23,6 +25,7 @@ from dfvisor.model.records import (
     Network,
     Peer,
     Stale,
+    Tenant,
     Treatment,
     VirtualNetwork,
 )
@@ -46,6 +49,25 @@ def validate(
     return _Validator(network, Problems(lines), frozenset(broken)).run()
 
 
+def validate_vn(
+    fabric: Fabric,
+    vn: VirtualNetwork,
+    grant: Grant | None,
+    tenants: Mapping[str, Tenant] | None = None,
+) -> list[Problem]:
+    """Every problem of one VN, for who reads it from the database: also what is outside its grant
+    (None: not known, so not checked).
+
+    Without `tenants` its own is taken to exist.
+    """
+    known = {vn.tenant: Tenant(name=vn.tenant)} if tenants is None else dict(tenants)
+    found = validate(Network(fabric=fabric, tenants=known, vns={vn.name: vn}))
+    problems = Problems()
+    for path, message in () if grant is None else outside(vn, grant):
+        problems.add(path, message)
+    return found + problems.found
+
+
 class _Validator:
     def __init__(self, network: Network, problems: Problems, broken: frozenset[Path]) -> None:
         self._network = network
@@ -66,6 +88,7 @@ class _Validator:
         )
         for vn in self._network.vns.values():
             self._vn(vn)
+        self._grants()
         return self._problems.found
 
     def _add(self, path: Path, message: str) -> None:
@@ -135,6 +158,26 @@ class _Validator:
             self._add(path, f"{mac} is a multicast address")
         elif not mac.value:
             self._add(path, "the address is all zero")
+
+    def _grants(self) -> None:
+        network = self._network
+        for name, grant in network.grants.items():
+            path: Path = ("grants", name)
+            self._refer((*path, "tenant"), "tenant", grant.tenant, network.tenants, ("tenants",))
+            for switch in grant.ports or ():
+                self._refer(
+                    (*path, "ports"), "switch", switch, network.fabric.switches, ("switches",)
+                )
+            for peer in grant.peers or ():
+                self._refer((*path, "peers"), "peer", peer, network.fabric.peers, ("peers",))
+            vn = network.vns.get(name)
+            if vn is not None and ("vns", name) not in self._broken:
+                self._add_all(outside(vn, grant))
+        self._add_all(clashes(network.grants, network.vns))
+
+    def _add_all(self, found: Iterable[tuple[Path, str]]) -> None:
+        for path, message in found:
+            self._add(path, message)
 
     # -- virtual networks
 

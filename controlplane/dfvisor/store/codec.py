@@ -15,6 +15,8 @@ import msgspec
 
 from dfvisor.errors import StoreError
 from dfvisor.model import plain as form
+from dfvisor.model.granted import parse_grant, render_grant
+from dfvisor.model.grants import Grant
 from dfvisor.model.plain import Problems
 from dfvisor.model.records import (
     Endpoint,
@@ -30,8 +32,8 @@ from dfvisor.model.records import (
 )
 from dfvisor.model.source import Path, Plain
 from dfvisor.store import bulk
+from dfvisor.store.schema import WrongVersion, newest, upgrade
 
-SCHEMA = 1
 Record: TypeAlias = Profile | Slice | Endpoint | Flowspace
 Key: TypeAlias = tuple[str, str]  # (kind, name): kinds are the collections of a VN
 T = TypeVar("T")
@@ -54,7 +56,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`/vns/<vn>/pages/<generation>-m`: prefix of the hash -> page."""
 
     pages: dict[str, Reference]
-    schema: int = SCHEMA
+    schema: int = newest("Manifest")
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +84,7 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Reference | None = None
     base: int | None = None
     deltas: tuple[Delta, ...] = ()
-    schema: int = SCHEMA
+    schema: int = newest("Revision")
 
     @property
     def paged(self) -> int:
@@ -105,7 +107,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     put: int = 0
     dropped: int = 0
     deleted: bool = False
-    schema: int = SCHEMA
+    schema: int = newest("History")
 
 
 class Present(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +120,7 @@ class Present(msgspec.Struct, frozen=True, kw_only=True):
     switches: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
     revision: int = 0
-    schema: int = SCHEMA
+    schema: int = newest("Present")
 
 
 class FabricRevision(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,21 +128,14 @@ class FabricRevision(msgspec.Struct, frozen=True, kw_only=True):
 
     revision: int
     changes: tuple[str, ...]
-    schema: int = SCHEMA
-
-
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """`/grants/<vn>`: the provider's word on whose VN it is."""
-
-    tenant: str
-    schema: int = SCHEMA
+    schema: int = newest("FabricRevision")
 
 
 class Retired(msgspec.Struct, frozen=True, kw_only=True):
     """`/retired/<vn>`: the last revision number used when the VN was deleted; 0 before that."""
 
     revision: int
-    schema: int = SCHEMA
+    schema: int = newest("Retired")
 
 
 def encode(value: Any) -> bytes:
@@ -152,12 +147,39 @@ def decode(data: bytes | msgspec.Raw, kind: type[T], path: str) -> T:
     """StoreError names the node and what is wrong with it."""
     try:
         found = msgspec.json.decode(data, type=kind)
+        if getattr(found, "schema", None) in (None, newest(kind.__name__)):
+            return found
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _decode_other(data, kind, path, error)
+    return _decode_other(data, kind, path, None)
+
+
+def _decode_other(data: bytes, kind: type[T], path: str, error: Exception | None) -> T:
+    """A record that is not of the newest version, or else the error."""
+    try:
+        plain = msgspec.json.decode(data)
+        if isinstance(plain, dict) and plain.get("schema", 1) != newest(kind.__name__):
+            body = upgrade(kind.__name__, plain)
+            return msgspec.convert({**body, "schema": newest(kind.__name__)}, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, WrongVersion) as why:
+        raise StoreError(f"{path}: bad record: {why}") from why
+    raise StoreError(f"{path}: bad record: {error}") from error
+
+
+def encode_plain(record: Mapping[str, Plain], kind: str) -> bytes:
+    """A record in its plain form, with its version."""
+    return encode({"schema": newest(kind), **record})
+
+
+def decode_plain(data: bytes, kind: str, path: str) -> dict[str, Any]:
+    """A record in its newest plain form, without its version; StoreError says what is wrong."""
+    record = decode(data, dict[str, Any], path)
+    if "schema" not in record:
+        raise StoreError(f"{path}: bad record: its schema is missing")
+    try:
+        return upgrade(kind, record)
+    except WrongVersion as error:
         raise StoreError(f"{path}: bad record: {error}") from error
-    schema = getattr(found, "schema", SCHEMA)
-    if schema != SCHEMA:
-        raise StoreError(f"{path}: bad record: schema is {schema}, not {SCHEMA}")
-    return found
 
 
 # -- the records of a VN
@@ -226,7 +248,7 @@ def encode_page(records: Iterable[tuple[Key, bytes]]) -> bytes:
     kinds: dict[str, dict[str, msgspec.Raw]] = {}
     for (kind, name), data in sorted(records):
         kinds.setdefault(kind, {})[name] = msgspec.Raw(data)
-    return encode({"schema": SCHEMA, **kinds})
+    return encode({"schema": newest("page"), **kinds})
 
 
 _PARSERS: dict[str, Callable[[str, Plain, Path, Problems], Record | None]] = {
@@ -243,8 +265,8 @@ _NOTHING = msgspec.Raw(b"null")
 def decode_page(data: bytes, path: str) -> dict[Key, Record]:
     """The records of a page; StoreError lists every one that cannot be read."""
     page = decode(data, dict[str, msgspec.Raw], path)
-    if decode(page.pop("schema", _NOTHING), object, path) != SCHEMA:
-        raise StoreError(f"{path}: bad record: schema is not {SCHEMA}")
+    if bytes(page.pop("schema", _NOTHING)) != b"%d" % newest("page"):
+        return decode_records(decode_plain(data, "page", path), path)
     many = bulk.flowspaces(page.get("flowspaces", _NOTHING))
     if many is not None:
         page.pop("flowspaces", None)
@@ -274,50 +296,53 @@ def decode_records(plain: Mapping[str, Any], path: str) -> dict[Key, Record]:
 
 
 def encode_switch(switch: Switch) -> bytes:
-    return encode({"schema": SCHEMA, **form.render_switch(switch)})
+    return encode_plain(form.render_switch(switch), "switch")
 
 
 def encode_link(link: Link) -> bytes:
-    return encode({"schema": SCHEMA, **form.render_link(link)})
+    return encode_plain(form.render_link(link), "link")
 
 
 def encode_peer(peer: Peer) -> bytes:
-    return encode({"schema": SCHEMA, **form.render_peer(peer)})
+    return encode_plain(form.render_peer(peer), "peer")
+
+
+def encode_grant(grant: Grant) -> bytes:
+    return encode_plain(render_grant(grant), "grant")
 
 
 def encode_tenant(_: Tenant) -> bytes:
-    return encode({"schema": SCHEMA})
+    return encode_plain({}, "tenant")
 
 
 def decode_switch(data: bytes, name: str, path: str) -> Switch:
     problems = Problems()
-    switch = form.parse_switch(name, _body(data, path), (), problems)
+    switch = form.parse_switch(name, decode_plain(data, "switch", path), (), problems)
     return _checked(switch, problems, path)
 
 
 def decode_link(data: bytes, path: str) -> Link:
     problems = Problems()
-    link = form.parse_link(_body(data, path), (), problems)
+    link = form.parse_link(decode_plain(data, "link", path), (), problems)
     return _checked(link, problems, path)
 
 
 def decode_peer(data: bytes, name: str, path: str) -> Peer:
     problems = Problems()
-    peer = form.parse_peer(name, _body(data, path), (), problems)
+    peer = form.parse_peer(name, decode_plain(data, "peer", path), (), problems)
     return _checked(peer, problems, path)
+
+
+def decode_grant(data: bytes, vn: str, path: str) -> Grant:
+    problems = Problems()
+    grant = parse_grant(vn, decode_plain(data, "grant", path), (), problems)
+    return _checked(grant, problems, path)
 
 
 def decode_tenant(data: bytes, name: str, path: str) -> Tenant:
     problems = Problems()
-    tenant = form.parse_tenant(name, _body(data, path), (), problems)
+    tenant = form.parse_tenant(name, decode_plain(data, "tenant", path), (), problems)
     return _checked(tenant, problems, path)
-
-
-def _body(data: bytes, path: str) -> Plain:
-    body = decode(data, dict[str, Any], path)
-    if body.pop("schema", None) != SCHEMA:
-        raise StoreError(f"{path}: bad record: schema is not {SCHEMA}")
-    return body
 
 
 def _checked(record: T | None, problems: Problems, path: str) -> T:

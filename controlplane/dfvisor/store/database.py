@@ -20,15 +20,20 @@ from dataclasses import dataclass
 from typing import Self
 
 from dfvisor.errors import Conflict, StoreError, StoreUnavailable
+from dfvisor.model.grants import Grant
 from dfvisor.model.presence import slices_at
 from dfvisor.model.records import Fabric, Network, Tenant, VirtualNetwork
 from dfvisor.model.types import PortRef
 from dfvisor.store import layout
+from dfvisor.store.access import Guard
+from dfvisor.store.acl import Access
 from dfvisor.store.codec import FabricRevision, encode
+from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.fabric import FabricSnapshot, FabricStore
+from dfvisor.store.grants import GrantedKeys, GrantLog
 from dfvisor.store.history import HistoryEntry
 from dfvisor.store.links import LinkStates
-from dfvisor.store.owners import Owners, Ownership, read_epoch
+from dfvisor.store.owners import Owners, Ownership, raise_epoch, read_epoch
 from dfvisor.store.presence import Presence
 from dfvisor.store.reports import Reports
 from dfvisor.store.stats import Active, AgentInfo, Applied, Seen, SwitchStats
@@ -53,9 +58,13 @@ _INDEXED = b"1"  # data of /present once every VN is in the index
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSnapshot:
-    """Fabric, tenants and every readable VN; `bad` has the reason for each VN that is not."""
+    """Fabric, tenants, grants and every readable VN; `bad` has the reason for each VN that is not.
+
+    `grants` are those that somebody has written: not the bare one that each VN has without.
+    """
 
     fabric: FabricSnapshot
+    grants: dict[str, Grant]
     vns: dict[str, VnSnapshot]
     bad: dict[str, str]
 
@@ -64,6 +73,7 @@ class NetworkSnapshot:
         return Network(
             fabric=self.fabric.fabric,
             tenants=self.fabric.tenants,
+            grants=self.grants,
             vns={name: snapshot.vn for name, snapshot in self.vns.items()},
         )
 
@@ -85,8 +95,14 @@ class GlobalDatabase:
         self._watches = Watches(zk, self._tasks)
         self._fabric = FabricStore(zk, timeout_s=timeout_s)
         self._presence = Presence(zk, self._fabric)
+        self._guard = Guard(zk)
         self._vns = VnStore(
-            zk, self._presence, timeout_s=timeout_s, page_grace_s=page_grace_s, user=user
+            zk,
+            self._presence,
+            self._guard,
+            timeout_s=timeout_s,
+            page_grace_s=page_grace_s,
+            user=user,
         )
         self._owners = Owners(zk, self._watches, self._presence)
         self._reports = Reports(zk, self._tasks)
@@ -101,18 +117,21 @@ class GlobalDatabase:
         timeout_s: float = 10.0,
         page_grace_s: float = PAGE_GRACE_S,
         user: str = "",
+        credentials: Credentials = ANONYMOUS,
     ) -> Self:
         """Open a session at `host:port[,host:port...][/chroot]` and make the fixed nodes.
 
-        `user` is who makes the changes of this session, for the history.
+        `user` is who makes the changes of this session, for the history; `credentials` is as whom
+        the server knows it.
 
         StoreUnavailable when no server answers within `timeout_s`. Afterwards the session is kept
         up (reconnecting for ever) until `close`.
         """
-        zk = ZooKeeper(address, session_timeout_s=session_timeout_s)
+        zk = ZooKeeper(address, session_timeout_s=session_timeout_s, credentials=credentials)
         await zk.start(timeout_s)
         found = cls(zk, timeout_s=timeout_s, page_grace_s=page_grace_s, user=user)
         try:
+            await found._guard.load()
             await _make_tree(zk)
             await found._make_index()
         except BaseException:
@@ -175,6 +194,8 @@ class GlobalDatabase:
         Afterwards the index of VNs by switch is what the new fabric makes it.
         """
         written = await self._fabric.apply(base, fabric, tenants)
+        if self._guard.closed and fabric.switches.keys() != base.fabric.switches.keys():
+            await self._guard.place_switches(fabric.switches)
         if written.fabric != base.fabric:
             await self._correct_presence(written)
         return written
@@ -199,6 +220,10 @@ class GlobalDatabase:
     async def read_epoch(self) -> int:
         """Raised whenever the database is restored from a copy; 0 before that."""
         return await read_epoch(self._zk)
+
+    async def raise_epoch(self, at_least: int = 0) -> int:
+        """Begin another epoch, of this number or a higher one; returns it."""
+        return await raise_epoch(self._zk, at_least)
 
     async def watch_fabric(self, callback: Callable[[], None]) -> Watch:
         """Look again at `read_fabric`."""
@@ -239,7 +264,26 @@ class GlobalDatabase:
 
         names = await self.vn_names()
         await asyncio.gather(*(read(name) for name in names))
-        return NetworkSnapshot(fabric=fabric, vns=dict(sorted(vns.items())), bad=bad)
+        grants: dict[str, Grant] = {}
+
+        async def read_grant(name: str) -> None:
+            try:
+                held = await self._vns.grants.read(name)
+            except StoreUnavailable:
+                raise
+            except StoreError as error:
+                bad.setdefault(name, str(error))
+            else:
+                if held is not None and not (held.grant.bare and name in vns):
+                    grants[name] = held.grant
+
+        await asyncio.gather(*(read_grant(name) for name in await self._vns.grants.names()))
+        return NetworkSnapshot(
+            fabric=fabric,
+            grants=dict(sorted(grants.items())),
+            vns=dict(sorted(vns.items())),
+            bad=bad,
+        )
 
     async def apply(
         self,
@@ -249,6 +293,7 @@ class GlobalDatabase:
         verify: Verify | None = None,
         activate: bool | None = None,
         why: str = "",
+        at_least: int = 0,
     ) -> VnSnapshot:
         """Make `vn` the VN's next revision; `base` is what it was derived from (None: a new VN).
 
@@ -259,9 +304,10 @@ class GlobalDatabase:
 
         `activate` True: the revision takes effect at once. False: only if there are no flow entries
         to prepare for it; otherwise when the VN's leader says so by `activate`. None: as the
-        system is set up (`vns.ACTIVATE_AT_ONCE`). `why` is for the history.
+        system is set up (`vns.ACTIVATE_AT_ONCE`). `why` is for the history. `at_least` makes it a
+        revision of this number or a higher one, even if nothing differs.
         """
-        return await self._vns.apply(base, vn, verify, activate, why)
+        return await self._vns.apply(base, vn, verify, activate, why, at_least)
 
     async def delete_vn(self, base: VnSnapshot, why: str = "") -> None:
         """Delete the VN. Conflict when it has changed since `base`."""
@@ -289,6 +335,23 @@ class GlobalDatabase:
         """Look again at `read_vn(name)`; also when the VN comes or goes."""
         return await self._watches.node(layout.revision(name), callback)
 
+    # -- grants
+
+    async def apply_grants(self, base: NetworkSnapshot, grants: Mapping[str, Grant | None]) -> None:
+        """Write these grants, None: take the VN's grant away. Conflict when two VNs would have the
+        same GRE key, or the VNs concerned have changed since `base`.
+        """
+        versions = {name: (found.version, found.vn) for name, found in base.vns.items()}
+        await self._vns.grants.apply(grants, versions)
+
+    async def changed_grants(self) -> frozenset[str]:
+        """VNs read here whose grants may have changed since the last call: read them again."""
+        return await self._vns.grants.refresh()
+
+    async def watch_grants(self, callback: Callable[[], None]) -> Watch:
+        """Look again at `changed_grants`."""
+        return await self._watches.node(layout.GRANT_LOG, callback)
+
     # -- which VNs are present at a switch
 
     async def read_present(
@@ -303,6 +366,19 @@ class GlobalDatabase:
         so this is for who finds it wrong.
         """
         await self._presence.set(vn, switches)
+
+    # -- who may do what
+
+    async def read_access(self) -> Access | None:
+        """Who is who; None where the tree is open to all."""
+        return await self._guard.read()
+
+    async def close_tree(self, access: Access) -> int:
+        """Give every node its access control list, for the first time or anew; returns how many
+        there are. StoreError when these credentials would be shut out.
+        """
+        fabric = await self.read_fabric()
+        return await self._guard.close(access, fabric.fabric.switches, self._vns.grants)
 
     # -- leaders
 
@@ -370,7 +446,7 @@ class GlobalDatabase:
 
     async def watch_agents(self, callback: Callable[[], None]) -> Watch:
         """Look again at `read_agents`."""
-        return await self._watches.children(layout.AGENTS, callback)
+        return await self._reports.watch_agents(self._watches, callback)
 
     async def publish_applied(self, switch: str, record: Applied) -> None:
         """Say what the switch's agent has applied."""
@@ -397,6 +473,11 @@ async def _make_tree(zk: ZooKeeper) -> None:
     for path, stat in zip(layout.FIXED, found, strict=True):
         if stat is None:
             await zk.ensure(path)
-    if await zk.exists(layout.FABRIC_REVISION) is None:
-        with contextlib.suppress(NodeExists):  # somebody else set up the tree at the same time
-            await zk.create(layout.FABRIC_REVISION, encode(FabricRevision(revision=0, changes=())))
+    for path, record in (
+        (layout.FABRIC_REVISION, encode(FabricRevision(revision=0, changes=()))),
+        (layout.GRANT_LOG, encode(GrantLog())),
+        (layout.GRANTED_KEYS, encode(GrantedKeys())),
+    ):
+        if await zk.exists(path) is None:
+            with contextlib.suppress(NodeExists):  # somebody else set up the tree at this moment
+                await zk.create(path, record)

@@ -105,8 +105,11 @@ class HistoryStore:
                 return True
         return False
 
-    async def trim(self, name: str) -> Iterable[Revision]:
-        """Delete what need not be kept; returns the records of what is."""
+    async def trim(self, name: str, *, delete: bool = True) -> Iterable[Revision]:
+        """Delete what need not be kept; returns the records of what is.
+
+        With `delete` False all is kept: whoever may only append leaves that to others.
+        """
         nodes = [node for node in await self._nodes(name) if not node.endswith(_END)]
         held = self._records.get(name, {})
         missing = [node for node in nodes if node not in held]
@@ -114,7 +117,7 @@ class HistoryStore:
         held = {node: held[node] for node in nodes if node in held}
         held |= dict(zip(missing, read, strict=True))
         self._records[name] = held
-        if len(nodes) > self._kept:
+        if delete and len(nodes) > self._kept:
             oldest = nodes[-self._kept]
             needed = min(int(oldest), held[oldest].record.paged + 1)
             for node in nodes:

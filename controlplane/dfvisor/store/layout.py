@@ -2,7 +2,11 @@
 
 /switches/<switch>  /links/<link>  /peers/<peer>                         provider
 /tenants/<tenant>   /fabric/revision  /fabric/epoch                      provider
-/grants/<vn>                       whose VN it is                        provider
+/fabric/access                     who is who, for access control lists  provider
+/grants/<vn>                       what the VN may ask for               provider
+/fabric/grants                     which grants changed lately; watched  provider
+/fabric/keys                       ranges of GRE keys granted            provider
+/keys/<key>                        VN that has a GRE key nobody granted  provider
 /vns/<vn>/revision                 number, manifest of pages; watched    tenant
 /vns/<vn>/pages/<generation>-<n>   immutable pages of records            tenant
 /vns/<vn>/active                   activated revision, leader; watched   leader
@@ -11,7 +15,7 @@
 /history/<vn>/<revision>            who, when, why; bounded                    who changes the VN
 /owners/<vn>/n-<sequence>          ephemeral; the lowest leads the VN    VN controllers
 /retired/<vn>                      last revision number before deletion  provider
-/live/agents/<switch>              ephemeral                             agents
+/live/agents/<switch>/agent        ephemeral                             agents
 /applied/<switch>  /stats/<switch>/<page>                                agents
 /down/<switch>:<port>              the link at this port is down; watched    agents
 /seen/<switch>                     fabric ports: who is at the other end     agents
@@ -26,7 +30,11 @@ TENANTS = "/tenants"
 FABRIC = "/fabric"
 FABRIC_REVISION = "/fabric/revision"
 EPOCH = "/fabric/epoch"
+ACCESS = "/fabric/access"
 GRANTS = "/grants"
+GRANT_LOG = "/fabric/grants"
+GRANTED_KEYS = "/fabric/keys"
+KEYS = "/keys"
 VNS = "/vns"
 OWNERS = "/owners"
 PRESENT = "/present"
@@ -45,6 +53,7 @@ FIXED = (
     TENANTS,
     FABRIC,
     GRANTS,
+    KEYS,
     VNS,
     OWNERS,
     PRESENT,
@@ -107,8 +116,32 @@ def owners(name: str) -> str:
     return f"{OWNERS}/{name}"
 
 
+def agents_of(switch: str) -> str:
+    return f"{AGENTS}/{switch}"
+
+
+def agent(switch: str) -> str:
+    return f"{AGENTS}/{switch}/agent"
+
+
+def applied(switch: str) -> str:
+    return f"{APPLIED}/{switch}"
+
+
+def seen(switch: str) -> str:
+    return f"{SEEN}/{switch}"
+
+
+def stats(switch: str) -> str:
+    return f"{STATS}/{switch}"
+
+
 def grant(name: str) -> str:
     return f"{GRANTS}/{name}"
+
+
+def key(number: int) -> str:
+    return f"{KEYS}/{number}"
 
 
 def retired(name: str) -> str:

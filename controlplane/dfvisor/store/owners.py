@@ -11,9 +11,19 @@ from dfvisor.errors import Conflict, StoreError, StoreUnavailable
 from dfvisor.store import layout
 from dfvisor.store.codec import decode, encode
 from dfvisor.store.presence import Presence
+from dfvisor.store.schema import newest
 from dfvisor.store.stats import Active
 from dfvisor.store.watch import Watch, Watches
-from dfvisor.store.zk import BadVersion, Check, NoNode, NotEmpty, Session, Set, ZooKeeper
+from dfvisor.store.zk import (
+    BadVersion,
+    Check,
+    NodeExists,
+    NoNode,
+    NotEmpty,
+    Session,
+    Set,
+    ZooKeeper,
+)
 
 _ATTEMPTS = 20
 
@@ -22,6 +32,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """Data of an owner node."""
 
     name: str
+    schema: int = newest("Owner")
 
 
 class Ownership:
@@ -239,6 +250,25 @@ async def read_epoch(zk: ZooKeeper) -> int:
     except NoNode:
         return 0
     return decode(data, int, layout.EPOCH)
+
+
+async def raise_epoch(zk: ZooKeeper, at_least: int) -> int:
+    """Begin another epoch, of this number or a higher one; returns it."""
+    for _ in range(_ATTEMPTS):
+        try:
+            data, stat = await zk.get(layout.EPOCH)
+        except NoNode:
+            data, stat = encode(0), None
+        epoch = max(decode(data, int, layout.EPOCH) + 1, at_least)
+        try:
+            if stat is None:
+                await zk.create(layout.EPOCH, encode(epoch))
+            else:
+                await zk.set(layout.EPOCH, encode(epoch), stat.version)
+        except (BadVersion, NodeExists):
+            continue
+        return epoch
+    raise Conflict(f"{layout.EPOCH} keeps changing; {_ATTEMPTS} attempts failed")
 
 
 def _by_sequence(nodes: list[str]) -> list[str]:

@@ -5,15 +5,16 @@ alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
 from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.store import layout
 from dfvisor.store.codec import decode, encode
+from dfvisor.store.schema import newest
 from dfvisor.store.stats import AgentInfo, Applied, Seen, SwitchStats
-from dfvisor.store.watch import Tasks
+from dfvisor.store.watch import Callback, Tasks, Watch, Watches
 from dfvisor.store.zk import (
     Create,
     Delete,
@@ -35,7 +36,7 @@ class StatsPage(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     pages: int
     stats: SwitchStats
-    schema: int = 1
+    schema: int = newest("StatsPage")
 
 
 class Reports:
@@ -67,7 +68,8 @@ class Reports:
 
     async def _announce(self, switch: str, info: AgentInfo) -> None:
         """Make the node this session's own; one left by an earlier session is replaced."""
-        path = f"{layout.AGENTS}/{switch}"
+        path = layout.agent(switch)
+        await self._zk.ensure(layout.agents_of(switch))
         for _ in range(_ATTEMPTS):
             stat = await self._zk.exists(path)
             try:
@@ -84,10 +86,30 @@ class Reports:
         raise StoreError(f"{path}: another agent announces the same switch")
 
     async def agents(self) -> dict[str, AgentInfo]:
-        found = await self._read_children(layout.AGENTS)
-        return {
-            name: decode(data, AgentInfo, f"{layout.AGENTS}/{name}") for name, data in found.items()
-        }
+        found = await self._read_children(layout.AGENTS, layout.agent)
+        return {name: decode(data, AgentInfo, layout.agent(name)) for name, data in found.items()}
+
+    async def watch_agents(self, watches: Watches, callback: Callback) -> Watch:
+        """One comes or goes."""
+
+        async def look() -> None:
+            for switch in await self._zk.children(layout.AGENTS):
+                if switch not in outer.inner:
+                    outer.inner[switch] = await watches.children(layout.agents_of(switch), callback)
+
+        async def look_and_tell() -> None:
+            try:
+                await look()
+            except StoreUnavailable:
+                return  # the reconnect looks again
+            callback()
+
+        def changed() -> None:
+            self._tasks.spawn(look_and_tell(), "watch of the agents")
+
+        outer = await watches.children(layout.AGENTS, changed)
+        await look()
+        return outer
 
     # -- applied revisions
 
@@ -109,7 +131,7 @@ class Reports:
         raise StoreError(f"{path}: comes and goes")
 
     async def applied(self, switches: Collection[str] | None = None) -> dict[str, Applied]:
-        found = await self._read_children(layout.APPLIED, switches)
+        found = await self._read_children(layout.APPLIED, layout.applied, switches)
         return {
             name: decode(data, Applied, f"{layout.APPLIED}/{name}") for name, data in found.items()
         }
@@ -117,18 +139,18 @@ class Reports:
     # -- what is at the other ends of cables
 
     async def publish_seen(self, switch: str, record: Seen) -> None:
-        await self._publish(f"{layout.SEEN}/{switch}", encode(record))
+        await self._publish(layout.seen(switch), encode(record))
 
     async def seen(self) -> dict[str, Seen]:
-        found = await self._read_children(layout.SEEN)
-        return {name: decode(data, Seen, f"{layout.SEEN}/{name}") for name, data in found.items()}
+        found = await self._read_children(layout.SEEN, layout.seen)
+        return {name: decode(data, Seen, layout.seen(name)) for name, data in found.items()}
 
     async def _read_children(
-        self, parent: str, only: Collection[str] | None = None
+        self, parent: str, path: Callable[[str], str], only: Collection[str] | None = None
     ) -> dict[str, bytes]:
         async def read(name: str) -> tuple[str, bytes] | None:
             try:
-                data, _ = await self._zk.get(f"{parent}/{name}")
+                data, _ = await self._zk.get(path(name))
             except NoNode:
                 return None
             return name, data

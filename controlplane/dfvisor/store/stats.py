@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import msgspec
 
+from dfvisor.store.schema import newest
+
 
 class Counter(msgspec.Struct, frozen=True, kw_only=True):
     """A direct counter summed over the table entries that stand for one record.
@@ -96,6 +98,7 @@ class AgentInfo(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     switch_address: str = ""
     device_id: int = 0
+    schema: int = newest("AgentInfo")
 
 
 class VnApplied(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +127,7 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     fabric: int = 0
     at: float = 0.0
     error: str = ""
+    schema: int = newest("Applied")
 
 
 class PortSeen(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +151,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
     ports: dict[int, PortSeen] = {}
     at: float = 0.0
+    schema: int = newest("Seen")
 
 
 class Active(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,3 +166,4 @@ class Active(msgspec.Struct, frozen=True, kw_only=True):
     leader: str = ""
     election_id: int = 0
     epoch: int = 0
+    schema: int = newest("Active")

@@ -16,11 +16,12 @@ import msgspec
 
 from dfvisor.errors import Conflict, StoreError, StoreUnavailable
 from dfvisor.model.consequences import needs_flows
+from dfvisor.model.grants import Grant
 from dfvisor.model.records import VirtualNetwork
 from dfvisor.store import layout
+from dfvisor.store.access import Guard
 from dfvisor.store.codec import (
     Delta,
-    Grant,
     History,
     Key,
     Manifest,
@@ -32,6 +33,7 @@ from dfvisor.store.codec import (
     decode,
     decode_page,
     encode,
+    encode_grant,
     records_of,
     settings_in,
     settings_of,
@@ -46,6 +48,7 @@ from dfvisor.store.deltas import (
     size,
     to_delta,
 )
+from dfvisor.store.grants import GrantStore, give_keys, keys_of, take_keys
 from dfvisor.store.history import HistoryEntry, HistoryStore
 from dfvisor.store.merge import merge_vn
 from dfvisor.store.pages import Page, amend, digest, lay_out, records_by_page, split
@@ -100,6 +103,7 @@ class VnSnapshot:
     version: int  # of the revision node: what a change checks
     change: str  # uuid of the change that made this revision
     manifest: Revision
+    grant: Grant
     since: int = field(default=0, compare=False)
     touched: frozenset[Key] | None = field(default=None, compare=False)
 
@@ -120,6 +124,7 @@ class VnStore:
         self,
         zk: ZooKeeper,
         presence: Presence,
+        guard: Guard,
         *,
         timeout_s: float = 10.0,
         page_grace_s: float = PAGE_GRACE_S,
@@ -127,11 +132,13 @@ class VnStore:
     ) -> None:
         self._zk = zk
         self._presence = presence
+        self._guard = guard
         self._timeout_s = timeout_s
         self._page_grace_s = page_grace_s
         self._user = user
         self._held: dict[str, VnSnapshot] = {}
         self._pages: dict[str, Pages] = {}
+        self.grants = GrantStore(zk, timeout_s=timeout_s)
         self.history = HistoryStore(zk)
         self.pages_read = 0
 
@@ -158,16 +165,32 @@ class VnStore:
                 missing = error  # the page of an older revision, collected meanwhile
                 continue
             return self._held[name]
-        raise StoreError(f"{missing}: bad record: the revision names a page that does not exist")
+        what = "the revision names a page that does not exist"
+        if str(missing).startswith(f"{layout.grant(name)}:"):
+            what = "the provider has not granted this network"
+        raise StoreError(f"{missing}: bad record: {what}")
+
+    async def _grant(self, name: str, record: Revision) -> Grant:
+        """The VN's grant; NoNode when it has none. One that is held may be of the time before the
+        VN was given to another tenant, or made anew.
+        """
+        held = await self.grants.read(name)
+        if held is None or held.grant.tenant != record.tenant:
+            held = await self.grants.read(name, fresh=True)
+        if held is None:
+            raise NoNode(f"{layout.grant(name)}: NoNode")
+        return held.grant
 
     def forget(self, name: str) -> None:
         """Hold nothing of the VN any more."""
+        self.grants.forget(name)
         self._held.pop(name, None)
         self._pages.pop(name, None)
 
     async def _make(self, name: str, record: Revision, stat: Stat) -> VnSnapshot:
         path = layout.revision(name)
         settings = settings_in(name, record, path)
+        grant = await self._grant(name, record)
         held = self._held.get(name)
         change = None
         if held is not None and _descends(record, held):
@@ -175,7 +198,7 @@ class VnStore:
         if held is not None and change is not None:
             vn = changed(_with_records(settings, held.vn), change)
             return replace(
-                _snapshot(record, vn, stat),
+                _snapshot(record, vn, stat, grant),
                 zxid=stat.mzxid if change else held.zxid,
                 time=stat.mtime if change else held.time,
                 since=held.revision,
@@ -195,7 +218,7 @@ class VnStore:
                 records.pop(key, None)
             else:
                 records[key] = one
-        return _snapshot(record, assemble(settings, records), stat)
+        return _snapshot(record, assemble(settings, records), stat, grant)
 
     async def _read_pages(self, name: str, record: Revision) -> Pages:
         """The pages of the revision; those held are not read again."""
@@ -270,6 +293,7 @@ class VnStore:
         verify: Verify | None = None,
         activate: bool | None = None,
         why: str = "",
+        at_least: int = 0,
     ) -> VnSnapshot:
         """Make `vn` the next revision of the VN; see GlobalDatabase.apply."""
         original = base
@@ -293,9 +317,10 @@ class VnStore:
                     wanted = _reconcile(original, vn, current)
                     if verify is not None and wanted is not vn:
                         verify(wanted)
-                if current is not None and current.vn == wanted:
+                known = current is not None and current.revision >= at_least
+                if current is not None and known and current.vn == wanted:
                     return current
-                return await self._try(current, wanted, change, at_once, why)
+                return await self._try(current, wanted, change, at_once, why, at_least)
             except (BadVersion, NodeExists, NoNode):
                 lost = None  # somebody was faster
             except StoreUnavailable as error:
@@ -308,25 +333,44 @@ class VnStore:
         raise Conflict(f"virtual network {vn.name} keeps changing; {_ATTEMPTS} attempts failed")
 
     async def _try(
-        self, current: VnSnapshot | None, vn: VirtualNetwork, uuid_: str, at_once: bool, why: str
+        self,
+        current: VnSnapshot | None,
+        vn: VirtualNetwork,
+        uuid_: str,
+        at_once: bool,
+        why: str,
+        at_least: int,
     ) -> VnSnapshot:
         change = difference(current.vn if current else settings_of(vn), vn)
         if current is None:
             retired, retired_stat = await self._retired(vn.name)
             active, active_stat = Active(), None
-            number = retired.revision + 1
+            number = max(retired.revision + 1, at_least)
             following = _first(vn, number, uuid_)
         else:
             active, active_stat = await self._active(vn.name)
-            number = current.revision + 1
-            following = await self._following(current, vn, uuid_, change)
+            number = max(current.revision + 1, at_least)
+            if number == current.revision + 1:
+                following = await self._following(current, vn, uuid_, change)
+            else:  # changes inline follow one another without a gap
+                following = _first(vn, number, uuid_, current.manifest)
         entry = _entry(following.record, change, self._user, why)
-        activates = at_once or (
-            active.revision == (current.revision if current else 0)
-            and not needs_flows(current.vn if current else None, vn)
+        before = current.vn if current else None
+        activates = not self._guard.intent_only and (
+            at_once
+            or (
+                active.revision == (current.revision if current else 0)
+                and not needs_flows(before, vn)
+            )
         )
         new_active = msgspec.structs.replace(active, revision=number) if activates else active
-        record, grant = encode(following.record), encode(Grant(tenant=vn.tenant))
+        record = encode(following.record)
+        given = before is None or before.tenant != vn.tenant
+        held = await self.grants.read(vn.name, fresh=given or keys_of(before) != keys_of(vn))
+        grant = Grant(vn=vn.name, tenant=vn.tenant)  # bare, unless the provider has written one
+        if held is not None and not held.grant.bare:
+            grant = held.grant
+        self._guard.tenants[vn.name] = vn.tenant
         await self.history.prepare(vn.name)
         append = Create(layout.history_of(vn.name, number), encode(entry))
         operations: list[Operation]
@@ -334,7 +378,7 @@ class VnStore:
             operations = [
                 Create(layout.revision(vn.name), record),
                 Create(layout.active(vn.name), encode(new_active)),
-                Create(layout.grant(vn.name), grant),
+                *([] if held else [Create(layout.grant(vn.name), encode_grant(grant))]),
                 append,
                 *_retire(vn.name, retired_stat, retired.revision),
             ]
@@ -348,9 +392,12 @@ class VnStore:
                 else Check(layout.active(vn.name), _version(active_stat)),
                 append,
             ]
-            if vn.tenant != current.vn.tenant:
-                operations.append(Set(layout.grant(vn.name), grant))
-        if current is None or _moves(current.vn, vn):
+            if given and held is not None and held.grant.bare:
+                operations.append(Set(layout.grant(vn.name), encode_grant(grant), held.version))
+        operations += await take_keys(self._zk, before, vn, held)
+        if self._guard.intent_only:
+            pass  # the VN's leader activates, and corrects the index
+        elif current is None or _moves(current.vn, vn):
             operations += await self._presence.change(vn, number, activated=activates)
         elif activates:
             operations += await self._presence.activated(vn.name, number)
@@ -358,11 +405,17 @@ class VnStore:
         if following.pages is not None:
             self._pages[vn.name] = following.pages
         found = replace(
-            _snapshot(following.record, vn, stat),
+            _snapshot(following.record, vn, stat, grant),
             since=current.revision if current else 0,
             touched=frozenset(change),
         )
         self._held[vn.name] = found
+        if given:
+            self.grants.forget(vn.name)
+        if self._guard.closed and current is None:
+            await self._guard.place_vn(vn.name)
+        elif self._guard.closed and given:
+            await self._guard.own(vn.name, vn.tenant)
         with contextlib.suppress(StoreUnavailable):  # the next change tidies up
             found = await self._fold(found)
             if current is not None and (following.staged or number % COLLECT_EVERY == 0):
@@ -480,7 +533,7 @@ class VnStore:
         """
         try:
             used = _nodes(snapshot.manifest)
-            for record in await self.history.trim(name):
+            for record in await self.history.trim(name, delete=not self._guard.intent_only):
                 used |= _nodes(record)
                 if record.manifest is not None:
                     used |= {node for node, _ in (await self._references(name, record)).values()}
@@ -500,6 +553,7 @@ class VnStore:
     async def delete(self, base: VnSnapshot, why: str = "") -> None:
         """Delete the VN at `base`; Conflict when it has changed since."""
         checks = _still_there(base.vn.name, base.manifest)
+        checks += await give_keys(self._zk, base.vn.name, keys_of(base.vn))
         await self._delete_at(base.vn.name, base.version, base.manifest, checks, why)
 
     async def delete_unreadable(self, name: str, why: str = "") -> None:
@@ -548,6 +602,7 @@ class VnStore:
     ) -> None:
         _, retired_stat = await self._retired(name)
         nodes = await self._zk.children(layout.pages(name))
+        grant = await self._bare_grant(name)
         await self._zk.multi(
             [
                 Delete(layout.revision(name), version),
@@ -557,11 +612,21 @@ class VnStore:
                 Delete(layout.active(name)),
                 *await self._presence.deleted(name),
                 Delete(layout.vn(name)),
-                Delete(layout.grant(name)),
+                *grant,
                 *await self.history.end(name, last, self._user, why),
                 *_retire(name, retired_stat, last.revision),
             ]
         )
+
+    async def _bare_grant(self, name: str) -> list[Operation]:
+        """What deletes a grant that nobody has written; the provider's own stay."""
+        try:
+            held = await self.grants.read(name, fresh=True)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            return [Delete(layout.grant(name))]  # unreadable: nothing to stay
+        return [Delete(layout.grant(name), held.version)] if held and held.grant.bare else []
 
 
 def _reconcile(
@@ -599,7 +664,7 @@ def _with_records(settings: VirtualNetwork, held: VirtualNetwork) -> VirtualNetw
     )
 
 
-def _snapshot(record: Revision, vn: VirtualNetwork, stat: Stat) -> VnSnapshot:
+def _snapshot(record: Revision, vn: VirtualNetwork, stat: Stat, grant: Grant) -> VnSnapshot:
     return VnSnapshot(
         revision=record.revision,
         vn=vn,
@@ -608,11 +673,12 @@ def _snapshot(record: Revision, vn: VirtualNetwork, stat: Stat) -> VnSnapshot:
         version=stat.version,
         change=record.changes[0] if record.changes else "",
         manifest=record,
+        grant=grant,
     )
 
 
-def _first(vn: VirtualNetwork, number: int, uuid_: str) -> _Next:
-    """The first revision of a VN: all in pages."""
+def _first(vn: VirtualNetwork, number: int, uuid_: str, old: Revision | None = None) -> _Next:
+    """The first revision of a VN, or one that does not depend on that before: all in pages."""
     records = records_of(vn)
     pages = split(records)
     laid = lay_out(pages, {}, _new_generation(number))
@@ -620,8 +686,8 @@ def _first(vn: VirtualNetwork, number: int, uuid_: str) -> _Next:
     return _paged(
         Revision(
             revision=number,
-            origin=uuid_,
-            changes=(uuid_,),
+            origin=old.origin if old else uuid_,
+            changes=(uuid_, *(old.changes if old else ()))[:REMEMBERED_CHANGES],
             tenant=vn.tenant,
             unknown_unicast=vn.unknown_unicast.value,
             source_guard=vn.source_guard,

@@ -1,8 +1,9 @@
 """Standing watches over ZooKeeper's one-shot ones.
 
-A watch means "look again". It is armed anew before its callback runs, so nothing is missed in
-between; after a reconnect every watch is armed and called once, spread over a short time, because
-kazoo drops all watches with the connection.
+A watch means "look again". Arming it anew is asked for before its callback runs, and a session's
+requests are carried out in their order: so what the callback reads misses nothing. After a
+reconnect every watch is armed and called once, spread over a short time, because kazoo drops all
+watches with the connection.
 """
 
 from __future__ import annotations
@@ -58,10 +59,13 @@ class Watch:
         self._name = name
         self._cancelled = False
         self._generation = 0
+        self.inner: dict[str, Watch] = {}  # what it led to, and ends with it
 
     def cancel(self) -> None:
         self._cancelled = True
         self._owner.forget(self)
+        for watch in self.inner.values():
+            watch.cancel()
 
     async def arm(self) -> None:
         """Set the one-shot watch; without a connection the next reconnect does it.
@@ -93,9 +97,11 @@ class Watch:
             await asyncio.sleep(delay_s)
         if self._cancelled:
             return
-        await self.arm()
+        arming = asyncio.ensure_future(self.arm())
+        await asyncio.sleep(0)  # it is asked for; the answer need not be waited for
         if not self._cancelled:
             self._callback()
+        await arming
 
 
 class Watches:

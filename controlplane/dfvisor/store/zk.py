@@ -19,8 +19,11 @@ from kazoo import exceptions as kazoo_errors
 from kazoo.client import KazooClient, KazooState
 from kazoo.protocol.states import EventType, WatchedEvent
 from kazoo.retry import KazooRetry
+from kazoo.security import ACL, Id
 
 from dfvisor.errors import StoreError, StoreUnavailable
+from dfvisor.store.acl import Entry
+from dfvisor.store.credentials import ANONYMOUS, Credentials
 
 _RECONNECT_MAX_DELAY_S = 0.5
 
@@ -35,6 +38,10 @@ class NodeExists(StoreError):
 
 class NotEmpty(StoreError):
     """The node has children and cannot be deleted."""
+
+
+class Forbidden(StoreError):
+    """The access control list of the node, or of that above it, does not allow it."""
 
 
 class BadVersion(StoreError):
@@ -93,6 +100,7 @@ _ERRORS: dict[type[Exception], type[StoreError]] = {
     kazoo_errors.NodeExistsError: NodeExists,
     kazoo_errors.NotEmptyError: NotEmpty,
     kazoo_errors.BadVersionError: BadVersion,
+    kazoo_errors.NoAuthError: Forbidden,
 }
 _UNAVAILABLE = (
     kazoo_errors.ConnectionLoss,
@@ -119,10 +127,19 @@ class ZooKeeper:
     """One session at a time; a new one is made when it expires. Use from one event loop."""
 
     def __init__(
-        self, address: str, *, session_timeout_s: float = 2.0, request_timeout_s: float = 5.0
+        self,
+        address: str,
+        *,
+        session_timeout_s: float = 2.0,
+        request_timeout_s: float = 5.0,
+        credentials: Credentials = ANONYMOUS,
     ) -> None:
-        """`address`: `host:port[,host:port...][/chroot]`."""
+        """`address`: `host:port[,host:port...][/chroot]`. `lists` says which access control list a
+        node gets that is made here (None: anybody may do anything).
+        """
         self.address = address
+        self.credentials = credentials
+        self.lists: Callable[[str], tuple[Entry, ...]] | None = None
         hosts, slash, chroot = address.partition("/")
         self._chroot = slash + chroot.rstrip("/") if chroot else ""
         self._hosts = hosts
@@ -143,6 +160,7 @@ class ZooKeeper:
             connection_retry=KazooRetry(
                 max_tries=-1, delay=0.05, backoff=2, max_delay=_RECONNECT_MAX_DELAY_S
             ),
+            **_options(self.credentials),
         )
 
     async def start(self, timeout_s: float = 10.0) -> Self:
@@ -253,6 +271,7 @@ class ZooKeeper:
                 self._client.create_async,
                 path,
                 data,
+                self._acl(path),
                 ephemeral=ephemeral,
                 sequence=sequential,
             )
@@ -260,13 +279,20 @@ class ZooKeeper:
 
     async def ensure(self, path: str) -> None:
         """Make the node, and those above it, where they do not exist."""
-        await self._ask(path, self._client.ensure_path_async, path)
+        await self._ask(path, self._client.ensure_path_async, path, self._acl(path))
 
     async def set(self, path: str, data: bytes, version: int = -1) -> Stat:
         return _stat(await self._ask(path, self._client.set_async, path, data, version))
 
     async def delete(self, path: str, version: int = -1) -> None:
         await self._ask(path, self._client.delete_async, path, version)
+
+    async def set_acl(self, path: str, entries: Sequence[Entry]) -> None:
+        """Replace the node's access control list."""
+        await self._ask(path, self._client.set_acls_async, path, [_acl(one) for one in entries])
+
+    def _acl(self, path: str) -> list[Any] | None:
+        return None if self.lists is None else [_acl(one) for one in self.lists(path)]
 
     async def sync(self) -> None:
         """Reads after this see all that was committed before it."""
@@ -281,7 +307,7 @@ class ZooKeeper:
         for operation in operations:
             match operation:
                 case Create(path, data):
-                    transaction.create(path, data)
+                    transaction.create(path, data, self._acl(path))
                 case Set(path, data, version):
                     transaction.set_data(path, data, version)
                 case Delete(path, version):
@@ -336,6 +362,40 @@ class ZooKeeper:
             raise _translated(error, label) from error
 
 
+_PERMISSIONS = {"r": 1, "w": 2, "c": 4, "d": 8, "a": 16}
+
+
+def _acl(entry: Entry) -> Any:
+    bits = sum(_PERMISSIONS[letter] for letter in set(entry.permissions))
+    return ACL(bits, Id(entry.principal.scheme, entry.principal.id))
+
+
+def _options(credentials: Credentials) -> dict[str, Any]:
+    """What kazoo wants to know of them."""
+    found: dict[str, Any] = {}
+    if credentials.tls is not None:
+        found |= {
+            "use_ssl": True,
+            "verify_certs": True,
+            "check_hostname": credentials.tls.check_hostname,
+            "ca": str(credentials.tls.authorities),
+            "certfile": str(credentials.tls.certificate),
+            "keyfile": str(credentials.tls.key),
+        }
+    if credentials.digest is not None:
+        login = credentials.digest
+        found["auth_data"] = [("digest", f"{login.user}:{login.password}")]
+    if credentials.sasl is not None:
+        found["sasl_options"] = {
+            "mechanism": "DIGEST-MD5",
+            "username": credentials.sasl.user,
+            "password": credentials.sasl.password,
+            "service": "zookeeper",
+            "principal": "zk-sasl-md5",
+        }
+    return found
+
+
 def _stat(stat: Any) -> Stat:
     return Stat(
         version=stat.version,
@@ -349,6 +409,8 @@ def _stat(stat: Any) -> Stat:
 def _translated(error: Exception, path: str) -> StoreError:
     for kind, own in _ERRORS.items():
         if isinstance(error, kind):
+            if own is Forbidden:
+                return own(f"{path}: not allowed with these credentials")
             return own(f"{path}: {type(error).__name__.removesuffix('Error')}")
     if isinstance(error, _UNAVAILABLE):
         return StoreUnavailable(f"{path}: {type(error).__name__}")

@@ -19,6 +19,8 @@ from dfvisor.agent.saver import Saver
 from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.metrics import Reading
 from dfvisor.p4rt.tls import Credentials
+from dfvisor.store.credentials import ANONYMOUS
+from dfvisor.store.credentials import Credentials as Login
 from dfvisor.store.database import GlobalDatabase, VnSnapshot, Watch
 from dfvisor.vnc.leader import Candidate, Surroundings
 
@@ -41,14 +43,21 @@ class Daemon:
     """Run it with `run`. `directory` holds a status file for people; nothing depends on it."""
 
     def __init__(
-        self, zookeeper: str, directory: Path, name: str, tls: Credentials | None = None
+        self,
+        zookeeper: str,
+        directory: Path,
+        name: str,
+        tls: Credentials | None = None,
+        login: Login = ANONYMOUS,
     ) -> None:
+        self._login = login
         self._tls = tls
         self._zookeeper = zookeeper
         self._directory = directory
         self._name = name
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
+        self._grants_stale = True
         self._candidates: dict[str, tuple[Candidate, asyncio.Task[None]]] = {}
         self._database: GlobalDatabase | None = None
         self._synced = time.time()
@@ -111,7 +120,7 @@ class Daemon:
         said = False
         while True:
             try:
-                return await GlobalDatabase.connect(self._zookeeper)
+                return await GlobalDatabase.connect(self._zookeeper, credentials=self._login)
             except StoreUnavailable as error:
                 log.log(logging.DEBUG if said else logging.WARNING, "waiting: %s", error)
                 said = True
@@ -134,6 +143,7 @@ class Daemon:
                             await database.watch_fabric(self._wake.set),
                             await database.watch_vns(self._wake.set),
                             await database.watch_agents(self._wake.set),
+                            await database.watch_grants(self._grants_changed),
                         ]
                     await self._look(database, around, tasks)
                     backoff.reset()
@@ -148,6 +158,10 @@ class Daemon:
         finally:
             for watch in watches:
                 watch.cancel()
+
+    def _grants_changed(self) -> None:
+        self._grants_stale = True
+        self._wake.set()
 
     def _session(self, connected: bool) -> None:
         self._synced = time.time()
@@ -164,6 +178,11 @@ class Daemon:
         fabric = await database.read_fabric()
         agents = await database.read_agents()
         names = await database.vn_names()
+        if self._grants_stale:
+            self._grants_stale = False
+            for name in await self._changed_grants(database):
+                if name in self._candidates:
+                    self._candidates[name][0].look()
         if around.fabric is None or around.fabric.revision != fabric.revision:
             around.fabric = fabric
             self._saver.fabric(fabric.revision, fabric.fabric)
@@ -182,6 +201,13 @@ class Daemon:
         for candidate, _ in self._candidates.values():
             candidate.wake()
         self._progress.set()
+
+    async def _changed_grants(self, database: GlobalDatabase) -> frozenset[str]:
+        try:
+            return await database.changed_grants()
+        except StoreError:
+            self._grants_stale = True
+            raise
 
     async def _has_rivals(self, database: GlobalDatabase, vn: str) -> bool:
         """Whether another daemon stands for this VN (it then stands for all)."""

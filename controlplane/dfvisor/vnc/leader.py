@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dfvisor.agent.backoff import Backoff
-from dfvisor.errors import StoreError, StoreUnavailable
-from dfvisor.model.records import Network, VirtualNetwork
-from dfvisor.model.validate import validate
+from dfvisor.errors import Conflict, StoreError, StoreUnavailable
+from dfvisor.model.grants import Grant
+from dfvisor.model.presence import slices_at
+from dfvisor.model.validate import validate_vn
+from dfvisor.p4rt.entries import Exact
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
 from dfvisor.store.stats import AgentInfo
@@ -50,7 +52,7 @@ class Candidate:
         self._wake = asyncio.Event()
         self._stale = True  # the VN must be read again
         self._snapshot: VnSnapshot | None = None
-        self._compiled: tuple[str, int] | None = None  # change of the VN, fabric revision
+        self._compiled: tuple[str, int, Grant] | None = None  # change of the VN, fabric revision
         self._entries: Entries = {}  # the last good ones, and the VN's revision that they are of
         self._revision = 0
         self._memo = Memo()
@@ -151,6 +153,18 @@ class Candidate:
         self._pass_on()
         if fresh:  # the VN may be another one of the same name
             await database.claim(self._ownership)
+            await self._index(database)
+
+    async def _index(self, database: GlobalDatabase) -> None:
+        """See that the agents of all switches concerned know of the VN: a tenant who changes it may
+        not write that himself.
+        """
+        if self._snapshot is not None and self._around.fabric is not None and not self._refused:
+            present = slices_at(self._around.fabric.fabric, self._snapshot.vn)
+            try:
+                await database.set_presence(self.vn, present)
+            except Conflict as error:
+                log.debug("VN %s: %s", self.vn, error)  # the next change looks again
 
     async def _claim(self, ownership: Ownership) -> None:
         await self._around.database.claim(ownership)
@@ -191,12 +205,12 @@ class Candidate:
         if snapshot is None or fabric is None:
             self._entries, self._compiled, self._refused = {}, None, ""
             return
-        compiled = (snapshot.change, fabric.revision)
+        compiled = (snapshot.change, fabric.revision, snapshot.grant)
         if compiled == self._compiled:
             return
         self._compiled = compiled
         try:
-            self._entries = _compiled(snapshot.vn, fabric, self._memo)
+            self._entries = _compiled(snapshot, fabric, self._memo)
         except CompileError as error:
             self._refused = f"stays at revision {self._revision}: {error}"
         else:
@@ -241,10 +255,22 @@ class Candidate:
             session.wake()
 
 
-def _compiled(vn: VirtualNetwork, fabric: FabricSnapshot, memo: Memo) -> Entries:
+def _compiled(snapshot: VnSnapshot, fabric: FabricSnapshot, memo: Memo) -> Entries:
     """The VN's entries; CompileError for records that validation refuses."""
-    problems = validate(Network(fabric=fabric.fabric, tenants=fabric.tenants, vns={vn.name: vn}))
+    problems = validate_vn(fabric.fabric, snapshot.vn, snapshot.grant, fabric.tenants)
     if problems:
         shown = "; ".join(map(str, problems[:SHOWN_PROBLEMS]))
         raise CompileError(f"{len(problems)} problems in its records: {shown}")
-    return compile_vn(fabric.fabric, vn, memo)
+    entries = compile_vn(fabric.fabric, snapshot.vn, memo)
+    if snapshot.grant is None or not snapshot.grant.controllers:
+        return entries
+    # slices that controllers of the tenant's own write: their slicers take nothing from us
+    others = {
+        Exact(one.key)
+        for one in snapshot.vn.slices.values()
+        if one.name in snapshot.grant.controllers
+    }
+    return {
+        switch: frozenset(one for one in found if one.key[0][1] not in others)
+        for switch, found in entries.items()
+    }

@@ -18,6 +18,7 @@ from pathlib import Path
 from dfvisor import metrics
 from dfvisor.errors import DFVisorError
 from dfvisor.p4rt import tls
+from dfvisor.store import credentials
 from dfvisor.vnc.daemon import Daemon
 
 
@@ -44,7 +45,8 @@ async def _run(options: argparse.Namespace) -> None:
     except OSError as error:
         raise DFVisorError(f"{options.data_dir}: {error.strerror}") from error
     _allow_connections()
-    daemon = Daemon(options.zookeeper, options.data_dir, options.name, tls.given(options))
+    address, login = credentials.given(options, credentials.Role.CONTROLLER)
+    daemon = Daemon(address, options.data_dir, options.name, tls.given(options), login)
     if options.metrics is not None:
         metrics.serve(options.metrics, daemon.reading)
     running = asyncio.create_task(daemon.run(), name="daemon")
@@ -69,9 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A DFVisor VN controller: turns the flowspaces of virtual networks into flow "
         "entries on the switches. Any number of them share the virtual networks.",
     )
-    parser.add_argument(
-        "--zookeeper", required=True, metavar="HOSTS/CHROOT", help="host:port[,host:port...]/chroot"
-    )
+    credentials.add_arguments(parser)
     parser.add_argument(
         "--data-dir", required=True, type=Path, metavar="DIR", help="for the status file"
     )

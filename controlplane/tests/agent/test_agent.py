@@ -19,7 +19,9 @@ from dfvisor.p4rt.entries import Changes, Exact, Meter, MulticastGroup, TableEnt
 from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.streamed import PacketOut
+from dfvisor.store import vns
 from dfvisor.store.database import GlobalDatabase, VnSnapshot
+from dfvisor.store.zk import Operation
 from emulation.zookeeper import ZooKeeperServer
 
 from .networks import demo
@@ -355,7 +357,13 @@ async def test_bad_record_keeps_the_last_good_state_of_that_vn_alone(rig: Rig) -
         assert (await database.read_applied())[SWITCH].vns["red"].error is None
 
 
-async def test_vn_that_wants_anothers_key_gets_it_once_it_is_free(rig: Rig) -> None:
+async def test_vn_that_wants_anothers_key_gets_it_once_it_is_free(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unasked(*_: object) -> list[Operation]:
+        return []
+
+    monkeypatch.setattr(vns, "take_keys", unasked)  # a writer that does not keep to the rules
     await rig.put(demo())
     red = demo().vns["red"]
     thief = dataclasses.replace(red, name="a-thief", endpoints={}, flowspaces={})

@@ -408,3 +408,65 @@ def test_unreachable_database_is_an_error_without_traceback(ctl: Ctl) -> None:
 @pytest.mark.parametrize("arguments", [("frobnicate",), ("apply",), ("get", "nonsense"), ()])
 def test_wrong_usage_exits_2(ctl: Ctl, arguments: tuple[str, ...]) -> None:
     assert ctl(*arguments)[0] == 2
+
+
+# -- grants
+
+GRANT_RED = """
+grants:
+  red: {tenant: red, keys: [70000-70099], ports: {s1: [11-19], s2: [11], s4: [11]}, max_slices: 3}
+"""
+
+
+@pytest.fixture
+def granted(ctl: Ctl, tmp_path: Path) -> Path:
+    """The demo network, and a file with red's grant, which is applied."""
+    assert ctl("apply", DEMO)[0] == 0
+    file = tmp_path / "grants.yaml"
+    file.write_text(GRANT_RED)
+    code, out, _ = ctl("apply", str(file))
+    assert code == 0 and "created   grant red" in out
+    return file
+
+
+def test_apply_outside_the_grant_is_refused_with_its_place(
+    ctl: Ctl, granted: Path, tmp_path: Path
+) -> None:
+    code, _, err = ctl("apply", ADD_SLICE)
+    assert code == 1
+    assert "vns.red.slices: 4 slices, 3 granted" in err
+    file = tmp_path / "more.yaml"
+    file.write_text(
+        'vns: {red: {endpoints: {x: {mac: "02:00:00:00:00:99", port: "s3:17"}}}}\n'
+        "grants:\n  green: {tenant: green, keys: [70010]}\n"
+    )
+    code, _, err = ctl("apply", str(file))
+    assert code == 1
+    assert f"{file}:1: vns.red.endpoints.x.port: s3:17 is outside the granted ports" in err
+    assert f"{file}:3: grants.red.keys: 70000-70099 overlaps" in err or "70010 overlaps" in err
+
+
+def test_grants_are_shown_and_deleted(ctl: Ctl, granted: Path) -> None:
+    code, out, _ = ctl("get", "grants")
+    assert code == 0 and "70000-70099" in out and "s1: 11-19, s2: 11, s4: 11" in out
+    code, out, _ = ctl("get", "all", "-o", "json")
+    assert list(json.loads(out)["grants"]) == ["red"]
+    assert ctl("delete", "tenant", "red")[0] == 1
+    code, out, _ = ctl("delete", "grant", "red")
+    assert code == 0 and "deleted grant red" in out
+    assert ctl("apply", ADD_SLICE)[0] == 0
+
+
+def test_status_shows_why_a_switch_keeps_an_older_state(ctl: Ctl, zookeeper: str) -> None:
+    """Also where the revision is the newest, as when the grant has become smaller since."""
+    ctl("apply", DEMO)
+    error = "vns.red.slices: 3 slices, 1 granted"
+
+    async def report() -> str:
+        async with await GlobalDatabase.connect(zookeeper) as db:
+            await db.register_agent("s1", AgentInfo(slicer="127.0.0.1:1", target="bmv2", pid=1))
+            red = VnApplied(revision=1, flows=1, error=error)
+            await db.publish_applied("s1", Applied(fabric=1, vns={"red": red}))
+            return await asyncio.to_thread(lambda: ctl("status")[1])
+
+    assert error in asyncio.run(report())

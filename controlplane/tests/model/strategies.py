@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from dfvisor.model.granted import MAX_COUNT
+from dfvisor.model.grants import Grant, Span
 from dfvisor.model.plain import (
     MAX_BURST_BYTES,
     MAX_MTU,
@@ -156,6 +158,33 @@ def vns(draw: st.DrawFn, name: str) -> VirtualNetwork:
     )
 
 
+def spans(high: int) -> st.SearchStrategy[tuple[Span, ...]]:
+    """A few ranges within 1..high."""
+    numbers = st.integers(1, high)
+    span = st.tuples(numbers, numbers).map(lambda ends: Span(min(ends), max(ends)))
+    return st.lists(span, max_size=3).map(tuple)
+
+
+def grants(vn: str) -> st.SearchStrategy[Grant]:
+    """Any grant for the VN."""
+    counts = maybe(st.integers(1, MAX_COUNT))
+    return st.builds(
+        Grant,
+        vn=st.just(vn),
+        tenant=names,
+        keys=maybe(spans(2**32 - 1)),
+        ports=maybe(st.dictionaries(names, spans(MAX_PORT), max_size=3)),
+        peers=maybe(st.lists(names, max_size=2).map(tuple)),
+        max_slices=counts,
+        max_flowspaces=counts,
+        max_endpoints=counts,
+        max_flow_entries=counts,
+        max_rate_bps=maybe(bit_rates),
+        max_queue=maybe(st.integers(0, 7)),
+        controllers=st.lists(names, max_size=2).map(tuple),
+    )
+
+
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
     """Well-formed records; references need not lead anywhere."""
@@ -173,5 +202,6 @@ def networks(draw: st.DrawFn) -> Network:
             peers=draw(named(Peer, vtep=vtep, port=port_refs, mac=macs, mtu=mtus)),
         ),
         tenants=draw(named(Tenant)),
+        grants={n: draw(grants(n)) for n in draw(st.lists(names, max_size=2, unique=True))},
         vns={name: draw(vns(name)) for name in draw(st.lists(names, max_size=3, unique=True))},
     )

@@ -160,7 +160,7 @@ async def test_revision_of_an_older_version_with_its_pages_alone_is_read_and_cha
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda record: {**record, "schema": 2}, "schema is 2, not 1"),
+        (lambda record: {**record, "schema": 2}, "schema is 2, newer than 1"),
         (lambda record: {**record, "deltas": record["deltas"][1:]}, "are missing"),
         (
             lambda record: {

@@ -204,8 +204,8 @@ def test_vn_without_records_has_no_pages() -> None:
     [
         (b"", "bad record"),
         (b"[]", "bad record"),
-        (b"{}", "schema is not 1"),
-        (b'{"schema": 2}', "schema is not 1"),
+        (b"{}", "its schema is missing"),
+        (b'{"schema": 2}', "schema is 2, newer than 1"),
         (b'{"schema": 1, "ghosts": {}}', "there are no 'ghosts'"),
         (b'{"schema": 1, "slices": []}', "there are no 'slices'"),
         (b'{"schema": 1, "slices": {"a": {"key": 0}, "b": 1}}', "slices.a.key: 0 is out of range"),

@@ -74,14 +74,19 @@ class _Receive:
 
     def write(self) -> None:
         """`send` and `receive`."""
-        if any(isinstance(s, ir.CloneEgress) for a in used_actions(self.program) for s in a.body):
+        if self._clones(ir.CloneEgress):
             self.w.line(
                 "static void sw_keep(const struct sw_packet *, struct phv *, const struct phv *);"
             )
             args = "struct sw_engine *, const struct sw_packet *, const struct phv *"
             self.w.line(f"static void sw_clone({args});")
         self._write_send()
+        if self._clones(ir.CloneIngress):
+            self._write_ingress_clone()
         self._write_receive()
+
+    def _clones(self, *kinds: type[ir.Statement]) -> bool:
+        return any(isinstance(s, kinds) for a in used_actions(self.program) for s in a.body)
 
     def _write_send(self) -> None:
         w = self.w
@@ -106,9 +111,7 @@ class _Receive:
             self._set("standard_metadata.egress_spec", "SW_DROP_PORT + 1")
             self._set("standard_metadata.packet_length", "k->length")
             w.line("k->exit = false;")
-            clones = any(
-                isinstance(s, ir.CloneEgress) for a in used_actions(self.program) for s in a.body
-            )
+            clones = self._clones(ir.CloneEgress)
             if clones:
                 w.line("k->cloned = false;")
             w.line("sw_egress(e, k, p);")
@@ -124,7 +127,7 @@ class _Receive:
                     w.line("sw_update_checksums(k, p);")
                     w.line("const uint32_t n = sw_deparse(p, out);")
                     w.line("uint32_t rest = k->len - k->offset;")
-                    if clones:
+                    if self._clones(ir.CloneEgress, ir.CloneIngress):
                         self._write_truncate()
                     else:
                         w.line("sw_out_commit(e, port, queue, n, k->data + k->offset, rest);")
@@ -156,14 +159,46 @@ class _Receive:
                     if header.metadata:
                         lvalue = self.layout.header(name)
                         w.line(f"memset(&{lvalue}, 0, sizeof {lvalue});")
-            with w.block("switch (k->clone_list)"):
-                for place, fields in enumerate(self.program.field_lists.values()):
-                    w.line(f"case {place + 1}:")
-                    for ref in fields:
-                        source = self.layout.field(ref)
-                        target = "c" + source.removeprefix("p")
-                        w.line(f"    memcpy(&{target}, &{source}, sizeof {source});")
-                    w.line("    break;")
+            self._copy_fields("k->clone_list", "c", "p")
+        w.line()
+
+    def _copy_fields(self, chosen: str, target: str, source: str) -> None:
+        """The fields of a list from one phv to another."""
+        w = self.w
+        with w.block(f"switch ({chosen})"):
+            for place, fields in enumerate(self.program.field_lists.values()):
+                w.line(f"case {place + 1}:")
+                for ref in fields:
+                    member = self.layout.field(ref).removeprefix("p")
+                    w.line(f"    memcpy(&{target}{member}, &{source}{member}, ")
+                    w.line(f"           sizeof {source}{member});")
+                w.line("    break;")
+
+    def _write_ingress_clone(self) -> None:
+        """Copies of the packet as it came, parsed again: ingress may have changed its headers."""
+        w = self.w
+        args = "struct sw_engine *e, const struct sw_packet *k, const struct phv *o"
+        no_error = self.program.errors.get("NoError", 0)
+        with w.block(f"static void sw_clone_ingress({args})"):
+            w.line("const struct sw_session *s = sw_session(e, k->ingress_clone_session);")
+            with w.block("for (uint32_t i = 0; s && i < s->n; i++)"):
+                w.line("struct phv phv;")
+                w.line("struct phv *const p = &phv;")
+                w.line(
+                    "struct sw_packet copied = {.data = k->data, .len = k->len, .port = k->port};"
+                )
+                w.line(f"copied.error = {no_error};")
+                w.line("copied.length = k->len;")
+                w.line("copied.now_us = k->now_us;")
+                w.line("copied.truncate = s->truncate;")
+                w.line("(void)o;")
+                w.line("memset(p, 0, sizeof *p);")
+                self._set("standard_metadata.ingress_port", "k->port")
+                w.line("sw_parse(e, &copied, p);")
+                self._copy_fields("k->ingress_clone_list", "p", "o")
+                self._set("standard_metadata.instance_type", "SW_INSTANCE_INGRESS_CLONE")
+                self._set("intrinsic_metadata.egress_rid", "s->replicas[i].rid")
+                w.line("sw_send(e, &copied, p, s->replicas[i].port);")
         w.line()
 
     def _write_clone(self) -> None:
@@ -229,6 +264,9 @@ class _Receive:
             self._set("standard_metadata.parser_error", "k->error")
             self._set("standard_metadata.checksum_error", "k->bad_checksum")
             w.line("sw_ingress(e, k, p);")
+            if self._clones(ir.CloneIngress):
+                w.line("if (k->ingress_cloned)")
+                w.line("    sw_clone_ingress(e, k, p);")
             self._digest()
             group = self._get("intrinsic_metadata.mcast_grp")
             if group is not None:

@@ -75,16 +75,8 @@ class StatementGen:
                 case ir.GenerateDigest():
                     place = list(self.program.learn_lists).index(s.learn)
                     self.w.line(f"k->digest = {place + 1};")
-                case ir.CloneEgress():
-                    session = self.expr.resize(self.expr.exact(s.session), 1, False)
-                    place = (
-                        list(self.program.field_lists).index(s.field_list) + 1
-                        if (s.field_list)
-                        else 0
-                    )
-                    self.w.line(f"k->clone_session = (uint32_t){session.text};")
-                    self.w.line(f"k->clone_list = {place};")
-                    self.w.line("k->cloned = true;")
+                case ir.CloneEgress() | ir.CloneIngress():
+                    self._clone(s)
                 case ir.Exit():
                     self.w.line("k->exit = true;")
                 case ir.Jump(target, None):
@@ -94,6 +86,15 @@ class StatementGen:
                     test = self.expr.boolean(ir.Compare("==", unless, ir.Const(0)))
                     self.w.line(f"if ({test})")
                     self.w.line(f"    goto s{target};")
+
+    def _clone(self, s: ir.CloneEgress | ir.CloneIngress) -> None:
+        session = self.expr.resize(self.expr.exact(s.session), 1, False)
+        lists = list(self.program.field_lists)
+        prefix = "" if isinstance(s, ir.CloneEgress) else "ingress_"
+        self.w.line(f"k->{prefix}clone_session = (uint32_t){session.text};")
+        place = lists.index(s.field_list) + 1 if s.field_list else 0
+        self.w.line(f"k->{prefix}clone_list = {place};")
+        self.w.line(f"k->{prefix}cloned = true;")
 
     def _execute_meter(self, s: ir.ExecuteMeter) -> None:
         index = self.expr.resize(self.expr.exact(s.index), 1, False)

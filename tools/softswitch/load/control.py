@@ -11,6 +11,7 @@ from softswitch.load.scope import Scope
 from softswitch.load.view import View
 
 Actions = Mapping[int, ir.Action]
+MAX_SELECTOR_HEADERS = 4
 
 
 def load_pipeline(scope: Scope, actions: Actions, item: View) -> ir.Pipeline:
@@ -89,7 +90,7 @@ def _table(scope: Scope, actions: Actions, pipeline: str, item: View) -> ir.Tabl
         match=match,
         keys=keys,
         actions=dict(zip(names, ids, strict=True)),
-        max_size=item.get("max_size").integer(),
+        max_size=item.get("max_size").size(),
         counters=item.get("with_counters").flag(),
         default=None if default_view is None else _call(actions, default_view),
         default_const=const_flag is not None and const_flag.flag(),
@@ -119,11 +120,14 @@ def load_profile(scope: Scope, item: View) -> ir.Profile:
         for view in selector.get("input").each():
             if view.get("type").text() != "field":
                 raise UnsupportedError(f"'{view.get('type').text()}' in a selector", view.path)
-            ref = scope.field(view.get("value"))
-            if not scope.headers[ref.header].metadata:
-                raise UnsupportedError(f"header field '{ref.header}' in a selector", view.path)
-            fields.append(ref)
-    return ir.Profile(item.get("name").text(), item.get("max_size").integer(), tuple(fields))
+            fields.append(scope.field(view.get("value")))
+        headers = {ref.header for ref in fields if not scope.headers[ref.header].metadata}
+        if len(headers) > MAX_SELECTOR_HEADERS:
+            raise UnsupportedError(
+                f"{len(headers)} headers in a selector (at most {MAX_SELECTOR_HEADERS})",
+                selector.path,
+            )
+    return ir.Profile(item.get("name").text(), item.get("max_size").size(), tuple(fields))
 
 
 def _match(view: View) -> ir.Match:

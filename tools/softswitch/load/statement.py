@@ -23,6 +23,7 @@ _PARAMETERS = {
     "register_write": 3,
     "generate_digest": 2,
     "clone_egress_pkt_to_egress": 2,
+    "clone_ingress_pkt_to_egress": 2,
     "exit": 0,
     "_jump": 1,
     "_jump_if_zero": 2,
@@ -93,11 +94,12 @@ def load_statement(expressions: Expressions, item: View) -> ir.Statement:
             if learn not in scope.learn_lists:
                 raise args[1].fail(f"no learn list {learn}")
             return ir.GenerateDigest(learn)
-        case "clone_egress_pkt_to_egress":
+        case "clone_egress_pkt_to_egress" | "clone_ingress_pkt_to_egress":
             fields = _constant(expressions, args[1])
             if fields and fields not in scope.field_lists:
                 raise args[1].fail(f"no field list {fields}")
-            return ir.CloneEgress(expressions.data(args[0]), fields)
+            clone = ir.CloneIngress if "ingress" in op else ir.CloneEgress
+            return clone(expressions.data(args[0]), fields)
         case "exit":
             return ir.Exit()
         case "_jump":

@@ -70,6 +70,13 @@ class View:
             raise self.fail(f"expected an integer, got {_kind(self.value)}")
         return self.value
 
+    def size(self) -> int:
+        """An integer of 0 to 2^32-1."""
+        number = self.integer()
+        if not 0 <= number < 1 << 32:
+            raise self.fail(f"{number} is no size")
+        return number
+
     def flag(self) -> bool:
         """A boolean; p4c writes some of them as 0 and 1."""
         if self.value not in (False, True):

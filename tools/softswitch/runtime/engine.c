@@ -202,13 +202,14 @@ int sw_entry_last_hit(struct sw_engine *e, uint32_t table, uint64_t handle, uint
 }
 
 static void age(struct sw_engine *e, uint32_t table, struct sw_entry *x, uint64_t now_us) {
-    if (!x || !x->idle_ms || x->reported_us == x->hit_us + 1)
+    if (!x || !x->idle_ms)
         return;
-    if (now_us - x->hit_us < (uint64_t)x->idle_ms * 1000)
+    uint64_t since_us = x->reported_us > x->hit_us ? x->reported_us : x->hit_us;
+    if (now_us - since_us < (uint64_t)x->idle_ms * 1000)
         return;
     uint64_t record[2] = {table, x->handle};
     sw_events_add(&e->events, SW_EVENT_IDLE, record, sizeof record, NULL, 0);
-    x->reported_us = x->hit_us + 1;
+    x->reported_us = now_us;
 }
 
 bool sw_age(struct sw_engine *e) {

@@ -21,7 +21,12 @@
 #define SW_NO_PORT UINT32_MAX
 #define SW_MAX_CLONES 8 /* of clones of clones */
 
-enum { SW_INSTANCE_NORMAL = 0, SW_INSTANCE_EGRESS_CLONE = 2, SW_INSTANCE_REPLICATION = 5 };
+enum {
+    SW_INSTANCE_NORMAL = 0,
+    SW_INSTANCE_INGRESS_CLONE = 1,
+    SW_INSTANCE_EGRESS_CLONE = 2,
+    SW_INSTANCE_REPLICATION = 5
+};
 
 struct sw_engine;
 
@@ -38,6 +43,8 @@ struct sw_packet {
     uint32_t digest; /* learn list to report, counted from 1; 0: none */
     bool cloned;
     uint32_t clone_session, clone_list;
+    bool ingress_cloned;
+    uint32_t ingress_clone_session, ingress_clone_list;
     uint32_t depth;    /* clone of a clone of ... */
     uint32_t truncate; /* send at most so many bytes; 0: all */
 };

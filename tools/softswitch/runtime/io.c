@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "io.h"
+#include "pcap.h"
 #include "queue.h"
 #include "ring.h"
 
@@ -39,6 +40,8 @@ struct port {
     struct iovec parts[BATCH][2];
     uint8_t *headers;         /* BATCH times header_bytes */
     struct sw_shaper *shaper; /* with a rate */
+    struct sw_queue_stats queues[SW_QUEUES];
+    struct sw_pcap received, sent;
 };
 
 /* A packet that the control side hands in. */
@@ -122,6 +125,8 @@ void sw_io_destroy(struct sw_engine *e) {
         if (e->io->ports[i]) {
             free(e->io->ports[i]->headers);
             sw_shaper_free(e->io->ports[i]->shaper);
+            sw_pcap_close(&e->io->ports[i]->received);
+            sw_pcap_close(&e->io->ports[i]->sent);
         }
         free(e->io->ports[i]);
     }
@@ -144,6 +149,15 @@ uint8_t *sw_io_begin(struct sw_engine *e, uint32_t port) {
     return p ? p->headers + p->pending * sw_program.header_bytes : NULL;
 }
 
+static void capture_sent(struct port *p, uint32_t at, uint32_t n) {
+    for (uint32_t i = at; i < at + n; i++) {
+        const struct iovec *part = p->parts[i];
+        sw_pcap_write(&p->sent, part[0].iov_base, (uint32_t)part[0].iov_len, part[1].iov_base,
+                      (uint32_t)part[1].iov_len);
+    }
+    sw_pcap_flush(&p->sent);
+}
+
 static void flush(struct port *p) {
     uint32_t at = 0;
     while (at < p->pending) {
@@ -159,6 +173,8 @@ static void flush(struct port *p) {
         uint64_t bytes = 0;
         for (int i = 0; i < sent; i++)
             bytes += p->messages[at + (uint32_t)i].msg_len;
+        if (p->sent.file)
+            capture_sent(p, at, (uint32_t)sent);
         add(&p->stats.tx_packets, (uint64_t)sent);
         add(&p->stats.tx_bytes, bytes);
         at += (uint32_t)sent;
@@ -172,10 +188,14 @@ void sw_io_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t h
     struct port *p = io->ports[port];
     if (p->shaper) {
         const uint8_t *headers = p->headers + p->pending * sw_program.header_bytes;
-        if (!sw_shaper_put(p->shaper, queue, headers, header_len, payload, payload_len))
+        if (!sw_shaper_put(p->shaper, queue, headers, header_len, payload, payload_len)) {
             e->drops.queue_full++;
+            p->queues[queue].drops++;
+        }
         return;
     }
+    p->queues[queue].packets++;
+    p->queues[queue].bytes += header_len + payload_len;
     struct iovec *part = p->parts[p->pending];
     part[0].iov_base = p->headers + p->pending * sw_program.header_bytes;
     part[0].iov_len = header_len;
@@ -221,6 +241,7 @@ static uint32_t receive_batch(struct sw_engine *e, struct port *p) {
         }
         packets++;
         bytes += frame.len;
+        sw_pcap_write(&p->received, frame.data, frame.len, NULL, 0);
         sw_program.receive(e, frame.data, frame.len, p->stats.port);
         if (frame.queued)
             flush_all(io); /* while its bytes are there */
@@ -229,6 +250,7 @@ static uint32_t receive_batch(struct sw_engine *e, struct port *p) {
     add(&p->stats.rx_packets, packets);
     add(&p->stats.rx_bytes, bytes);
     flush_all(io);
+    sw_pcap_flush(&p->received);
     sw_ring_release(&p->ring, n);
     return n;
 }
@@ -326,6 +348,19 @@ static void end_shaper(struct sw_io *io, struct port *p) {
     count_shaped(io, -1);
 }
 
+static void send_queued(struct port *p, struct sw_queued *q) {
+    p->queues[q->queue].packets++;
+    p->queues[q->queue].bytes += q->len;
+    if (send(p->out, q->data, q->len, MSG_DONTWAIT) == (ssize_t)q->len) {
+        add(&p->stats.tx_packets, 1);
+        add(&p->stats.tx_bytes, q->len);
+        sw_pcap_write(&p->sent, q->data, q->len, NULL, 0);
+    } else {
+        add(&p->stats.tx_failures, 1);
+    }
+    free(q);
+}
+
 /* Send what is due; the timer is set to when the next packet is. */
 static void send_shaped(struct sw_engine *e) {
     struct sw_io *io = e->io;
@@ -337,15 +372,9 @@ static void send_shaped(struct sw_engine *e) {
             continue;
         uint64_t now_us = sw_clock_us();
         struct sw_queued *q;
-        while ((q = sw_shaper_take(p->shaper, now_us))) {
-            if (send(p->out, q->data, q->len, MSG_DONTWAIT) == (ssize_t)q->len) {
-                add(&p->stats.tx_packets, 1);
-                add(&p->stats.tx_bytes, q->len);
-            } else {
-                add(&p->stats.tx_failures, 1);
-            }
-            free(q);
-        }
+        while ((q = sw_shaper_take(p->shaper, now_us)))
+            send_queued(p, q);
+        sw_pcap_flush(&p->sent);
         uint64_t at = sw_shaper_next(p->shaper);
         if (at && (!next || at < next))
             next = at;
@@ -356,27 +385,41 @@ static void send_shaped(struct sw_engine *e) {
     set_timer(io, next);
 }
 
-int sw_port_rate(struct sw_engine *e, uint32_t port, uint64_t pps) {
-    int rc = 0;
+static int set_rate(struct sw_engine *e, struct port *p, uint32_t queue, struct sw_rate rate) {
+    if (!p->shaper && !rate.per_second)
+        return 0;
+    if (!p->shaper) {
+        p->shaper = sw_shaper_new();
+        if (!p->shaper)
+            return -ENOMEM;
+        count_shaped(e->io, 1);
+    }
+    sw_shaper_rate(p->shaper, queue, rate); /* what waits keeps its place */
+    if (sw_shaper_ended(p->shaper))
+        end_shaper(e->io, p);
+    return 0;
+}
+
+int sw_port_rate(struct sw_engine *e, uint32_t port, uint32_t queue, uint64_t per_second,
+                 uint32_t bits) {
+    struct sw_rate rate = {.per_second = per_second, .bits = bits != 0};
     sw_lock(e);
     struct port *p = port < PORTS ? e->io->ports[port] : NULL;
-    if (!p) {
-        rc = -ENOENT;
-    } else if (p->shaper) {
-        /* what waits keeps its place */
-        sw_shaper_rate(p->shaper, pps);
-        if (sw_shaper_ended(p->shaper))
-            end_shaper(e->io, p);
-    } else if (pps) {
-        p->shaper = sw_shaper_new(pps);
-        if (p->shaper)
-            count_shaped(e->io, 1);
-        else
-            rc = -ENOMEM;
-    }
+    int rc = !p || queue > SW_WHOLE_PORT ? -ENOENT : set_rate(e, p, queue, rate);
     sw_unlock(e);
     sw_io_wake(e);
     return rc;
+}
+
+int sw_queue_stats_read(struct sw_engine *e, uint32_t port, struct sw_queue_stats *out) {
+    sw_lock(e);
+    const struct port *p = port < PORTS ? e->io->ports[port] : NULL;
+    for (uint32_t i = 0; p && i < SW_QUEUES; i++) {
+        out[i] = p->queues[i];
+        out[i].waiting = p->shaper ? sw_shaper_depth(p->shaper, i) : 0;
+    }
+    sw_unlock(e);
+    return p ? 0 : -ENOENT;
 }
 
 uint32_t sw_queue_depth(const struct sw_engine *e, uint32_t port, uint64_t queue) {
@@ -625,6 +668,19 @@ int sw_stop(struct sw_engine *e) {
     return 0;
 }
 
+int sw_port_pcap(struct sw_engine *e, uint32_t port, const char *in, const char *out) {
+    struct sw_io *io = e->io;
+    pthread_mutex_lock(&io->control);
+    struct port *p = port < PORTS ? io->ports[port] : NULL;
+    int rc = !p ? -ENOENT : io->running || p->received.file ? -EBUSY : 0;
+    if (!rc)
+        rc = sw_pcap_open(&p->received, in);
+    if (!rc)
+        rc = sw_pcap_open(&p->sent, out);
+    pthread_mutex_unlock(&io->control);
+    return rc;
+}
+
 int sw_port_stats_read(struct sw_engine *e, struct sw_port_stats *out, uint32_t max) {
     int n = 0;
     sw_lock(e);
@@ -633,6 +689,7 @@ int sw_port_stats_read(struct sw_engine *e, struct sw_port_stats *out, uint32_t 
         if (!p)
             continue;
         collect_drops(p);
+        p->stats.pcap_failures = p->received.failures + p->sent.failures;
         if ((uint32_t)n < max)
             out[n] = p->stats;
         n++;

@@ -14,6 +14,7 @@ struct sw_port_stats {
     uint64_t rx_kernel_drops; /* the kernel had no room in the socket */
     uint64_t rx_oversize;     /* longer than a receive buffer */
     uint64_t tx_failures;     /* the kernel refused the frame */
+    uint64_t pcap_failures;   /* a capture file could not be written and was given up */
 };
 
 /* Ports may be added while the thread does not run. EEXIST: number in use; ENODEV: no interface. */
@@ -33,8 +34,22 @@ int sw_inject(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t 
 /* All packets handed in before are done when the event SW_EVENT_MARK comes. Fails as sw_inject. */
 int sw_inject_mark(struct sw_engine *e, uint64_t mark);
 
-/* Packets per second that leave by the port, strict priority between its queues; 0: no limit. */
-int sw_port_rate(struct sw_engine *e, uint32_t port, uint64_t pps);
+/* What leaves by the port, or by one of its queues (`queue` SW_QUEUES: the whole port), in a second
+ * at most: packets, or bits of frames without FCS; 0: no limit. Strict priority between queues. */
+int sw_port_rate(struct sw_engine *e, uint32_t port, uint32_t queue, uint64_t per_second,
+                 uint32_t bits);
+
+struct sw_queue_stats {
+    uint64_t packets, bytes; /* given to the kernel, or refused by it */
+    uint64_t drops;          /* the queue was full */
+    uint64_t waiting;
+};
+
+/* Fill out[0..SW_QUEUES). ENOENT: no such port. */
+int sw_queue_stats_read(struct sw_engine *e, uint32_t port, struct sw_queue_stats *out);
+
+/* Write what the port receives and sends to two files; while the thread does not run. */
+int sw_port_pcap(struct sw_engine *e, uint32_t port, const char *in, const char *out);
 
 /* Fill out[0..max) in order of port number; returns how many ports there are. */
 int sw_port_stats_read(struct sw_engine *e, struct sw_port_stats *out, uint32_t max);

@@ -1,8 +1,8 @@
-/* The egress queues of a port with a rate: strict priority, packets per second.
+/* The egress queues of a port with a rate: strict priority, rates of the port and of its queues.
  *
- * Queue SW_QUEUES - 1 is served first. Each holds SW_QUEUE_DEPTH packets; what does not fit is
- * dropped by the caller. Nothing here locks: the caller holds the engine's lock. Times are
- * sw_clock_us().
+ * Queue SW_QUEUES - 1 is served first; one that has used up its own rate lets those below it go.
+ * Each holds SW_QUEUE_DEPTH packets; what does not fit is dropped by the caller. Nothing here
+ * locks: the caller holds the engine's lock. Times are sw_clock_us().
  */
 #ifndef SW_QUEUE_H
 #define SW_QUEUE_H
@@ -10,20 +10,30 @@
 #include "engine.h"
 
 #define SW_QUEUE_DEPTH 64
+#define SW_WHOLE_PORT SW_QUEUES /* in place of a queue: all of them together */
+
+/* In a second at most so many packets, or bits of frames without FCS; 0: no limit. */
+struct sw_rate {
+    uint64_t per_second;
+    bool bits;
+};
 
 struct sw_queued {
     struct sw_queued *next;
     uint32_t len;
+    uint32_t queue;
     uint8_t data[];
 };
 
 struct sw_shaper;
 
-struct sw_shaper *sw_shaper_new(uint64_t pps);
+struct sw_shaper *sw_shaper_new(void);
 void sw_shaper_free(struct sw_shaper *s);
 
-/* Another rate for what waits and what comes; 0: no limit, and the queues end when empty. */
-void sw_shaper_rate(struct sw_shaper *s, uint64_t pps);
+/* Another rate for what waits and what comes. */
+void sw_shaper_rate(struct sw_shaper *s, uint32_t queue, struct sw_rate rate);
+
+/* No rate is left and nothing waits: the port needs no queues any more. */
 bool sw_shaper_ended(const struct sw_shaper *s);
 
 /* Throw away what waits. */

@@ -37,7 +37,7 @@ struct sw_entry {
     uint64_t sequence;
     uint64_t *args;
     uint64_t handle;
-    uint64_t reported_us; /* hit_us when it was last reported idle, plus one */
+    uint64_t reported_us; /* when it was last reported idle */
     struct sw_group *group;
     uint32_t idle_ms; /* report when not hit for so long; 0: never */
     uint32_t ranked;  /* its place in the group's ranking */

@@ -59,7 +59,7 @@ def initial_content(bmv2_json: bytes, schema: Schema) -> Mapping[int, Initial]:
         return _read(json.loads(bmv2_json), schema)
     except RequestError:
         raise
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise invalid(f"p4_device_config is no BMv2 JSON: {error}") from error
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise invalid(

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from softswitch.server.ports import Port
+from softswitch.rates import Rate, parse_place, parse_rate
+from softswitch.server.ports import Place, Port
 
 DEFAULT_ADDRESS = "127.0.0.1:9559"
 DROP_PORT = 511
@@ -28,7 +29,9 @@ class Options:
     device_id: int
     ports: tuple[Port, ...]
     cpu_port: int | None
-    port_rates_pps: Mapping[int, int]
+    rates: Mapping[Place, Rate]
+    captures: Path | None
+    control: Path | None
     config: Path | None
     compile_only: bool
     address: str
@@ -60,11 +63,15 @@ def _port(text: str) -> Port:
     return Port(int(number), interface)
 
 
-def _rate(text: str) -> tuple[int, int]:
-    port, equals, pps = text.partition("=")
-    if not equals or not port.isdecimal() or not pps.isdecimal() or int(pps) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected <port number>=<packets per second>")
-    return int(port), int(pps)
+def _rate(text: str) -> tuple[Place, Rate]:
+    place, equals, rate = text.partition("=")
+    try:
+        found = parse_rate(rate)
+        if not equals or found is None:
+            raise ValueError(f"{text!r}: expected <port number>[/<queue>]=<rate>")
+        return parse_place(place), found
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _count(text: str) -> int:
@@ -133,9 +140,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_rate,
         action="append",
         default=[],
-        metavar="PORT=PPS",
-        help="let a port send at most so many packets per second; can be repeated",
+        metavar="PORT[/QUEUE]=RATE",
+        help="let a port, or a queue of it, send at most so many packets (1000, 10kpps) or bits "
+        "(2Mbps) per second; can be repeated",
     )
+    add("--pcap", type=Path, metavar="DIR", help="write what each port receives and sends to DIR")
+    add("--ctl", type=Path, metavar="PATH", help="answer `softswitch ctl` at this unix socket")
     add("--drop-port", type=_count, default=DROP_PORT, metavar="N", help=f"only {DROP_PORT}")
     add("--thrift-port", type=_count, metavar="N", help="ignored: there is no Thrift server")
     for name in ("--max-mc-groups", "--max-l1-entries", "--max-l2-entries"):
@@ -166,7 +176,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         parser.error(f"--cpu-port {args.cpu_port}: expected 1..{DROP_PORT - 1}")
     if args.cpu_port in numbers:
         parser.error(f"--cpu-port {args.cpu_port}: is also the port of an interface")
-    for number, _pps in args.port_rate:
+    for (number, _queue), _rate in args.port_rate:
         if args.dp_grpc_server_addr is not None:
             parser.error("--port-rate: not with packets over gRPC")
         if number not in numbers:
@@ -184,7 +194,9 @@ def parse_options(arguments: Sequence[str]) -> Options:
         device_id=args.device_id,
         ports=() if args.dp_grpc_server_addr is not None else tuple(args.interface),
         cpu_port=args.cpu_port,
-        port_rates_pps=dict(args.port_rate),
+        rates=dict(args.port_rate),
+        captures=args.pcap,
+        control=args.ctl,
         config=None if args.no_p4 else args.config,
         compile_only=args.compile_only,
         address=args.grpc_server_addr,

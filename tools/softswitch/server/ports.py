@@ -10,13 +10,19 @@ import logging
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from softswitch.errors import EngineError
+from softswitch.rates import Rate
 from softswitch.server.dataplane import DataPlane
 from softswitch.server.errors import internal
 from softswitch.server.links import Links, LinkWatcher
 
 log = logging.getLogger(__name__)
+
+
+Place = tuple[int, int | None]
+"""A port, or one of its queues."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +57,16 @@ class PortHost:
         ports: tuple[Port, ...],
         *,
         cpu_port: int | None = None,
-        rates_pps: Mapping[int, int] | None = None,
+        rates: Mapping[Place, Rate] | None = None,
+        captures: Path | None = None,
         over_grpc: bool = False,
     ) -> None:
-        """`rates_pps` limits what leaves by a port, in packets per second. With `over_grpc` every
-        port exists and its packets are events; there are no interfaces."""
+        """`rates` limits what leaves by ports and queues; what they receive and send is written to
+        `captures`. With `over_grpc` every port exists and its packets are events; there are no
+        interfaces."""
         self._ports = ports
-        self._rates_pps = rates_pps or {}
+        self._rates = dict(rates or {})
+        self._captures = captures
         self.cpu_port = cpu_port
         self._over_grpc = over_grpc
         self.links = Links((port.number for port in ports), all_exist=over_grpc)
@@ -94,12 +103,60 @@ class PortHost:
                 new.add_port(port.number, port.interface)
             except (EngineError, OSError) as error:
                 log.error("port %d (%s) is left out: %s", port.number, port.interface, error)
-        for number, pps in self._rates_pps.items():
-            new.set_port_rate(number, pps)
+                continue
+            self._capture(new, port)
+        for (number, queue), rate in list(self._rates.items()):
+            try:
+                new.set_port_rate(number, rate, queue)
+            except EngineError as error:
+                log.error("port %d has no rate: %s", number, error)
         try:
             new.start()
         except EngineError as error:
             raise internal(f"the pipeline is in place but forwards nothing: {error}") from error
+
+    def _capture(self, engine: DataPlane, port: Port) -> None:
+        if self._captures is None:
+            return
+        base = self._captures / port.interface
+        try:
+            engine.capture(port.number, Path(f"{base}_in.pcap"), Path(f"{base}_out.pcap"))
+        except EngineError as error:
+            log.error("%s", error)
+
+    def clear_captures(self) -> None:
+        """Make the directory of captures, without those of an earlier process. Raises OSError."""
+        if self._captures is None:
+            return
+        self._captures.mkdir(parents=True, exist_ok=True)
+        for port in self._ports:
+            for end in ("in", "out"):
+                (self._captures / f"{port.interface}_{end}.pcap").unlink(missing_ok=True)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The ports."""
+        return tuple(port.number for port in self._ports)
+
+    def set_rate(self, place: Place, rate: Rate | None) -> None:
+        """Limit a port or a queue from now on, whatever pipeline there is or comes; None: no
+        limit. Raises KeyError for a port that does not exist, EngineError."""
+        if place[0] not in self.numbers:
+            raise KeyError(f"there is no port {place[0]}")
+        if rate is None:
+            self._rates.pop(place, None)
+        else:
+            self._rates[place] = rate
+        if self._engine is not None:
+            self._engine.set_port_rate(place[0], rate, place[1])
+
+    def rates(self) -> Mapping[Place, Rate]:
+        """The limits that there are."""
+        return self._rates
+
+    def engine(self) -> DataPlane | None:
+        """The engine that forwards, if any does."""
+        return self._engine
 
     async def stop(self) -> None:
         """Stop forwarding, and following links."""

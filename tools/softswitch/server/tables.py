@@ -210,7 +210,8 @@ class TableState:
         """The same for what only the counter or the meter of an entry is written by."""
         old = self._existing(entry, what)
         saved = self.direct.save(old.handle, counters=True)
-        return lambda: self.direct.restore(old.handle, saved)
+        at = self._entry_id(entry)  # deleted and put back, it has another handle
+        return lambda: self.direct.restore(self._entries[at].handle, saved)
 
     # -- reconciliation -----------------------------------------------------------------------
 
@@ -392,11 +393,8 @@ class TableState:
             raise invalid(f"table {name}: time_since_last_hit must not be set in a write")
         if entry.idle_timeout_ns < 0:
             raise invalid(f"table {name}: idle_timeout_ns {entry.idle_timeout_ns} is negative")
-        if entry.idle_timeout_ns:
-            if not self.table.idle_timeout or entry.is_default_action:
-                raise invalid(f"table {name}: does not support idle timeouts here")
-            if self._profile is not None:
-                raise unimplemented(f"table {name}: idle timeouts of indirect entries")
+        if entry.idle_timeout_ns and (not self.table.idle_timeout or entry.is_default_action):
+            raise invalid(f"table {name}: does not support idle timeouts here")
         self.direct.check(entry)
 
     def _modify_default(self, entry: p4r.TableEntry) -> None:
@@ -440,6 +438,8 @@ class TableState:
             handle = self._engine.insert_indirect(
                 name, key, priority, member=bound.member, group=bound.group
             )
+            if idle_timeout_ms:
+                self._engine.set_idle_timeout(name, handle, idle_timeout_ms)
         except EngineError:
             self._profile.release(bound)
             raise
@@ -460,7 +460,11 @@ class TableState:
                 self._profile.release(bound)
                 raise
             self._profile.release(old.bound)
+            self._change_idle(old, idle_timeout_ns)
             return bound
+        if self._profile is not None:
+            self._change_idle(old, idle_timeout_ns)
+            return old.bound
         call = action or old.action
         if isinstance(call, Call) and (
             call != old.action or idle_timeout_ns != old.idle_timeout_ns
@@ -470,6 +474,11 @@ class TableState:
                 name, handle, call.action.name, call.args, idle_timeout_ms=timeout_ms
             )
         return old.bound
+
+    def _change_idle(self, old: Entry, idle_timeout_ns: int) -> None:
+        if idle_timeout_ns != old.idle_timeout_ns:
+            timeout_ms = _milliseconds(idle_timeout_ns)
+            self._engine.set_idle_timeout(self.table.name, old.handle, timeout_ms)
 
     def _store(
         self,

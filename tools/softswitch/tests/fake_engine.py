@@ -12,17 +12,22 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from softswitch.engine import (
     ColorCounts,
     Digest,
+    DropStats,
     IdleTimeout,
     KeyPart,
     Mark,
     MeterConfig,
     PacketIn,
     PortOutput,
+    PortStats,
+    QueueStats,
+    Rate,
 )
 from softswitch.errors import (
     ConfigError,
@@ -116,7 +121,7 @@ class FakeEngine:
         self.groups: dict[int, tuple[tuple[int, int], ...]] = {}
         self.clone_sessions: dict[int, tuple[tuple[tuple[int, int], ...], int]] = {}
         self.cpu_port: int | None = None
-        self.rates: dict[int, int | None] = {}
+        self.rates: dict[tuple[int, int | None], Rate | int | None] = {}
         self.injected: list[tuple[int, bytes]] = []
         self._events: deque[Event] = deque()
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK)
@@ -211,6 +216,9 @@ class FakeEngine:
         entry = self._entry(table, handle)
         entry.member, entry.group = member, group
 
+    def set_idle_timeout(self, table: str, handle: int, idle_timeout_ms: int) -> None:
+        self._entry(table, handle).idle_timeout_ms = idle_timeout_ms
+
     def since_last_hit_us(self, table: str, handle: int) -> int:
         return self._entry(table, handle).idle_us
 
@@ -289,9 +297,21 @@ class FakeEngine:
     def set_cpu_port(self, port: int | None) -> None:
         self.cpu_port = port
 
-    def set_port_rate(self, port: int, pps: int | None) -> None:
+    def set_port_rate(self, port: int, rate: Rate | int | None, queue: int | None = None) -> None:
         assert port in self.ports
-        self.rates[port] = pps
+        self.rates[port, queue] = rate
+
+    def port_stats(self) -> dict[int, PortStats]:
+        return {}
+
+    def queue_stats(self, port: int) -> list[QueueStats]:
+        return []
+
+    def drop_stats(self) -> DropStats:
+        return DropStats(0, 0, 0, 0, 0)
+
+    def capture(self, port: int, received: Path, sent: Path) -> None:
+        assert port in self.ports
 
     def set_events_only(self, on: bool) -> None:
         self.events_only = on

@@ -7,11 +7,11 @@ import os
 import sys
 import traceback
 
-import p4runtime_sh.shell as sh
-from p4runtime_sh.p4runtime import P4RuntimeWriteException
+import p4runtime_sh.shell as sh  # type: ignore[import-not-found]
+from p4runtime_sh.p4runtime import P4RuntimeWriteException  # type: ignore[import-not-found]
 
 
-def tables():
+def tables() -> None:
     """Entries, counters and filters."""
     entry = sh.TableEntry("exact_table")(action="forward")
     entry.match["dst"] = "02:00:00:00:00:01"
@@ -51,7 +51,7 @@ def tables():
         assert list(sh.TableEntry(name).read()) == []
 
 
-def replication():
+def replication() -> None:
     """Multicast groups and clone sessions."""
     group = sh.MulticastGroupEntry(1)
     group.add(1, 1).add(2, 1)
@@ -66,7 +66,7 @@ def replication():
     session.delete()
 
 
-def refusals():
+def refusals() -> None:
     """Errors are shown, entry by entry."""
     try:
         entry = sh.TableEntry("exact_table")(action="forward")
@@ -80,7 +80,7 @@ def refusals():
         raise AssertionError("a missing entry was deleted")
 
 
-def main():
+def main() -> None:
     """The session."""
     address, info, config = sys.argv[1:]
     sh.setup(

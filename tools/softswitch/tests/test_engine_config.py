@@ -41,12 +41,6 @@ def _set(document: Json, path: list[Any], value: object) -> None:
 HASH = primitive("modify_field_with_hash_based_offset", const(0), const(0), const(0), const(0))
 TABLE = ["pipelines", 0, "tables", 0]
 UNSUPPORTED: dict[str, tuple[list[Any], object, str, str]] = {
-    "array-of-direct-meters": (
-        ["meter_arrays"],
-        [{"name": "m1", "is_direct": True}],
-        "direct meter 'm1'",
-        "$.meter_arrays[0]",
-    ),
     "one-rate": (
         ["meter_arrays"],
         [{"name": "m1", "is_direct": False, "rate_count": 1}],
@@ -59,7 +53,6 @@ UNSUPPORTED: dict[str, tuple[list[Any], object, str, str]] = {
         "meter type 'flows'",
         "$.meter_arrays[0]",
     ),
-    "register": (["register_arrays"], [{"name": "r1"}], "register 'r1'", "$.register_arrays[0]"),
     "digest": (
         ["learn_lists"],
         [{"name": "d1", "id": 1, "elements": [{"type": "header", "value": "h"}]}],
@@ -79,18 +72,11 @@ UNSUPPORTED: dict[str, tuple[list[Any], object, str, str]] = {
     "table-type": ([*TABLE, "type"], "novel", "table type 'novel'", "tables[0]"),
     "indirect-default": ([*TABLE, "type"], "indirect", "indirect table 't'", "default_entry"),
     "range": ([*TABLE, "match_type"], "range", "match kind 'range'", "match_type"),
-    "direct-meter": ([*TABLE, "direct_meters"], "m", "direct meter 'm'", "direct_meters"),
     "selector-algorithm": (
         ["pipelines", 1, "action_profiles"],
         [{"name": "p", "max_size": 9, "selector": {"algo": "crc32", "input": []}}],
         "selector algorithm 'crc32'",
         "$.pipelines[1].action_profiles[0].selector.algo",
-    ),
-    "selector-of-header": (
-        ["pipelines", 1, "action_profiles"],
-        [{"name": "p", "max_size": 9, "selector": {"algo": "crc16", "input": [field("h", "a")]}}],
-        "header field 'h' in a selector",
-        "$.pipelines[1].action_profiles[0].selector.input[0]",
     ),
     "extract-union": (
         ["parsers", 0, "parse_states", 0, "parser_ops", 0, "parameters", 0, "type"],

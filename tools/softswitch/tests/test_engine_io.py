@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ FRAMES = {
     "priority-tag": HEADER + bytes.fromhex("8100 6000 0800") + bytes(range(60)),
     "two-tags": HEADER + bytes.fromhex("88a8 0064 8100 0c01 86dd") + bytes(range(60)),
     "shortest": HEADER + b"\x88\xb5",
+    "jumbo": HEADER + b"\x08\x00" + bytes(i & 255 for i in range(8900)),
+    "tagged-jumbo": HEADER + bytes.fromhex("8100 e00a 0800") + bytes(i & 255 for i in range(8900)),
     "longest": HEADER + b"\x08\x00" + bytes(i & 255 for i in range(1500)),
 }
 
@@ -43,7 +46,7 @@ def wired() -> Program:
 def running(cache: Path, ports: int = 2) -> Iterator[tuple[Engine, list[Wire]]]:
     """An engine between veth pairs s1-h1, s2-h2, ...; each port leads to the next."""
     for port in range(1, ports + 1):
-        veth(f"s{port}", f"h{port}")
+        veth(f"s{port}", f"h{port}", mtu=9000)
     wires = [Wire.open(f"h{port}") for port in range(1, ports + 1)]
     engine = Engine.build(wired().encode(), cache_dir=cache)
     try:
@@ -206,3 +209,38 @@ def test_ports_that_cannot_be_are_refused(engine_cache: Path) -> None:
             assert not any(stats.up for stats in engine.port_stats().values())
 
     in_namespace(body)
+
+
+def test_captures_hold_what_is_received_and_sent(engine_cache: Path, tmp_path: Path) -> None:
+    def body() -> None:
+        with running(engine_cache) as (engine, wires):
+            files = {port: (tmp_path / f"{port}_in", tmp_path / f"{port}_out") for port in (1, 2)}
+            engine.stop()
+            for port, (into, out_of) in files.items():
+                engine.capture(port, into, out_of)
+            engine.start()
+            for frame in FRAMES.values():
+                wires[0].send(frame)
+                assert wires[1].receive() == frame
+            engine.stop()
+            assert captured(files[1][0]) == captured(files[2][1]) == list(FRAMES.values())
+            assert captured(files[1][1]) == captured(files[2][0]) == []
+            with pytest.raises(PortError, match="No such file"):
+                engine.add_port(5, "s1")
+                engine.capture(5, tmp_path / "none" / "a", tmp_path / "b")
+
+    in_namespace(body)
+
+
+def captured(path: Path) -> list[bytes]:
+    """The frames of a pcap file."""
+    data = path.read_bytes()
+    magic, *_, link_type = struct.unpack_from("=IHHIIII", data)
+    assert (magic, link_type) == (0xA1B2C3D4, 1)
+    frames, at = [], 24
+    while at < len(data):
+        _, _, length, whole = struct.unpack_from("=IIII", data, at)
+        assert length == whole
+        frames.append(data[at + 16 : at + 16 + length])
+        at += 16 + length
+    return frames

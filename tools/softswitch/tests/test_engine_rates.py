@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from softswitch.engine import Engine, KeyPart
+from softswitch.engine import Engine, KeyPart, Rate
 from softswitch.errors import PortError, UnknownNameError
 from softswitch.tests.bmv2_json import Program, assign, field, forwarding, param
 from softswitch.tests.namespace import Wire, in_namespace, veth
@@ -240,5 +240,58 @@ def test_thousand_packets_to_an_idle_switch_all_come_out(engine_cache: Path, siz
                     assert wires[1].receive() == data
             stats = engine.port_stats()
             assert stats[1].rx_kernel_drops == stats[2].tx_failures == 0
+
+    in_namespace(body)
+
+
+def test_queue_with_a_rate_lets_the_lower_ones_go(engine_cache: Path) -> None:
+    def body() -> None:
+        with running(engine_cache) as (engine, wires):
+            engine.set_port_rate(2, 20, queue=7)
+            for number in range(10):
+                for priority in (7, 2):
+                    wires[0].send(frame(priority, number))
+            came = [priority for priority, _ in received(wires[1])]
+            assert Counter(came) == {7: 10, 2: 10}
+            # all of the lower queue went while the higher one waited
+            assert came[-7:] == [7] * 7
+            until(lambda: engine.queue_stats(2)[7].packets == 10)
+            stats = engine.queue_stats(2)
+            assert (stats[2].packets, stats[2].bytes, stats[2].drops) == (10, 600, 0)
+            assert (stats[7].waiting, stats[3].packets) == (0, 0)
+
+    in_namespace(body)
+
+
+def test_queue_statistics_count_what_does_not_fit(engine_cache: Path) -> None:
+    def body() -> None:
+        with running(engine_cache) as (engine, wires):
+            engine.set_port_rate(2, 1, queue=1)
+            for number in range(100):
+                wires[0].send(frame(1, number))
+            until(lambda: engine.port_stats()[1].rx_packets == 100)
+            stats = engine.queue_stats(2)[1]
+            assert stats.packets + stats.drops + stats.waiting == 100 and stats.drops > 0
+            assert engine.queue_stats(2)[0].drops == 0
+
+    in_namespace(body)
+
+
+def test_rate_in_bits_counts_the_bytes_of_frames(engine_cache: Path) -> None:
+    def body() -> None:
+        with running(engine_cache) as (engine, wires):
+            engine.set_port_rate(2, Rate(800_000, bits=True))  # 100 frames of 1,000 bytes a second
+            began = time.monotonic()
+            for number in range(40):
+                wires[0].send(frame(0, number, 1000))
+            assert len(received(wires[1], 0.3)) == 40
+            assert time.monotonic() - began >= 0.385 + 0.3
+            # frames that are a tenth as long take a tenth of the time
+            began = time.monotonic()
+            for number in range(40):
+                wires[0].send(frame(0, number, 100))
+            for _ in range(40):
+                assert wires[1].receive() is not None
+            assert time.monotonic() - began >= 0.038
 
     in_namespace(body)

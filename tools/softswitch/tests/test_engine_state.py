@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 from softswitch.engine import Engine, KeyPart, MeterConfig, PortOutput
 from softswitch.errors import ConfigError, EntryError, UnknownNameError, UnsupportedError
-from softswitch.tests.bmv2_json import Json, Program, assign, const, field, forwarding, primitive
+from softswitch.tests.bmv2_json import (
+    Json,
+    Program,
+    assign,
+    const,
+    field,
+    forwarding,
+    param,
+    primitive,
+)
 from softswitch.tests.record import DATA
+from softswitch.tests.test_engine_profiles import crc16
 
 NOTHING = MeterConfig(0, 0, 0, 0)
 
@@ -236,3 +246,93 @@ def test_ports_that_are_events_need_no_interface_and_carry_any_frame(engine: Eng
         PortOutput(2, 0, b"\x01\x00" + b"z" * 3000),
     ]
     engine.stop()
+
+
+# --- clones of what came in -----------------------------------------------------------------------
+
+
+def test_ingress_clone_is_the_packet_as_it_came_with_the_listed_metadata(
+    engine_cache: Path,
+) -> None:
+    program = forwarding([["a", 8], ["b", 8]])
+    program.header("meta", [["kept", 8], ["lost", 8]], metadata=True)
+    program.extra["field_lists"] = [
+        {"id": 1, "name": "fl", "elements": [field("meta", "kept")]},
+    ]
+    program.action(
+        "clone",
+        [],
+        [
+            assign("meta", "kept", const(0x55)),
+            assign("meta", "lost", const(0x66)),
+            primitive("clone_ingress_pkt_to_egress", const(9), const(1)),
+            assign("h", "a", const(0xEE)),
+            assign("standard_metadata", "egress_spec", const(2)),
+        ],
+    )
+    program.action(
+        "show",
+        [],
+        [assign("h", "b", field("meta", "kept"))],
+    )
+    program.action("show_lost", [], [assign("h", "a", field("meta", "lost"))])
+    program.table("t", [], [2], default=2)
+    kinds = [("standard_metadata", "instance_type", "exact")]
+    program.table("e", kinds, [3, 4, 1], default=1, egress=True)
+    engine = Engine.build(program.encode(), cache_dir=engine_cache)
+    assert engine.process(7, b"\x01\x02rest") == [(2, b"\xee\x02rest")]  # no such session
+    engine.clone_session_set(9, [(4, 1), (5, 2)], 4)
+    assert engine.process(7, b"\x01\x02rest") == [
+        (4, b"\x01\x02re"),
+        (5, b"\x01\x02re"),
+        (2, b"\xee\x02rest"),
+    ]
+    shown = engine.insert("e", [KeyPart(1)], 0, "show", [])
+    assert engine.process(7, b"\x01\x02")[:1] == [(4, b"\x01\x55")]
+    engine.modify("e", shown, "show_lost", [])
+    assert engine.process(7, b"\x01\x02")[:1] == [(4, b"\x00\x02")]
+    engine.close()
+
+
+# --- selectors of header fields -------------------------------------------------------------------
+
+
+def selecting() -> Program:
+    """The hash is of h.a and, where it is there, of x.b; the member's port is sent to."""
+    program = forwarding([["a", 16]])
+    program.header("x", [["b", 16]])
+    program.state("more", [{"op": "extract", "parameters": [{"type": "regular", "value": "x"}]}])
+    program.states[0]["transition_key"] = [{"type": "field", "value": ["h", "a"]}]
+    program.states[0]["transitions"] = [
+        {"type": "hexstr", "value": "0x0001", "mask": "0x0001", "next_state": "more"},
+        {"type": "default", "value": None, "mask": None, "next_state": None},
+    ]
+    program.deparser = ["h", "x"]
+    program.action("to", [("port", 9)], [assign("standard_metadata", "egress_spec", param(0))])
+    program.table("t", [("standard_metadata", "ingress_port", "exact")], [2, 1], default=1)
+    row = program.ingress["tables"][0]
+    row |= {"type": "indirect_ws", "action_profile": "ways"}
+    del row["default_entry"]
+    program.ingress["action_profiles"] = [
+        {
+            "name": "ways",
+            "id": 0,
+            "max_size": 16,
+            "selector": {"algo": "crc16", "input": [field("h", "a"), field("x", "b")]},
+        }
+    ]
+    return program
+
+
+def test_selector_hashes_fields_of_valid_headers_only(engine_cache: Path) -> None:
+    engine = Engine.build(selecting().encode(), cache_dir=engine_cache)
+    members = [engine.member_add("ways", "to", [10 + i]) for i in range(7)]
+    group = engine.group_add("ways")
+    engine.group_set("ways", group, members)
+    engine.insert_indirect("t", [KeyPart(0)], 0, group=group)
+    for number in range(64):
+        data = number.to_bytes(2, "big") + bytes([number, 0x5A])
+        hashed = data if number & 1 else data[:2]
+        expected = crc16("".join(f"{byte:08b}" for byte in hashed)) % 7
+        assert engine.process(0, data) == [(10 + expected, data)]
+    engine.close()

@@ -24,6 +24,8 @@ from softswitch.tests.p4client import (
     connected,
     contract_config,
     exact_entry,
+    key_of,
+    lpm_entry,
     streams_config,
 )
 from softswitch.tests.test_server_atomicity import group, member, route
@@ -362,3 +364,45 @@ async def test_compat_takes_missing_packet_out_metadata_as_0(compat: Bench) -> N
         await asyncio.sleep(0)
     ((port, raw),) = plane.injected
     assert (port, raw[-3:], set(raw[:-3])) == (CPU_PORT, b"abc", {0})
+
+
+# --- what packets see of a batch ------------------------------------------------------------------
+
+
+async def test_packets_see_all_of_an_atomic_batch_or_nothing(bench: Bench) -> None:
+    """Each batch removes the only route and adds another; whoever saw the step between would drop
+    the packet."""
+    client = bench.client
+    await client.become_primary()
+    await client.push(contract_config())
+    short, long = (
+        lpm_entry(client, b"\x0a\x00\x00\x00", 8),
+        lpm_entry(client, b"\x0a\x01\x00\x00", 16),
+    )
+    other = exact_entry(client, 9)
+    await client.write(("INSERT", short), ("INSERT", other))
+    frame = bytes(12) + bytes.fromhex("88b5 0a010203 0010")
+    stream = bench.packets.stream()
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        while not stopping.is_set():
+            sent += 1
+            await stream.write(request(1, frame, id_=sent))
+
+    stopping = asyncio.Event()
+    sender = asyncio.create_task(send())
+    for _ in range(30):
+        await client.write(
+            ("DELETE", key_of(short)),
+            *[("MODIFY", other)] * 300,  # time enough for packets, if they had a turn
+            ("INSERT", long),
+            atomicity=p4r.WriteRequest.DATAPLANE_ATOMIC,
+        )
+        short, long = long, short
+    stopping.set()
+    await sender
+    await stream.done_writing()
+    assert [answer.id for answer in await rest(stream)] == list(range(1, sent + 1))
+    assert sent > 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from softswitch.rates import Rate
 from softswitch.server.options import default_cache_dir, parse_options
 from softswitch.server.ports import Port
 
@@ -23,13 +24,17 @@ def test_options_of_the_projects_command_line() -> None:
     assert (options.log_level, options.log_console) == ("off", True)
     assert options.config is None
     assert [note.split()[0] for note in options.notes] == ["--thrift-port"]
-    assert (options.cpu_port, options.port_rates_pps) == (510, {})
+    assert (options.cpu_port, options.rates) == (510, {})
 
 
 def test_options_limit_the_rates_of_ports() -> None:
-    line = "--no-p4 -i 1@a -i 2@b --port-rate 2=1000 -- --port-rate 1=5"
+    line = "--no-p4 -i 1@a -i 2@b --port-rate 2=1000 --port-rate 2/7=10Mbps -- --port-rate 1=5kpps"
     options = parse_options(line.split())
-    assert options.port_rates_pps == {1: 5, 2: 1000}
+    assert options.rates == {
+        (1, None): Rate(5000),
+        (2, None): Rate(1000),
+        (2, 7): Rate(10_000_000, bits=True),
+    }
 
 
 def test_options_of_packets_over_grpc_leave_no_interfaces() -> None:
@@ -77,13 +82,16 @@ def test_options_with_a_config_file() -> None:
         ("--no-p4 --cpu-port 511", "1..510"),
         ("--no-p4 -i 5@a --cpu-port 5", "also the port of an interface"),
         ("--no-p4 -i 5@a --port-rate 6=1", "no port 6"),
-        ("--no-p4 -i 5@a --port-rate 5=0", "<port number>=<packets per second>"),
-        ("--no-p4 -i 5@a --port-rate 5", "<port number>=<packets per second>"),
+        ("--no-p4 -i 5@a --port-rate 5=0", "expected"),
+        ("--no-p4 -i 5@a --port-rate 5/8=1", "queue, expected 0..7"),
+        ("--no-p4 -i 5@a --port-rate 5=off", "expected"),
+        ("--no-p4 -i 5@a --port-rate 5=1kg", "expected"),
+        ("--no-p4 -i 5@a --port-rate 5", "expected"),
         ("--no-p4 --device-id x", "64 bits"),
         ("--no-p4 --priority-queues 0", "above 0"),
         ("--no-p4 --drop-port 510", "only 511"),
         ("--no-p4 -L loud", "invalid choice"),
-        ("--no-p4 --pcap", "unrecognized"),
+        ("--no-p4 --pcap", "expected one argument"),
         ("--compile-only", "--no-p4"),
         ("--compile-only --no-p4", "takes a BMv2 JSON file"),
         ("--compile-only --no-p4 x.json", "takes a BMv2 JSON file"),

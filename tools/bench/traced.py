@@ -1,0 +1,32 @@
+"""An agent that writes when each change reached which stage: for the latency benchmark.
+
+`python -m bench.traced FILE <arguments of dfvisor-agent>`. Lines `<vn> <revision> <stage> <time>`,
+the time in seconds since the epoch, taken after the switch has acknowledged.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from dfvisor.agent import agent as agents
+from dfvisor.agent.main import main
+from dfvisor.agent.tracing import Stage, Tracer
+
+
+class Recorder(Tracer):
+    """A tracer that also writes down what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._path = Path(sys.argv[1])
+
+    def _reached(self, vn: str, revision: int, stage: Stage, now: float) -> None:
+        with self._path.open("a") as file:
+            file.write(f"{vn} {revision} {stage.value} {now:.6f}\n")
+        super()._reached(vn, revision, stage, now)
+
+
+if __name__ == "__main__":
+    agents.Tracer = Recorder  # type: ignore[attr-defined]
+    sys.exit(main(sys.argv[2:]))

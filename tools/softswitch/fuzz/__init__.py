@@ -1,0 +1,1 @@
+"""A coverage-guided fuzzer of compiled pipelines (`fuzz.c`), under the sanitizers."""
