@@ -88,9 +88,9 @@ class Rig:
         self._addresses[name] = address
         self._start(name, [*program, *flags, "--", "--grpc-server-addr", address])
 
-    def start_agent(self, switch: str) -> None:
+    def start_agent(self, switch: str, *options: str) -> None:
         arguments = ["--switch", switch, "--p4runtime", self._addresses[switch]]
-        arguments += ["--zookeeper", self.zookeeper, "--target", TARGET]
+        arguments += ["--zookeeper", self.zookeeper, "--target", TARGET, *options]
         self._start_daemon("agent", f"agent-{switch}", arguments)
 
     def start_vnc(self, name: str) -> None:
