@@ -114,12 +114,18 @@ bench: bench-switch ## bench-switch, and the latency of a change
 
 bench-slicer: build ## the slicer: beside direct writes, under floods, with many slices
 	@$(BIN)/python -m bench.slicer
+	@$(BIN)/python -m bench.central
+
+bench-repair: build ## how long a cut cable is felt, at 10,000 packets/s
+	@$(BIN)/python -m bench.repair --target $(TARGET)
 
 fuzz: $(STAMP) ## the softswitch's pipeline under sanitizers, guided by coverage: PACKETS, SEED
 	@$(BIN)/python ptf_tests/fuzz.py --packets $(or $(PACKETS),10000000) --seed $(or $(SEED),1)
 
 soak: build fuzz ## longer, seeded runs of the property and parity tests, and the fuzzer
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q controlplane/tests -m "not zk and not e2e"
+	@DFVISOR_CHANGES=$(or $(CHANGES),10000) DFVISOR_SEED=$(or $(SEED),1) \
+	    $(BIN)/pytest -q -s controlplane/tests/vnc/test_model.py
 	@$(BIN)/python ptf_tests/parity.py --scenarios $(or $(SCENARIOS),500) --seed $(or $(SEED),1)
 
 clean: ## remove what was built here

@@ -24,6 +24,8 @@ from dfvisor.agent.book import Book
 from dfvisor.agent.directory import Directory, links
 from dfvisor.agent.flows import flow_changes, slice_of
 from dfvisor.agent.follower import Follower
+from dfvisor.agent.hostkeeper import HostKeeper
+from dfvisor.agent.hosts import Outcome
 from dfvisor.agent.inbox import PacketLog, learn_reports, reason_of
 from dfvisor.agent.link import Link, Outranked, Written, open_link
 from dfvisor.agent.links import Links
@@ -35,6 +37,7 @@ from dfvisor.agent.saver import SYNCED, Saver
 from dfvisor.agent.tracing import Tracer
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.metrics import Reading
+from dfvisor.model.grants import Grant
 from dfvisor.model.types import Mac, PortRef
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
@@ -42,6 +45,7 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import Fence, SliceDirectory, Slicer, SwitchPort, UpdateStatus
 from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, PacketOut, StreamEvent
+from dfvisor.store.codec import decode_grant, encode_grant
 from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
@@ -54,6 +58,7 @@ FRESH_GRACE_S = 0.2  # the same where the switch is empty and forwards nothing
 MEND_INTERVAL_S = 10.0
 AGE_INTERVAL_S = 0.5
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
+_GRANT = "grant/"  # keys in the local database: what a VN is granted
 _FLOOR = "election_floor"  # key in the local database; added to the boot counter
 
 SlicerFactory: TypeAlias = Callable[[SliceDirectory, SwitchPort, Schema, int], Slicer]
@@ -101,6 +106,12 @@ class Agent:
         self._links = Links(
             settings.switch, self.send_packet, lambda: self._follower.database, self._resite
         )
+        self._hosts = HostKeeper(
+            settings.switch,
+            self._planner.hosts,
+            lambda: self._follower.database,
+            self._mark_all,
+        )
         self._whole = False  # the switch has all that it had, so neighbours' probes are answered
         self._boot = local.next_boot_id()
         self.tracer = Tracer()
@@ -121,6 +132,7 @@ class Agent:
         self.inbox = PacketLog()
         self._unacknowledged: list[DigestList] = []  # of the present link
         self._looked = False
+        self._granted: dict[str, Grant] = {}
         held = self._load()
         self._follower = Follower(
             settings.zookeeper,
@@ -150,6 +162,7 @@ class Agent:
                 tasks.create_task(self._follower.run(), name="follower")
                 tasks.create_task(self._keep(), name="keeper")
                 tasks.create_task(self._links.run(), name="links")
+                tasks.create_task(self._hosts.run(), name="hosts")
                 tasks.create_task(self._saver.run(), name="saver")
                 tasks.create_task(self._mend(), name="local database")
                 tasks.create_task(self._age(), name="age")
@@ -231,6 +244,10 @@ class Agent:
                 for name, record in self._local.items("active/").items()
             }
             self._flows = {n: int(held) for n, held in self._local.items("flows/").items()}
+            self._granted = {
+                name: decode_grant(record, name, f"{_GRANT}{name}")
+                for name, record in self._local.items(_GRANT).items()
+            }
         except StoreError as error:
             log.error("local database: unreadable, waiting for the global one: %s", error)
             return []
@@ -240,6 +257,8 @@ class Agent:
             self._fabric_dirty = True
         for name, (revision, vn) in vns.items():
             self._planner.set_good(name, revision, vn)
+        for name, grant in self._granted.items():
+            self._directory.set_grant(name, grant)
         self._dirty |= vns.keys()
         return list(vns)
 
@@ -278,8 +297,19 @@ class Agent:
                 time.time(),
             )
             self._planner.set_vn(name, snapshot.revision, snapshot.vn, snapshot.grant)
-        self._directory.set_grant(name, snapshot.grant if snapshot else None)
+        self._set_grant(name, snapshot.grant if snapshot is not None else None)
         self._mark(name)
+
+    def _set_grant(self, name: str, grant: Grant | None) -> None:
+        if self._granted.get(name) == grant:
+            return
+        self._directory.set_grant(name, grant)
+        if grant is None:
+            self._granted.pop(name, None)
+            self._saver.put(f"{_GRANT}{name}", None)
+        else:
+            self._granted[name] = grant
+            self._saver.put(f"{_GRANT}{name}", encode_grant(grant))
 
     def active_read(self, name: str, active: Active | None) -> None:
         if active is None:
@@ -302,12 +332,17 @@ class Agent:
         self._dirty.add(name)
         self._wake.set()
 
+    def _mark_all(self, names: Collection[str]) -> None:
+        for name in names:
+            self._mark(name)
+
     def caught_up(self) -> None:
         self._ready.set()
 
     def _new_session(self) -> None:
         self._reports.changed()
         self._links.new_session()
+        self._hosts.new_session()
 
     def _flows_completed(self, vn: str, revision: int) -> None:
         self._set_flows(vn, revision)
@@ -333,17 +368,25 @@ class Agent:
                 if self.inbox.take(event):
                     log.info("first packet-in of kind %s: %s", reason_of(event), event.metadata)
             case DigestList():
-                for report in learn_reports(event):
-                    name = self._planner.learn(report)
-                    if name is not None:
-                        log.debug(
-                            "VN %s: learned %s at port %d", name, Mac(report.mac), report.port
-                        )
-                        self._dirty.add(name)
-                self._unacknowledged.append(event)
-                self._wake.set()
+                self._learn(event)
             case IdleEntries():
                 log.debug("idle: %s", event.entries)
+
+    def _learn(self, received: DigestList) -> None:
+        refused = False
+        for report in learn_reports(received):
+            found = self._planner.learn(report)
+            if found is None:
+                continue
+            name, outcome = found
+            if outcome.writes:
+                log.debug("VN %s: %s at port %d: %s", name, Mac(report.mac), report.port, outcome)
+                self._dirty.add(name)
+            refused |= outcome in (Outcome.DUPLICATE, Outcome.FULL)
+        self._hosts.learned()
+        if not refused:  # else the switch would only report the same senders again at once
+            self._unacknowledged.append(received)
+        self._wake.set()
 
     def _acknowledge(self, link: Link) -> None:
         """After the entries are written: the same senders need no report then."""
@@ -513,6 +556,7 @@ class Agent:
             self._fabric_applied = self._planner.fabric_revision
         for one in staged:
             self._publish(one)
+        self._hosts.set_vns([vn for vn, plan in self._directory.plans.items() if plan.learns])
         self._looked = True
         self._reports.changed()
 

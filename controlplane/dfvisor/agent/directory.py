@@ -85,17 +85,6 @@ class Directory:
         """Virtual next hop -> next-hop id of the neighbour switches."""
         self._neighbours = dict(neighbours)
 
-    def set_grant(self, vn: str, grant: Grant | None) -> None:
-        """What the VN is granted; None: no limits."""
-        if self._grants.get(vn) == grant:
-            return
-        if grant is None:
-            self._grants.pop(vn, None)
-        else:
-            self._grants[vn] = grant
-        for changed in self._on_change:
-            changed(vn)
-
     def set_fence(self, vn: str, fence: Fence | None) -> None:
         """The election id of the VN's leader, as the database says; None: there is none."""
         if self._fences.get(vn) == fence:
@@ -104,6 +93,17 @@ class Directory:
             self._fences.pop(vn, None)
         else:
             self._fences[vn] = fence
+        for changed in self._on_change:
+            changed(vn)
+
+    def set_grant(self, vn: str, grant: Grant | None) -> None:
+        """What the VN is granted, as far as known here; None: nothing is known."""
+        if self._grants.get(vn) == grant:
+            return
+        if grant is None:
+            self._grants.pop(vn, None)
+        else:
+            self._grants[vn] = grant
         for changed in self._on_change:
             changed(vn)
 
@@ -123,12 +123,11 @@ class Directory:
         grant = self._grants.get(vn)
         if grant is None or grant.bare:
             return None
-        own = slice_name in grant.controllers
-        return f"slice/{vn}/{slice_name}" if own else f"vn/{vn}"
+        return f"slice/{vn}/{slice_name}" if slice_name in grant.controllers else f"vn/{vn}"
 
     def entry_quota(self, vn: str, slice_name: str) -> int | None:
         grant = self._grants.get(vn)
-        return None if grant is None else grant.max_flow_entries
+        return grant.max_flow_entries if grant is not None else None
 
     def space(self, vn: str, slice_name: str) -> Space:
         spaces = self._spaces.get(vn)

@@ -5,16 +5,19 @@ A VN whose newest record cannot be used keeps its last good state, and has an er
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dfvisor.agent.book import Book, Clash
 from dfvisor.agent.desired import LEARN, VnPlan, fabric_items, neighbours, vn_plan
-from dfvisor.agent.inbox import Learned, LearnReport
+from dfvisor.agent.hosts import HostBook, Outcome
+from dfvisor.agent.inbox import LearnReport
 from dfvisor.agent.numbers import Numbers, NumbersExhausted
 from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
 from dfvisor.model.grants import Grant
+from dfvisor.model.learned import PREFIX, with_hosts
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
 from dfvisor.model.stale import expired, without_database
 from dfvisor.model.validate import validate, validate_vn
@@ -61,7 +64,7 @@ class Planner:
         self._grants: dict[str, Grant | None] = {}
         self._unreadable: dict[str, str] = {}
         self._plans: dict[str, VnPlan] = {}  # the last ones made, to start from
-        self._learned = Learned()
+        self.hosts = HostBook(switch, time.time)
         self.site: Site | None = None
         self.away_s = 0.0  # how long the global database has been away
         self.fabric_revision = 0
@@ -115,19 +118,22 @@ class Planner:
         self._unreadable.pop(name, None)
         self._grants.pop(name, None)
         self._plans.pop(name, None)
-        self._learned.forget(name)
+        self.hosts.forget(name)
 
-    def learn(self, report: LearnReport) -> str | None:
-        """A sender that is not known; the name of its VN if there is something to write for it."""
+    def learn(self, report: LearnReport) -> tuple[str, Outcome] | None:
+        """A sender that is not known: its VN, and what became of it; None if no VN wants it."""
         for name, plan in self._plans.items():
             if plan.vn_id == report.vn_id and plan.learns and report.port in plan.ports:
-                new = self._learned.add(name, report.mac, report.port)
-                return name if new else None
+                for one in plan.vn.endpoints.values():
+                    if one.mac.value == report.mac and not one.name.startswith(PREFIX):
+                        owner = f"endpoint {one.name}"
+                        return name, self.hosts.hosts(name).refuse(one.mac, report.port, owner)
+                return name, self.hosts.add(name, report.mac, report.port)
         return None  # of a VN that is gone or learns no more: the report was under way
 
     def learned(self, name: str) -> Mapping[int, int]:
         """The hosts of a VN that were seen here: MAC -> port."""
-        return self._learned.of(name)
+        return self.hosts.of(name)
 
     def set_away(self, away_s: float) -> set[str]:
         """The global database has been away for so long (0: it is there). Returns the VNs that this
@@ -203,17 +209,18 @@ class Planner:
             raise _Impossible(_summary([str(problem) for problem in problems]))
         plan = vn_plan(
             self.site,
-            without_database(vn, self.away_s),
+            with_hosts(without_database(vn, self.away_s), self.hosts.elsewhere(vn.name)),
             self._numbers,
             self._plans.get(vn.name),
-            self._learned.of(vn.name),
+            self.hosts.of(vn.name),
+            self.hosts.doubted(vn.name),
         )
         if plan is not None:
             self._plans[vn.name] = plan
         else:
             self._plans.pop(vn.name, None)
         if plan is None or not plan.learns:
-            self._learned.forget(vn.name)
+            self.hosts.forget(vn.name)
         return plan
 
 

@@ -158,7 +158,7 @@ class Ways:
         found = [
             (after[hop.neighbour] + cost, hop)
             for cost, hop in self.new.hops[switch]
-            if cost < DOWN_COST
+            if (cost < DOWN_COST or after[switch] >= DOWN_COST)  # what has no other way may try
             and hop.neighbour in before
             and before[hop.neighbour] < before[switch]
             and after[hop.neighbour] < after[switch]

@@ -32,6 +32,7 @@ from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.fabric import FabricSnapshot, FabricStore
 from dfvisor.store.grants import GrantedKeys, GrantLog
 from dfvisor.store.history import HistoryEntry
+from dfvisor.store.learned import LearnedRecord, LearnedStore
 from dfvisor.store.links import LinkStates
 from dfvisor.store.owners import Owners, Ownership, raise_epoch, read_epoch
 from dfvisor.store.presence import Presence
@@ -107,6 +108,7 @@ class GlobalDatabase:
         self._owners = Owners(zk, self._watches, self._presence)
         self._reports = Reports(zk, self._tasks)
         self._links = LinkStates(zk)
+        self._learned = LearnedStore(zk)
 
     @classmethod
     async def connect(
@@ -433,6 +435,18 @@ class GlobalDatabase:
     async def read_seen(self) -> dict[str, Seen]:
         """By switch; also of agents that are no longer live."""
         return await self._reports.seen()
+
+    # -- learned hosts
+
+    async def publish_learned(self, vn: str, switch: str, record: LearnedRecord) -> None:
+        """As the agent of the switch: the hosts of a VN that were seen at its ports."""
+        await self._learned.publish(vn, switch, record)
+
+    async def read_learned(
+        self, vn: str, watch: Callable[[], None] | None = None
+    ) -> Mapping[str, LearnedRecord]:
+        """The hosts of a VN by switch. `watch` as in `read_vn`."""
+        return await self._learned.read(vn, watch)
 
     # -- reports
 

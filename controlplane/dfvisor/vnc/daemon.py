@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.saver import Saver
 from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.metrics import Reading
+from dfvisor.model.links import usable
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.credentials import ANONYMOUS
 from dfvisor.store.credentials import Credentials as Login
@@ -143,6 +145,7 @@ class Daemon:
                             await database.watch_fabric(self._wake.set),
                             await database.watch_vns(self._wake.set),
                             await database.watch_agents(self._wake.set),
+                            await database.watch_down(self._wake.set),
                             await database.watch_grants(self._grants_changed),
                         ]
                     await self._look(database, around, tasks)
@@ -175,7 +178,9 @@ class Daemon:
     async def _look(
         self, database: GlobalDatabase, around: Surroundings, tasks: asyncio.TaskGroup
     ) -> None:
-        fabric = await database.read_fabric()
+        described = await database.read_fabric()
+        down = await database.read_down()
+        fabric = replace(described, fabric=usable(described.fabric, down))
         agents = await database.read_agents()
         names = await database.vn_names()
         if self._grants_stale:
@@ -183,7 +188,13 @@ class Daemon:
             for name in await self._changed_grants(database):
                 if name in self._candidates:
                     self._candidates[name][0].look()
-        if around.fabric is None or around.fabric.revision != fabric.revision:
+        around.described = described.fabric
+        known = around.fabric
+        if (
+            known is None
+            or known.revision != fabric.revision
+            or known.fabric.links != fabric.fabric.links
+        ):
             around.fabric = fabric
             self._saver.fabric(fabric.revision, fabric.fabric)
         around.agents = agents

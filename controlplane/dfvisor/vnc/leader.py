@@ -15,8 +15,8 @@ from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import Conflict, StoreError, StoreUnavailable
 from dfvisor.model.grants import Grant
 from dfvisor.model.presence import slices_at
+from dfvisor.model.records import Fabric
 from dfvisor.model.validate import validate_vn
-from dfvisor.p4rt.entries import Exact
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
 from dfvisor.store.stats import AgentInfo
@@ -35,7 +35,8 @@ class Surroundings:
     name: str  # of this daemon
     database: GlobalDatabase
     turns: asyncio.Semaphore
-    fabric: FabricSnapshot | None = None
+    fabric: FabricSnapshot | None = None  # links that are down cost more than any way around
+    described: Fabric | None = None
     agents: dict[str, AgentInfo] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
     on_read: Callable[[VnSnapshot], None] = lambda _: None
@@ -52,10 +53,11 @@ class Candidate:
         self._wake = asyncio.Event()
         self._stale = True  # the VN must be read again
         self._snapshot: VnSnapshot | None = None
-        self._compiled: tuple[str, int, Grant] | None = None  # change of the VN, fabric revision
+        self._compiled: tuple[str, FabricSnapshot, Grant] | None = None  # change of the VN, fabric
         self._entries: Entries = {}  # the last good ones, and the VN's revision that they are of
         self._revision = 0
         self._memo = Memo()
+        self._indexed: tuple[str, frozenset[str]] | None = None  # change, switches in the index
         self._refused = ""  # why they are not of the newest revision
         self._ownership: Ownership | None = None
         self._claimed = False
@@ -149,20 +151,26 @@ class Candidate:
         fresh = await self._read()
         self._compile()
         self._fail(self._refused)
+        await self._index(database)
         self._direct(tasks, self._ownership.czxid)
         self._pass_on()
         if fresh:  # the VN may be another one of the same name
             await database.claim(self._ownership)
-            await self._index(database)
 
     async def _index(self, database: GlobalDatabase) -> None:
-        """See that the agents of all switches concerned know of the VN: a tenant who changes it may
-        not write that himself.
+        """See that the agents of all switches concerned know of the VN: links that are down lead it
+        over others, and a tenant who changes it may not write that himself.
         """
-        if self._snapshot is not None and self._around.fabric is not None and not self._refused:
-            present = slices_at(self._around.fabric.fabric, self._snapshot.vn)
+        snapshot, fabric = self._snapshot, self._around.fabric
+        described = self._around.described
+        if snapshot is None or fabric is None or described is None or self._refused:
+            return
+        present = slices_at(fabric.fabric, snapshot.vn).keys()
+        wanted = (snapshot.change, frozenset(present | slices_at(described, snapshot.vn).keys()))
+        if wanted != self._indexed:
             try:
-                await database.set_presence(self.vn, present)
+                await database.set_presence(self.vn, wanted[1])
+                self._indexed = wanted
             except Conflict as error:
                 log.debug("VN %s: %s", self.vn, error)  # the next change looks again
 
@@ -205,8 +213,9 @@ class Candidate:
         if snapshot is None or fabric is None:
             self._entries, self._compiled, self._refused = {}, None, ""
             return
-        compiled = (snapshot.change, fabric.revision, snapshot.grant)
-        if compiled == self._compiled:
+        compiled = (snapshot.change, fabric, snapshot.grant)
+        held = self._compiled
+        if held is not None and held[1] is fabric and (held[0], held[2]) == compiled[::2]:
             return
         self._compiled = compiled
         try:
@@ -261,16 +270,16 @@ def _compiled(snapshot: VnSnapshot, fabric: FabricSnapshot, memo: Memo) -> Entri
     if problems:
         shown = "; ".join(map(str, problems[:SHOWN_PROBLEMS]))
         raise CompileError(f"{len(problems)} problems in its records: {shown}")
-    entries = compile_vn(fabric.fabric, snapshot.vn, memo)
-    if snapshot.grant is None or not snapshot.grant.controllers:
+    return _ours(compile_vn(fabric.fabric, snapshot.vn, memo), snapshot)
+
+
+def _ours(entries: Entries, snapshot: VnSnapshot) -> Entries:
+    """Without those of the slices that a controller of the tenant's own writes."""
+    slices = snapshot.vn.slices
+    theirs = {slices[name].key for name in snapshot.grant.controllers if name in slices}
+    if not theirs:
         return entries
-    # slices that controllers of the tenant's own write: their slicers take nothing from us
-    others = {
-        Exact(one.key)
-        for one in snapshot.vn.slices.values()
-        if one.name in snapshot.grant.controllers
-    }
     return {
-        switch: frozenset(one for one in found if one.key[0][1] not in others)
+        switch: frozenset(one for one in found if one.key[0][1].value not in theirs)
         for switch, found in entries.items()
     }

@@ -32,6 +32,23 @@ def directory() -> Directory:
     return Directory(lambda vn, revision: None)
 
 
+def test_grant_says_who_writes_a_slice_and_how_much() -> None:
+    known = directory()
+    told: list[str] = []
+    known.on_change(told.append)
+    assert (known.writer("red", "gold"), known.entry_quota("red", "gold")) == (None, None)
+    known.set_grant("red", Grant(vn="red", tenant="red"))
+    assert (known.writer("red", "gold"), known.entry_quota("red", "gold")) == (None, None)
+    known.set_grant("red", Grant(vn="red", tenant="red", controllers=("gold",), max_flow_entries=9))
+    assert known.writer("red", "gold") == "slice/red/gold"
+    assert known.writer("red", "silver") == "vn/red"
+    assert known.writer("blue", "gold") is None
+    assert known.entry_quota("red", "silver") == 9
+    known.set_grant("red", None)
+    assert (known.writer("red", "gold"), known.entry_quota("red", "gold")) == (None, None)
+    assert told == ["red"] * 3
+
+
 async def test_published_plan_is_offered() -> None:
     known = directory()
     plan = red_plan(MemoryNumbers())
@@ -83,19 +100,6 @@ async def test_waiting_for_a_revision_ends_when_it_is_published() -> None:
 
 async def test_waiting_for_a_revision_ends_at_the_timeout() -> None:
     assert not await directory().wait_for_revision("red", 1, 0.01)
-
-
-async def test_grant_decides_who_writes_and_how_much() -> None:
-    known = directory()
-    changed: list[str] = []
-    known.on_change(changed.append)
-    known.publish("red", 3, red_plan(MemoryNumbers()))
-    assert (known.writer("red", "gold"), known.entry_quota("red", "gold")) == (None, None)
-    known.set_grant("red", Grant(vn="red", tenant="red", max_flow_entries=7, controllers=("gold",)))
-    assert known.writer("red", "gold") == "slice/red/gold"
-    assert known.writer("red", "silver") == "vn/red"
-    assert known.entry_quota("red", "gold") == 7
-    assert changed == ["red", "red"]
 
 
 async def test_fence_is_what_the_database_says_of_the_leader() -> None:
