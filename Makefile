@@ -117,6 +117,7 @@ bench-vnc: $(STAMP) ## what the VN controller computes for a large network, and 
 
 bench-slicer: build ## the slicer: beside direct writes, under floods, with many slices
 	@$(BIN)/python -m bench.slicer
+	@$(BIN)/python -m bench.central
 
 bench-repair: build ## how long a cut cable is felt, at 10,000 packets/s
 	@$(BIN)/python -m bench.repair --target $(TARGET)
