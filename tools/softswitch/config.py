@@ -17,6 +17,7 @@ from softswitch.load.headers import load_scope
 from softswitch.load.parser import load_parser
 from softswitch.load.scope import Scope
 from softswitch.load.statement import load_action
+from softswitch.load.sums import sum_inputs
 from softswitch.load.view import View
 
 MAJOR_VERSION = 2
@@ -89,6 +90,7 @@ def _load(root: View) -> ir.Program:
     scope.registers = _registers(root)
     scope.learn_lists = _learn_lists(scope, root)
     scope.field_lists = _field_lists(scope, root)
+    scope.calculations = {item.get("name").text(): item for item in root.get("calculations").each()}
     negative = negative_arguments(root)
     actions: dict[int, ir.Action] = {}
     for item in root.get("actions").each():
@@ -232,20 +234,19 @@ def _deparser(scope: Scope, root: View) -> tuple[str, ...]:
 
 
 def _checksums(scope: Scope, root: View) -> tuple[ir.Checksum, ...]:
-    calculations = {item.get("name").text(): item for item in root.get("calculations").each()}
     result: list[ir.Checksum] = []
     for item in root.get("checksums").each():
         kind = item.get("type")
         if kind.text() != "generic":
             raise UnsupportedError(f"checksum type '{kind.text()}'", kind.path)
         name = item.get("calculation")
-        if name.text() not in calculations:
+        if name.text() not in scope.calculations:
             raise name.fail(f"no calculation '{name.text()}'")
-        calculation = calculations[name.text()]
+        calculation = scope.calculations[name.text()]
         algorithm = calculation.get("algo")
         if algorithm.text() != "csum16":
             raise UnsupportedError(f"checksum algorithm '{algorithm.text()}'", algorithm.path)
-        inputs, payload = _sum_inputs(scope, calculation)
+        inputs, payload = sum_inputs(scope, calculation)
         cond, verify, update = item.opt("if_cond"), item.opt("verify"), item.opt("update")
         result.append(
             ir.Checksum(
@@ -259,31 +260,3 @@ def _checksums(scope: Scope, root: View) -> tuple[ir.Checksum, ...]:
             )
         )
     return tuple(result)
-
-
-def _sum_inputs(scope: Scope, calculation: View) -> tuple[tuple[ir.SumInput, ...], bool]:
-    inputs: list[ir.SumInput] = []
-    payload = False
-    for view in calculation.get("input").each():
-        kind = view.get("type").text()
-        match kind:
-            case "field":
-                inputs.append(_sum_field(scope, view.get("value")))
-            case "header":
-                inputs.append(ir.SumHeader(scope.header(view.get("value")).name))
-            case "hexstr":
-                width = view.get("bitwidth").integer()
-                inputs.append(ir.SumConst(view.get("value").hexstr(), width))
-            case "payload":
-                payload = True
-            case _:
-                raise UnsupportedError(f"'{kind}' in a checksum", view.path)
-    return tuple(inputs), payload
-
-
-def _sum_field(scope: Scope, pair: View) -> ir.SumField:
-    header_name, field_name = pair.tuple(2)
-    header = scope.header(header_name)
-    if header.type.field(field_name.text()) is None:
-        raise field_name.fail(f"no field '{field_name.text()}' in header '{header.name}'")
-    return ir.SumField(header.name, field_name.text())

@@ -343,6 +343,16 @@ class RegisterWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class Hash:
+    """Store `base` plus the crc16 of the inputs modulo `size` (0 counts as 1)."""
+
+    target: FieldRef
+    inputs: tuple[SumField | SumConst, ...]
+    base: Data
+    size: Data
+
+
+@dataclass(frozen=True, slots=True)
 class GenerateDigest:
     """Report the fields of a learn list, as they are after ingress; the last call wins."""
 
@@ -390,6 +400,7 @@ Statement: TypeAlias = (
     | ExecuteMeter
     | RegisterRead
     | RegisterWrite
+    | Hash
     | GenerateDigest
     | CloneEgress
     | CloneIngress

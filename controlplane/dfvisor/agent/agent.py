@@ -37,6 +37,7 @@ from dfvisor.agent.saver import SYNCED, Saver
 from dfvisor.agent.tracing import Tracer
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.metrics import Reading
+from dfvisor.model.grants import Grant
 from dfvisor.model.types import Mac, PortRef
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
@@ -44,6 +45,7 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import Fence, SliceDirectory, Slicer, SwitchPort, UpdateStatus
 from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, PacketOut, StreamEvent
+from dfvisor.store.codec import decode_grant, encode_grant
 from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
@@ -56,6 +58,7 @@ FRESH_GRACE_S = 0.2  # the same where the switch is empty and forwards nothing
 MEND_INTERVAL_S = 10.0
 AGE_INTERVAL_S = 0.5
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
+_GRANT = "grant/"  # keys in the local database: what a VN is granted
 _FLOOR = "election_floor"  # key in the local database; added to the boot counter
 
 SlicerFactory: TypeAlias = Callable[[SliceDirectory, SwitchPort, Schema, int], Slicer]
@@ -129,6 +132,7 @@ class Agent:
         self.inbox = PacketLog()
         self._unacknowledged: list[DigestList] = []  # of the present link
         self._looked = False
+        self._granted: dict[str, Grant] = {}
         held = self._load()
         self._follower = Follower(
             settings.zookeeper,
@@ -229,6 +233,10 @@ class Agent:
                 for name, record in self._local.items("active/").items()
             }
             self._flows = {n: int(held) for n, held in self._local.items("flows/").items()}
+            self._granted = {
+                name: decode_grant(record, name, f"{_GRANT}{name}")
+                for name, record in self._local.items(_GRANT).items()
+            }
         except StoreError as error:
             log.error("local database: unreadable, waiting for the global one: %s", error)
             return []
@@ -238,6 +246,8 @@ class Agent:
             self._fabric_dirty = True
         for name, (revision, vn) in vns.items():
             self._planner.set_good(name, revision, vn)
+        for name, grant in self._granted.items():
+            self._directory.set_grant(name, grant)
         self._dirty |= vns.keys()
         return list(vns)
 
@@ -279,7 +289,19 @@ class Agent:
                 time.time(),
             )
             self._planner.set_vn(name, snapshot.revision, snapshot.vn, snapshot.grant)
+        self._set_grant(name, snapshot.grant if snapshot is not None else None)
         self._mark(name)
+
+    def _set_grant(self, name: str, grant: Grant | None) -> None:
+        if self._granted.get(name) == grant:
+            return
+        self._directory.set_grant(name, grant)
+        if grant is None:
+            self._granted.pop(name, None)
+            self._saver.put(f"{_GRANT}{name}", None)
+        else:
+            self._granted[name] = grant
+            self._saver.put(f"{_GRANT}{name}", encode_grant(grant))
 
     def active_read(self, name: str, active: Active | None) -> None:
         if active is None:

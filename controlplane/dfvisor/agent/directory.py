@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from dfvisor.agent.desired import VnPlan
 from dfvisor.agent.site import Site
+from dfvisor.model.grants import Grant
 from dfvisor.model.space import Space, Spaces, flowspace_keys
 from dfvisor.p4rt.ports import NEIGHBOUR, AccessVlans, Fence, SliceInfo
 
@@ -27,6 +28,7 @@ class Directory:
         self._slices: dict[int, tuple[str, str]] = {}
         self._links: dict[int, int] = {}
         self._fences: dict[str, Fence] = {}
+        self._grants: dict[str, Grant] = {}
         self._on_change: list[Callable[[str], None]] = []
         self._plans: dict[str, VnPlan] = {}
         self._revisions: dict[str, int] = {}
@@ -94,6 +96,17 @@ class Directory:
         for changed in self._on_change:
             changed(vn)
 
+    def set_grant(self, vn: str, grant: Grant | None) -> None:
+        """What the VN is granted, as far as known here; None: nothing is known."""
+        if self._grants.get(vn) == grant:
+            return
+        if grant is None:
+            self._grants.pop(vn, None)
+        else:
+            self._grants[vn] = grant
+        for changed in self._on_change:
+            changed(vn)
+
     def set_links(self, links: Mapping[int, int]) -> None:
         """Fabric port -> virtual next hop of the neighbour switch behind it."""
         self._links = dict(links)
@@ -107,10 +120,14 @@ class Directory:
         return self._slices.get(slice_id)
 
     def writer(self, vn: str, slice_name: str) -> str | None:
-        return None
+        grant = self._grants.get(vn)
+        if grant is None or grant.bare:
+            return None
+        return f"slice/{vn}/{slice_name}" if slice_name in grant.controllers else f"vn/{vn}"
 
     def entry_quota(self, vn: str, slice_name: str) -> int | None:
-        return None
+        grant = self._grants.get(vn)
+        return grant.max_flow_entries if grant is not None else None
 
     def space(self, vn: str, slice_name: str) -> Space:
         spaces = self._spaces.get(vn)

@@ -270,4 +270,16 @@ def _compiled(snapshot: VnSnapshot, fabric: FabricSnapshot, memo: Memo) -> Entri
     if problems:
         shown = "; ".join(map(str, problems[:SHOWN_PROBLEMS]))
         raise CompileError(f"{len(problems)} problems in its records: {shown}")
-    return compile_vn(fabric.fabric, snapshot.vn, memo)
+    return _ours(compile_vn(fabric.fabric, snapshot.vn, memo), snapshot)
+
+
+def _ours(entries: Entries, snapshot: VnSnapshot) -> Entries:
+    """Without those of the slices that a controller of the tenant's own writes."""
+    slices = snapshot.vn.slices
+    theirs = {slices[name].key for name in snapshot.grant.controllers if name in slices}
+    if not theirs:
+        return entries
+    return {
+        switch: frozenset(one for one in found if one.key[0][1].value not in theirs)
+        for switch, found in entries.items()
+    }

@@ -14,6 +14,7 @@ import pytest
 from dfvisor.agent import agent as agent_module
 from dfvisor.agent.link import Link, Written
 from dfvisor.agent.making import exact
+from dfvisor.model.grants import Grant
 from dfvisor.model.records import Network, Rate, VirtualNetwork
 from dfvisor.p4rt.entries import Changes, Exact, Meter, MulticastGroup, TableEntry
 from dfvisor.p4rt.errors import SwitchUnavailable
@@ -385,6 +386,32 @@ async def test_vn_that_wants_anothers_key_gets_it_once_it_is_free(
         await database.delete_vn(await snapshot(rig, "red"))
         await rig.wait_until_equal(with_vn(without_vn(demo(), "red"), thief))
         await rig.wait_until_applied("a-thief", 1)
+
+
+async def test_record_outside_its_grant_waits_for_a_larger_grant(rig: Rig) -> None:
+    await rig.put(demo())
+    red = demo().vns["red"]
+    bronze = dataclasses.replace(red.slices["silver"], name="bronze", key=70009)
+    larger = dataclasses.replace(red, slices={**red.slices, "bronze": bronze})
+    async with rig.agent():
+        await rig.wait_until_equal(demo())
+        assert rig.database is not None
+        database = rig.database
+        granted = Grant(vn="red", tenant="red", max_slices=3)
+        await database.apply_grants(await database.read_network(), {"red": granted})
+        revision = await change(rig, larger)  # past the checks of dfvctl
+
+        async def refused() -> bool:
+            vn = (await database.read_applied())[SWITCH].vns["red"]
+            return "4 slices, 3 granted" in str(vn.error) and vn.revision < revision
+
+        await eventually(refused, "the error is reported")
+        assert await rig.held() == rig.expected(demo())
+        await database.apply_grants(
+            await database.read_network(), {"red": dataclasses.replace(granted, max_slices=4)}
+        )
+        await rig.wait_until_equal(with_vn(demo(), larger))
+        await rig.wait_until_applied("red", revision)
 
 
 async def test_slicer_reads_and_writes_through_the_agent(rig: Rig) -> None:

@@ -8,6 +8,7 @@ import dataclasses
 from dfvisor.agent.desired import VnPlan, vn_plan
 from dfvisor.agent.directory import Directory
 from dfvisor.agent.site import look
+from dfvisor.model.grants import Grant
 from dfvisor.p4rt.ports import NEIGHBOUR
 
 from .networks import MemoryNumbers, demo
@@ -29,6 +30,23 @@ def red_plan(numbers: MemoryNumbers, *, without: str | None = None) -> VnPlan:
 
 def directory() -> Directory:
     return Directory(lambda vn, revision: None)
+
+
+def test_grant_says_who_writes_a_slice_and_how_much() -> None:
+    known = directory()
+    told: list[str] = []
+    known.on_change(told.append)
+    assert (known.writer("red", "gold"), known.entry_quota("red", "gold")) == (None, None)
+    known.set_grant("red", Grant(vn="red", tenant="red"))
+    assert (known.writer("red", "gold"), known.entry_quota("red", "gold")) == (None, None)
+    known.set_grant("red", Grant(vn="red", tenant="red", controllers=("gold",), max_flow_entries=9))
+    assert known.writer("red", "gold") == "slice/red/gold"
+    assert known.writer("red", "silver") == "vn/red"
+    assert known.writer("blue", "gold") is None
+    assert known.entry_quota("red", "silver") == 9
+    known.set_grant("red", None)
+    assert (known.writer("red", "gold"), known.entry_quota("red", "gold")) == (None, None)
+    assert told == ["red"] * 3
 
 
 async def test_published_plan_is_offered() -> None:

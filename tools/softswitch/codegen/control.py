@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from softswitch import ir
-from softswitch.codegen.bits import Piece, store
 from softswitch.codegen.expr import ExprGen, Value, number
+from softswitch.codegen.hashing import write_crc16
 from softswitch.codegen.keys import key_layout
 from softswitch.codegen.layout import Layout, words
 from softswitch.codegen.statements import StatementGen, param_places
@@ -151,35 +151,14 @@ class PipelineGen:
             with w.block("if (g && g->n == 1)"):
                 w.line("m = sw_member_named(profile, g->members[0]);")
             with w.block("else if (g && g->n)"):
-                w.line("uint32_t hash = 0;")
-                headers = {ref.header: None for ref in profile.selector}
-                self._hash(
-                    [h for h in headers if not self.program.headers[h].metadata], profile.selector
+                write_crc16(
+                    self.layout, w, [ir.SumField(r.header, r.field) for r in profile.selector]
                 )
                 w.line("m = sw_member_named(profile, g->members[hash % g->n]);")
             with w.block("else if (!g)"):
                 w.line("m = sw_member_named(profile, x->args[0]);")
         w.line("const uint32_t action = m ? m->action : SW_NO_ACTION;")
         w.line("const uint64_t *args = m ? m->args : NULL;")
-
-    def _hash(self, headers: list[str], fields: Sequence[ir.FieldRef]) -> None:
-        """crc16 of the fields of valid headers; `headers` are those that may be invalid."""
-        w = self.w
-        if headers:
-            name = headers[0]
-            with w.block(f"if ({self.layout.header(name)}.valid)"):
-                self._hash(headers[1:], fields)
-            with w.block("else"):
-                self._hash(headers[1:], [ref for ref in fields if ref.header != name])
-            return
-        widths = [self.layout.field_type(ref).width for ref in fields]
-        parts = [
-            Piece(Value(self.layout.field(ref), words(width)), width)
-            for ref, width in zip(fields, widths, strict=True)
-        ]
-        w.line(f"uint8_t b[{max(1, (sum(widths) + 7) // 8)}];")
-        bits = store(w, "b", parts)
-        w.line(f"hash = sw_crc16(b, {(bits + 7) // 8});")
 
     def _meter(self, table: ir.Table, meter: ir.DirectMeter) -> None:
         """The colour of the entry that was hit; its action reads it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from softswitch import ir
 from softswitch.codegen.expr import ExprGen, Value
+from softswitch.codegen.hashing import write_crc16
 from softswitch.codegen.layout import Layout, c_type, words
 from softswitch.codegen.writer import Writer
 
@@ -72,6 +73,8 @@ class StatementGen:
                     self._register_read(s)
                 case ir.RegisterWrite():
                     self._register_write(s)
+                case ir.Hash():
+                    self._hash(s)
                 case ir.GenerateDigest():
                     place = list(self.program.learn_lists).index(s.learn)
                     self.w.line(f"k->digest = {place + 1};")
@@ -86,6 +89,15 @@ class StatementGen:
                     test = self.expr.boolean(ir.Compare("==", unless, ir.Const(0)))
                     self.w.line(f"if ({test})")
                     self.w.line(f"    goto s{target};")
+
+    def _hash(self, s: ir.Hash) -> None:
+        base = self.expr.resize(self.expr.exact(s.base), 1, False)
+        size = self.expr.resize(self.expr.exact(s.size), 1, False)
+        self.w.line(f"const uint64_t base = {base.text}, size = {size.text};")
+        write_crc16(self.layout, self.w, s.inputs)
+        width = self.layout.field_type(s.target).width
+        value = self.expr.cut(Value("(hash % (size ? size : 1) + base)", 1), width)
+        self.store(self.layout.field(s.target), width, value)
 
     def _clone(self, s: ir.CloneEgress | ir.CloneIngress) -> None:
         session = self.expr.resize(self.expr.exact(s.session), 1, False)

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from softswitch import ir
 from softswitch.errors import UnsupportedError
 from softswitch.load.expr import Expressions
-from softswitch.load.scope import Scope
+from softswitch.load.scope import MAX_HASHED_HEADERS, Scope
 from softswitch.load.view import View
 
 Actions = Mapping[int, ir.Action]
-MAX_SELECTOR_HEADERS = 4
 
 
 def load_pipeline(scope: Scope, actions: Actions, item: View) -> ir.Pipeline:
@@ -122,9 +121,9 @@ def load_profile(scope: Scope, item: View) -> ir.Profile:
                 raise UnsupportedError(f"'{view.get('type').text()}' in a selector", view.path)
             fields.append(scope.field(view.get("value")))
         headers = {ref.header for ref in fields if not scope.headers[ref.header].metadata}
-        if len(headers) > MAX_SELECTOR_HEADERS:
+        if len(headers) > MAX_HASHED_HEADERS:
             raise UnsupportedError(
-                f"{len(headers)} headers in a selector (at most {MAX_SELECTOR_HEADERS})",
+                f"{len(headers)} headers in a selector (at most {MAX_HASHED_HEADERS})",
                 selector.path,
             )
     return ir.Profile(item.get("name").text(), item.get("max_size").size(), tuple(fields))

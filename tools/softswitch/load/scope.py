@@ -9,6 +9,9 @@ from softswitch import ir
 from softswitch.errors import UnsupportedError
 from softswitch.load.view import View
 
+MAX_HASHED_HEADERS = 4
+"""Headers with fields in one hash: each may be invalid."""
+
 
 @dataclass(slots=True)
 class Scope:
@@ -23,6 +26,7 @@ class Scope:
     registers: dict[str, ir.Register] = field(default_factory=dict)
     learn_lists: dict[int, ir.LearnList] = field(default_factory=dict)
     field_lists: dict[int, tuple[ir.FieldRef, ...]] = field(default_factory=dict)
+    calculations: dict[str, View] = field(default_factory=dict)
 
     def header(self, name: View) -> ir.Header:
         """The header instance that `name` names."""

@@ -6,6 +6,7 @@ from softswitch import ir
 from softswitch.errors import UnsupportedError
 from softswitch.load.expr import Expressions, Params
 from softswitch.load.scope import Scope
+from softswitch.load.sums import hash_inputs
 from softswitch.load.view import View
 
 _PARAMETERS = {
@@ -21,6 +22,7 @@ _PARAMETERS = {
     "execute_meter": 3,
     "register_read": 3,
     "register_write": 3,
+    "modify_field_with_hash_based_offset": 4,
     "generate_digest": 2,
     "clone_egress_pkt_to_egress": 2,
     "clone_ingress_pkt_to_egress": 2,
@@ -89,6 +91,12 @@ def load_statement(expressions: Expressions, item: View) -> ir.Statement:
         case "register_write":
             index, value = expressions.data(args[1]), expressions.data(args[2])
             return ir.RegisterWrite(_register(scope, args[0]), index, value)
+        case "modify_field_with_hash_based_offset":
+            hashed = expressions.target(args[0])
+            if not isinstance(hashed, ir.FieldRef):
+                raise UnsupportedError("hash into a header stack", args[0].path)
+            inputs = hash_inputs(scope, _typed(args[2], "calculation"))
+            return ir.Hash(hashed, inputs, expressions.data(args[1]), expressions.data(args[3]))
         case "generate_digest":
             learn = _constant(expressions, args[1])
             if learn not in scope.learn_lists:

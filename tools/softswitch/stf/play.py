@@ -127,10 +127,12 @@ class _Player:
 
 
 def _resolve(what: str, name: str, known: Mapping[str, object]) -> str:
-    """The full name: this one, or the only one that ends so."""
+    """The full name: this one, or the only one that ends so, at a dot if possible."""
     if name in known:
         return name
-    fits = [full for full in known if full.endswith(name)]
+    fits = [full for full in known if full.endswith(f".{name}")]
+    if len(fits) != 1:
+        fits = [full for full in known if full.endswith(name)]
     if len(fits) != 1:
         raise ValueError(f"no {what} '{name}'" if not fits else f"{what} '{name}': any of {fits}")
     return fits[0]

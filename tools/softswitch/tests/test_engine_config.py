@@ -38,7 +38,7 @@ def _set(document: Json, path: list[Any], value: object) -> None:
     target[path[-1]] = value
 
 
-HASH = primitive("modify_field_with_hash_based_offset", const(0), const(0), const(0), const(0))
+NOVEL = primitive("modify_field_rng_uniform", const(0), const(0), const(0))
 TABLE = ["pipelines", 0, "tables", 0]
 UNSUPPORTED: dict[str, tuple[list[Any], object, str, str]] = {
     "one-rate": (
@@ -65,8 +65,8 @@ UNSUPPORTED: dict[str, tuple[list[Any], object, str, str]] = {
     "version": (["__meta__", "version"], [3, 0], "BMv2 JSON version 3.0", "$.__meta__.version"),
     "primitive": (
         ["actions", 0, "primitives", 0],
-        HASH,
-        "primitive 'modify_field_with_hash_based_offset'",
+        NOVEL,
+        "primitive 'modify_field_rng_uniform'",
         "$.actions[0].primitives[0]",
     ),
     "table-type": ([*TABLE, "type"], "novel", "table type 'novel'", "tables[0]"),

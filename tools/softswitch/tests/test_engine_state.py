@@ -336,3 +336,51 @@ def test_selector_hashes_fields_of_valid_headers_only(engine_cache: Path) -> Non
         expected = crc16("".join(f"{byte:08b}" for byte in hashed)) % 7
         assert engine.process(0, data) == [(10 + expected, data)]
     engine.close()
+
+
+# --- hashes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("base", "size"), [(0, 7), (100, 30), (250, 1 << 16), (5, 0)])
+def test_hash_is_crc16_of_valid_fields_and_constants(
+    base: int, size: int, engine_cache: Path
+) -> None:
+    program = selecting()
+    program.header("meta", [["result", 16]], metadata=True)
+    program.ingress["tables"], program.ingress["action_profiles"] = [], []
+    program.ingress["init_table"] = None
+    program.calculations = [
+        {
+            "name": "calc",
+            "id": 0,
+            "algo": "crc16",
+            "input": [
+                {"type": "hexstr", "value": "0x5", "bitwidth": 3},
+                {"type": "header", "value": "x"},
+                {"type": "field", "value": ["h", "a"]},
+            ],
+        }
+    ]
+    calculation = {"type": "calculation", "value": "calc"}
+    program.action(
+        "hash",
+        [],
+        [
+            primitive(
+                "modify_field_with_hash_based_offset",
+                field("h", "a"),
+                const(base),
+                calculation,
+                const(size),
+            ),
+            assign("standard_metadata", "egress_spec", const(2)),
+        ],
+    )
+    program.table("t", [], [3], default=3)
+    engine = Engine.build(program.encode(), cache_dir=engine_cache)
+    for number in (0, 1, 0x1235, 0xFFFE):
+        data = number.to_bytes(2, "big") + b"\x12\x34"
+        bits = "101" + (f"{0x1234:016b}" if number & 1 else "") + f"{number:016b}"
+        expected = (crc16(bits) % (size or 1) + base) & 0xFFFF
+        assert engine.process(0, data) == [(2, expected.to_bytes(2, "big") + b"\x12\x34")]
+    engine.close()

@@ -14,6 +14,7 @@ from typing import Any
 import finsy as fy
 import grpc
 import pytest
+from softswitch.server.dataplane import engine_builder
 from softswitch.tests.p4client import DATA, DEVICE
 from softswitch.tests.test_server_grpc_packets import FRAME, Packets, request
 from softswitch.tests.test_server_process import listening, started
@@ -25,7 +26,11 @@ TIMEOUT_S = 30
 
 @pytest.fixture
 def addresses(tmp_path: Path, engine_cache: Path) -> Iterator[tuple[str, str]]:
-    """Of a running switch: P4Runtime over TCP, packets over gRPC."""
+    """Of a running switch: P4Runtime over TCP, packets over gRPC. The programs are compiled
+    already: clients do not wait for a compiler on a busy machine."""
+    build = engine_builder(engine_cache)
+    for program in ("contract", "streams"):
+        build((DATA / f"{program}.json").read_bytes()).close()
     packets = f"unix:{tmp_path}/packets"
     flags = ["--no-p4", "--device-id", str(DEVICE), "--cache-dir", str(engine_cache), "--"]
     flags += ["--grpc-server-addr", "127.0.0.1:0", "--dp-grpc-server-addr", packets]
