@@ -276,15 +276,18 @@ class Agent:
         self._saver.fabric(snapshot.revision, snapshot.fabric)
         self._links.set_fabric(snapshot.fabric)
         self._resite()
+        self._dirty |= self._planner.names()
 
     def down_read(self, ports: Collection[PortRef]) -> None:
         self._links.set_reported(ports)
 
     def _resite(self) -> None:
         """The switch's place in the fabric is another, because of the description or of links."""
-        self._planner.site = self._links.site(self._planner.shunned())
+        before = self._planner.site
+        self._planner.site = site = self._links.site(self._planner.shunned())
         self._fabric_dirty = True
-        self._dirty |= self._planner.names()
+        if before is None or site is None or not site.same_for_vns(before):
+            self._dirty |= self._planner.names()
         self._wake.set()
 
     def vn_read(self, name: str, snapshot: VnSnapshot | None) -> None:
