@@ -112,8 +112,12 @@ bench-switch: build ## the switches beside a bare forwarder: CPU time per packet
 bench: bench-switch ## bench-switch, and the latency of a change
 	@$(BIN)/python -m bench.change
 
+bench-vnc: $(STAMP) ## what the VN controller computes for a large network, and for one change in it
+	@$(BIN)/python -m bench.vnc
+
 bench-slicer: build ## the slicer: beside direct writes, under floods, with many slices
 	@$(BIN)/python -m bench.slicer
+	@$(BIN)/python -m bench.central
 
 bench-repair: build ## how long a cut cable is felt, at 10,000 packets/s
 	@$(BIN)/python -m bench.repair --target $(TARGET)

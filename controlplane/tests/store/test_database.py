@@ -19,7 +19,7 @@ from dfvisor.model.records import (
     VirtualNetwork,
 )
 from dfvisor.model.types import PortRange
-from dfvisor.store import layout
+from dfvisor.store import layout, vns
 from dfvisor.store.database import GlobalDatabase, VnSnapshot
 from dfvisor.store.stats import (
     AgentInfo,
@@ -42,6 +42,12 @@ DEMO = load_network(EXAMPLES / "demo.yaml")
 FOREIGN = load_network(EXAMPLES / "foreign-peer.yaml")
 RED = DEMO.vns["red"]
 INFO = AgentInfo(slicer="127.0.0.1:1", target="bmv2", pid=1)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revisions take effect without a controller, unless a test says else."""
+    monkeypatch.setattr(vns, "ACTIVATE_AT_ONCE", True)
 
 
 @pytest.fixture
