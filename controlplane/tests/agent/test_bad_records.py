@@ -42,7 +42,7 @@ def oversized(page: bytes) -> bytes:
         (lambda page: page[:-20], True, "bad record"),
         (lambda _: os.urandom(200), True, "bad record"),
         (lambda _: b"", True, "bad record"),
-        (newer, True, "schema is not 1"),
+        (newer, True, "schema is 2, newer than 1"),
         (oversized, True, "is already"),
         (lambda page: page.replace(b"permit", b"permti").replace(b"deny", b"dney"), True, "dney"),
     ],
