@@ -1,7 +1,8 @@
 # DFVisor. `make help` lists the targets; everything runs from a fresh clone as root on Debian 12.
 SHELL := /bin/sh
 SWITCH ?= s1
-ROLE ?= slice/red/gold
+SLICE ?= red/gold
+ROLE ?= slice/$(SLICE)
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -59,7 +60,7 @@ down: $(STAMP) ## end whatever build-and-run left
 zk-ensemble: deps ## a ZooKeeper ensemble on loopback until Ctrl-C: make zk-ensemble N=3 OBSERVERS=0
 	@$(BIN)/python -m emulation.ensemble --servers $(or $(N),3) --observers $(or $(OBSERVERS),0)
 
-shell: .venv-shell/.installed $(STAMP) ## p4runtime-shell at a slicer: make shell SWITCH=s1 ROLE=slice/red/gold
+shell: .venv-shell/.installed $(STAMP) ## p4runtime-shell at a slicer: make shell SWITCH=s1 SLICE=red/gold
 	@$(BIN)/python tools/shell.py $(SWITCH) $(ROLE)
 
 .venv-shell/.installed: requirements-shell.lock
@@ -111,14 +112,24 @@ bench-switch: build ## the switches beside a bare forwarder: CPU time per packet
 bench: bench-switch ## bench-switch, and the latency of a change
 	@$(BIN)/python -m bench.change
 
+bench-vnc: $(STAMP) ## what the VN controller computes for a large network, and for one change in it
+	@$(BIN)/python -m bench.vnc
+
 bench-slicer: build ## the slicer: beside direct writes, under floods, with many slices
 	@$(BIN)/python -m bench.slicer
+	@$(BIN)/python -m bench.central
+
+bench-repair: build ## how long a cut cable is felt, at 10,000 packets/s
+	@$(BIN)/python -m bench.repair --target $(TARGET)
 
 fuzz: $(STAMP) ## the softswitch's pipeline under sanitizers, guided by coverage: PACKETS, SEED
 	@$(BIN)/python ptf_tests/fuzz.py --packets $(or $(PACKETS),10000000) --seed $(or $(SEED),1)
 
 soak: build fuzz ## longer, seeded runs of the property and parity tests, and the fuzzer
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q controlplane/tests -m "not zk and not e2e"
+	@DFVISOR_CHANGES=$(or $(CHANGES),10000) DFVISOR_SEED=$(or $(SEED),1) \
+	    $(BIN)/pytest -q -s controlplane/tests/vnc/test_model.py
+	@DFVISOR_OUTAGE_S=60 DFVISOR_PPS=10000 $(BIN)/pytest -q tools/emulation/tests/test_outages.py
 	@$(BIN)/python ptf_tests/parity.py --scenarios $(or $(SCENARIOS),500) --seed $(or $(SEED),1)
 
 clean: ## remove what was built here

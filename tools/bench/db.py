@@ -432,8 +432,8 @@ async def part_agents(changes: int) -> list[Row]:
                 Row(
                     "  watches on the server",
                     f"{counts['zk_watch_count']:.0f}",
-                    f"{AGENTS * 4} (2 + 2 per VN)",
-                    counts["zk_watch_count"] == AGENTS * 4,
+                    f"{AGENTS * 6} (4 + 2 per VN)",
+                    counts["zk_watch_count"] == AGENTS * 6,
                 ),
             ]
             rows += await _rest(system.server)

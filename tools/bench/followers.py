@@ -14,11 +14,12 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 
 from dfvisor.agent.follower import Follower
+from dfvisor.model.types import PortRef
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.stats import Active
 
@@ -42,6 +43,9 @@ class Silent:
         self._changed()
 
     def fabric_read(self, snapshot: FabricSnapshot) -> None:
+        pass
+
+    def down_read(self, ports: Collection[PortRef]) -> None:
         pass
 
     def vn_read(self, name: str, snapshot: VnSnapshot | None) -> None:

@@ -24,6 +24,8 @@ from dfvisor.agent.book import Book
 from dfvisor.agent.directory import Directory, links
 from dfvisor.agent.flows import flow_changes, slice_of
 from dfvisor.agent.follower import Follower
+from dfvisor.agent.hostkeeper import HostKeeper
+from dfvisor.agent.hosts import Outcome
 from dfvisor.agent.inbox import PacketLog, learn_reports, reason_of
 from dfvisor.agent.link import Link, Outranked, Written, open_link
 from dfvisor.agent.links import Links
@@ -35,6 +37,7 @@ from dfvisor.agent.saver import SYNCED, Saver
 from dfvisor.agent.tracing import Tracer
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.metrics import Reading
+from dfvisor.model.grants import Grant
 from dfvisor.model.types import Mac, PortRef
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
@@ -42,10 +45,11 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import Fence, SliceDirectory, Slicer, SwitchPort, UpdateStatus
 from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, PacketOut, StreamEvent
+from dfvisor.store.codec import decode_grant, encode_grant
 from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
-from dfvisor.store.stats import Active, AgentInfo, Applied, VnApplied
+from dfvisor.store.stats import Active, AgentInfo, Applied, RoleCount, VnApplied
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,10 @@ FRESH_GRACE_S = 0.2  # the same where the switch is empty and forwards nothing
 MEND_INTERVAL_S = 10.0
 AGE_INTERVAL_S = 0.5
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
+ACTIVATE_AFTER_S = 10.0  # how long best-effort parts of a revision wait for the VN's controller
+KEEP_S = 10.0  # how long what a controller has not finished with is kept
+LINGER_S = 2.0  # the same where the VN has gone, and its controller with it
+_GRANT = "grant/"  # keys in the local database: what a VN is granted
 _FLOOR = "election_floor"  # key in the local database; added to the boot counter
 
 SlicerFactory: TypeAlias = Callable[[SliceDirectory, SwitchPort, Schema, int], Slicer]
@@ -101,6 +109,12 @@ class Agent:
         self._links = Links(
             settings.switch, self.send_packet, lambda: self._follower.database, self._resite
         )
+        self._hosts = HostKeeper(
+            settings.switch,
+            self._planner.hosts,
+            lambda: self._follower.database,
+            self._mark_all,
+        )
         self._whole = False  # the switch has all that it had, so neighbours' probes are answered
         self._boot = local.next_boot_id()
         self.tracer = Tracer()
@@ -112,6 +126,7 @@ class Agent:
         self._ready = asyncio.Event()  # there is something to start from
         self._fabric_dirty = False
         self._dirty: set[str] = set()
+        self._keeping: set[str] = set()  # VNs of which something is kept
         self._dropping: set[int] = set()  # slice ids that the slicer has yet to drop
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._applied: dict[str, VnApplied] = {}
@@ -121,6 +136,7 @@ class Agent:
         self.inbox = PacketLog()
         self._unacknowledged: list[DigestList] = []  # of the present link
         self._looked = False
+        self._granted: dict[str, Grant] = {}
         held = self._load()
         self._follower = Follower(
             settings.zookeeper,
@@ -138,6 +154,7 @@ class Agent:
             lambda: self._link,
             lambda: dict(self._directory.plans),
             self.tracer.histograms,
+            self.role_counts,
         )
         self._synced = float(local.get(SYNCED) or time.time())
 
@@ -149,6 +166,7 @@ class Agent:
                 tasks.create_task(self._follower.run(), name="follower")
                 tasks.create_task(self._keep(), name="keeper")
                 tasks.create_task(self._links.run(), name="links")
+                tasks.create_task(self._hosts.run(), name="hosts")
                 tasks.create_task(self._saver.run(), name="saver")
                 tasks.create_task(self._mend(), name="local database")
                 tasks.create_task(self._age(), name="age")
@@ -187,6 +205,16 @@ class Agent:
             local_database_ok=not (self._local.error or self._saver.error),
             revisions={name: held.revision for name, held in list(self._applied.items())},
             latency=self.tracer.histograms(),
+            roles=self.role_counts(),
+        )
+
+    def role_counts(self) -> tuple[RoleCount, ...]:
+        """What became of slice controllers' requests, since the slicer started."""
+        found = self._slicer.stats() if self._slicer is not None else {}
+        return tuple(
+            RoleCount(role=role, kind=kind, number=number)
+            for role, counts in sorted(found.items())
+            for kind, number in sorted(counts.items())
         )
 
     async def _age(self) -> None:
@@ -220,6 +248,10 @@ class Agent:
                 for name, record in self._local.items("active/").items()
             }
             self._flows = {n: int(held) for n, held in self._local.items("flows/").items()}
+            self._granted = {
+                name: decode_grant(record, name, f"{_GRANT}{name}")
+                for name, record in self._local.items(_GRANT).items()
+            }
         except StoreError as error:
             log.error("local database: unreadable, waiting for the global one: %s", error)
             return []
@@ -229,6 +261,8 @@ class Agent:
             self._fabric_dirty = True
         for name, (revision, vn) in vns.items():
             self._planner.set_good(name, revision, vn)
+        for name, grant in self._granted.items():
+            self._directory.set_grant(name, grant)
         self._dirty |= vns.keys()
         return list(vns)
 
@@ -242,15 +276,18 @@ class Agent:
         self._saver.fabric(snapshot.revision, snapshot.fabric)
         self._links.set_fabric(snapshot.fabric)
         self._resite()
+        self._dirty |= self._planner.names()
 
     def down_read(self, ports: Collection[PortRef]) -> None:
         self._links.set_reported(ports)
 
     def _resite(self) -> None:
         """The switch's place in the fabric is another, because of the description or of links."""
-        self._planner.site = self._links.site(self._planner.shunned())
+        before = self._planner.site
+        self._planner.site = site = self._links.site(self._planner.shunned())
         self._fabric_dirty = True
-        self._dirty |= self._planner.names()
+        if before is None or site is None or not site.same_for_vns(before):
+            self._dirty |= self._planner.names()
         self._wake.set()
 
     def vn_read(self, name: str, snapshot: VnSnapshot | None) -> None:
@@ -267,7 +304,27 @@ class Agent:
                 time.time(),
             )
             self._planner.set_vn(name, snapshot.revision, snapshot.vn, snapshot.grant)
+            self._later(ACTIVATE_AFTER_S, self._overdue, name, snapshot.revision)
+        self._set_grant(name, snapshot.grant if snapshot is not None else None)
         self._mark(name)
+
+    def _set_grant(self, name: str, grant: Grant | None) -> None:
+        if self._granted.get(name) == grant:
+            return
+        self._directory.set_grant(name, grant)
+        if grant is None:
+            self._granted.pop(name, None)
+            self._saver.put(f"{_GRANT}{name}", None)
+        else:
+            self._granted[name] = grant
+            self._saver.put(f"{_GRANT}{name}", encode_grant(grant))
+
+    def _overdue(self, name: str, revision: int) -> None:
+        if self._planner.set_overdue(name, revision):
+            self._mark(name)
+
+    def _later(self, delay_s: float, call: Callable[..., None], *arguments: object) -> None:
+        asyncio.get_running_loop().call_later(delay_s, call, *arguments)
 
     def active_read(self, name: str, active: Active | None) -> None:
         if active is None:
@@ -276,6 +333,8 @@ class Agent:
         elif self.active.get(name) != active:
             self.active[name] = active
             self._saver.active(name, msgspec.json.encode(active))
+        if self._planner.set_active(name, None if active is None else active.revision):
+            self._mark(name)
         led = active is not None and active.election_id != 0
         self._directory.set_fence(
             name, Fence(active.epoch, active.election_id) if active and led else None
@@ -290,17 +349,24 @@ class Agent:
         self._dirty.add(name)
         self._wake.set()
 
+    def _mark_all(self, names: Collection[str]) -> None:
+        for name in names:
+            self._mark(name)
+
     def caught_up(self) -> None:
         self._ready.set()
 
     def _new_session(self) -> None:
         self._reports.changed()
         self._links.new_session()
+        self._hosts.new_session()
 
     def _flows_completed(self, vn: str, revision: int) -> None:
         self._set_flows(vn, revision)
         self.tracer.switch(vn, revision, time.time())
         held = self._applied.get(vn)
+        if held is None or held.revision <= revision:
+            self._finish(vn)
         if held is not None and held.flows != revision:
             self._applied[vn] = msgspec.structs.replace(held, flows=revision, at=time.time())
             self._reports.changed()
@@ -308,6 +374,16 @@ class Agent:
     def _set_flows(self, vn: str, revision: int) -> None:
         self._flows[vn] = revision
         self._saver.put(f"flows/{vn}", str(revision).encode())
+
+    def _finish(self, vn: str) -> None:
+        """Nothing needs any more what was kept of the VN's earlier states."""
+        self._keeping.discard(vn)
+        if self._planner.finish(vn):
+            self._mark(vn)
+
+    def _give_up(self, vn: str) -> None:
+        if vn in self._keeping:
+            self._finish(vn)
 
     # -- what the switch sends unasked
 
@@ -321,17 +397,25 @@ class Agent:
                 if self.inbox.take(event):
                     log.info("first packet-in of kind %s: %s", reason_of(event), event.metadata)
             case DigestList():
-                for report in learn_reports(event):
-                    name = self._planner.learn(report)
-                    if name is not None:
-                        log.debug(
-                            "VN %s: learned %s at port %d", name, Mac(report.mac), report.port
-                        )
-                        self._dirty.add(name)
-                self._unacknowledged.append(event)
-                self._wake.set()
+                self._learn(event)
             case IdleEntries():
                 log.debug("idle: %s", event.entries)
+
+    def _learn(self, received: DigestList) -> None:
+        refused = False
+        for report in learn_reports(received):
+            found = self._planner.learn(report)
+            if found is None:
+                continue
+            name, outcome = found
+            if outcome.writes:
+                log.debug("VN %s: %s at port %d: %s", name, Mac(report.mac), report.port, outcome)
+                self._dirty.add(name)
+            refused |= outcome in (Outcome.DUPLICATE, Outcome.FULL)
+        self._hosts.learned()
+        if not refused:  # else the switch would only report the same senders again at once
+            self._unacknowledged.append(received)
+        self._wake.set()
 
     def _acknowledge(self, link: Link) -> None:
         """After the entries are written: the same senders need no report then."""
@@ -501,6 +585,7 @@ class Agent:
             self._fabric_applied = self._planner.fabric_revision
         for one in staged:
             self._publish(one)
+        self._hosts.set_vns([vn for vn, plan in self._directory.plans.items() if plan.learns])
         self._looked = True
         self._reports.changed()
 
@@ -520,10 +605,15 @@ class Agent:
 
     def _publish(self, one: Staged) -> None:
         name = one.name
+        if one.keeps and name not in self._keeping:
+            self._keeping.add(name)
+            delay_s = KEEP_S if one.live else LINGER_S
+            self._later(delay_s, self._give_up, name)
         refused = self._refusals.get(name)
         held = self._applied.get(name)
         if one.gone or (one.plan is None and one.error is None and not one.kept):
-            self._directory.publish(name, 0, None)
+            if not one.keeps:
+                self._directory.publish(name, 0, None)
             self._applied.pop(name, None)
             if one.gone:
                 self._saver.forget(name)
@@ -536,7 +626,7 @@ class Agent:
             revision = held.revision if held else 0
         else:
             revision = one.revision
-            self._directory.publish(name, revision, one.plan)
+            self._directory.publish(name, one.prepared, one.plan, active=revision, space=one.space)
             self.tracer.edge(name, revision, time.time())
             if one.vn is not None and (held is None or held.revision != revision):
                 self._saver.save(name, revision, one.vn)
@@ -551,8 +641,10 @@ class Agent:
             )
             if error:
                 log.error("VN %s: stays at revision %d: %s", name, revision, error)
-            else:
+            elif revision == one.prepared:
                 log.info("VN %s: revision %d applied", name, revision)
+        if revision != one.prepared and not one.kept:
+            log.debug("VN %s: revision %d prepared", name, one.prepared)
 
     # -- removals
 

@@ -6,7 +6,7 @@ The same input and numbers give the same items.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dfvisor.agent.edge import Classified, Edge, Port, where, without_twins
@@ -198,13 +198,14 @@ def vn_plan(
     numbers: Numbers,
     before: VnPlan | None = None,
     learned: Mapping[int, int] | None = None,
+    doubted: Collection[int] = (),
 ) -> VnPlan | None:
     """The VN's items on this switch; None if it has no endpoint here, none behind a peer that is
     attached here, and no path through it.
 
     `before` is an earlier plan of the same VN and switch; it only saves work. `learned` are MACs
     that were seen at access ports; those of endpoints, and at ports that are not the VN's, are left
-    out.
+    out. Of these the `doubted` are to be reported if they send.
     """
     home = site.is_home(vn)
     carried = [slice_ for slice_ in vn.slices.values() if _carries(site, vn, slice_, home)]
@@ -255,6 +256,7 @@ def vn_plan(
                 for mac, port in (learned or {}).items()
                 if port in ports and mac not in macs
             },
+            doubted=frozenset(doubted),
             numbers=numbers,
         )
         items += edge.items()

@@ -77,6 +77,7 @@ class Edge:
     ports: Mapping[int, Port]
     local: Sequence[Endpoint]
     learned: Mapping[int, int]
+    doubted: frozenset[int]
     numbers: Numbers
 
     def items(self) -> Iterator[Item]:
@@ -149,7 +150,8 @@ class Edge:
             assert endpoint.port is not None
             yield self._known_host(endpoint.port.port, endpoint.mac.value)
         for mac, number in self.learned.items():
-            yield self._known_host(number, mac)
+            if mac not in self.doubted:
+                yield self._known_host(number, mac)
             yield entry(
                 "bridge",
                 "bridge_local",

@@ -176,17 +176,14 @@ class Follower:
         except (StoreUnavailable, TimeoutError) as error:
             log.debug("global database: %s", error)
             return False
+        except StoreError as error:
+            log.error("%s: unreadable, the last good state stays: %s", " ".join(look), error)
         return True
 
     async def _read(self, database: GlobalDatabase, look: _Look) -> None:
         what, name = look
         if what == "fabric":
-            try:
-                self._sink.fabric_read(await database.read_fabric())
-            except StoreUnavailable:
-                raise
-            except StoreError as error:
-                log.error("fabric: unreadable, the last good one stays: %s", error)
+            self._sink.fabric_read(await database.read_fabric())
         elif what == "down":
             self._sink.down_read(await database.read_down())
         elif what == "grants":
@@ -242,13 +239,7 @@ class Follower:
             self._sink.vn_read(name, snapshot)
 
     async def _read_active(self, database: GlobalDatabase, name: str) -> None:
-        try:
-            active = await database.read_active(name, self._again(("active", name)))
-        except StoreUnavailable:
-            raise
-        except StoreError as error:
-            log.error("VN %s: what is active cannot be read, it stays: %s", name, error)
-            return
+        active = await database.read_active(name, self._again(("active", name)))
         if name not in self._known:
             return
         if active is None:

@@ -1,18 +1,16 @@
-"""What a switch sends unasked: packets by reason, and hosts that are no endpoints. Pure but for its
-own memory, which is bounded.
+"""What a switch sends unasked: packets by reason, and reports of senders that are not known. Pure
+but for its own memory, which is bounded.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dfvisor.p4rt.drops import PuntReason
 from dfvisor.p4rt.streamed import DigestList, PacketIn
 
 KEPT_PACKETS = 256
-LEARNED_PER_VN = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +52,3 @@ def learn_reports(received: DigestList) -> list[LearnReport]:
         LearnReport(message["vn"], message["port"], message["mac"]) for message in received.messages
     ]
     return [one for one in found if one.mac and not one.mac >> 40 & 1]
-
-
-class Learned:
-    """Hosts by VN: MAC -> port. A host that moves is at its newest port.
-
-    Of too many in a VN the oldest is forgotten: who sends with ever new addresses cannot fill the
-    tables.
-    """
-
-    def __init__(self) -> None:
-        self._hosts: dict[str, dict[int, int]] = {}
-
-    def of(self, vn: str) -> Mapping[int, int]:
-        """The hosts of a VN."""
-        return self._hosts.get(vn, {})
-
-    def add(self, vn: str, mac: int, port: int) -> bool:
-        """A host was seen; whether that is new."""
-        hosts = self._hosts.setdefault(vn, {})
-        if hosts.get(mac) == port:
-            return False
-        hosts.pop(mac, None)
-        hosts[mac] = port
-        while len(hosts) > LEARNED_PER_VN:
-            del hosts[next(iter(hosts))]
-        return True
-
-    def forget(self, vn: str) -> None:
-        """The VN is gone, or does not learn any more."""
-        self._hosts.pop(vn, None)

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 LATE_S = 0.05  # a tick so late may find answers that nobody has read yet
 CATCH_UP_S = 0.03  # enough to read them
 ANNOUNCE_S = 1.0
-PROBES_PER_S = 300  # more ports are probed less often each
+PROBES_PER_S = 100  # more ports are probed less often each
 NEIGHBOURS_PER_PORT = 4  # remembered
 
 

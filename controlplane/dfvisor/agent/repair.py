@@ -14,7 +14,7 @@ from dfvisor.model.links import links_down, usable
 from dfvisor.model.records import Fabric
 from dfvisor.model.types import PortRef
 
-STAGE_S = 0.2  # longer than news of a link needs to reach every agent
+STAGE_S = 0.15  # longer than news of a link needs to reach every agent
 LINGER_S = 5.0  # how long slices stay on a switch that their paths have left
 MOST_FORMER = 4
 

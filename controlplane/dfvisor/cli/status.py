@@ -26,6 +26,7 @@ class Status:
     owners: Mapping[str, tuple[str, ...]]
     seen: Mapping[str, Seen]
     down: frozenset[PortRef]
+    conflicts: Mapping[str, Mapping[str, str]]
 
 
 async def read_status(db: GlobalDatabase) -> Status:
@@ -35,6 +36,8 @@ async def read_status(db: GlobalDatabase) -> Status:
     names = [*snapshot.vns, *snapshot.bad]
     active = await asyncio.gather(*(db.read_active(name) for name in names))
     owners = await asyncio.gather(*(db.read_owners(name) for name in names))
+    learning = [name for name, found in snapshot.vns.items() if found.vn.learning]
+    learned = await asyncio.gather(*(db.read_learned(name) for name in learning))
     return Status(
         snapshot=snapshot,
         agents=agents,
@@ -43,6 +46,10 @@ async def read_status(db: GlobalDatabase) -> Status:
         owners=dict(zip(names, owners, strict=True)),
         seen=seen,
         down=down,
+        conflicts={
+            name: {mac: text for record in found.values() for mac, text in record.conflicts.items()}
+            for name, found in zip(learning, learned, strict=True)
+        },
     )
 
 
@@ -92,6 +99,14 @@ def show_status(status: Status) -> None:
     if learned:
         out.print()
         out.print(table("senders that are no endpoint", ("VN", "switch", "MAC", "port"), learned))
+    conflicts = [
+        (name, mac, text)
+        for name, found in sorted(status.conflicts.items())
+        for mac, text in sorted(found.items())
+    ]
+    if conflicts:
+        out.print()
+        out.print(table("addresses seen twice", ("VN", "MAC", "where"), conflicts))
 
 
 def _switch_row(name: str, status: Status) -> tuple[object, ...]:

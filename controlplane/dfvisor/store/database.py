@@ -32,13 +32,14 @@ from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.fabric import FabricSnapshot, FabricStore
 from dfvisor.store.grants import GrantedKeys, GrantLog
 from dfvisor.store.history import HistoryEntry
+from dfvisor.store.learned import LearnedRecord, LearnedStore
 from dfvisor.store.links import LinkStates
 from dfvisor.store.owners import Owners, Ownership, raise_epoch, read_epoch
 from dfvisor.store.presence import Presence
 from dfvisor.store.reports import Reports
 from dfvisor.store.stats import Active, AgentInfo, Applied, Seen, SwitchStats
 from dfvisor.store.vns import PAGE_GRACE_S, Verify, VnSnapshot, VnStore
-from dfvisor.store.watch import Tasks, Watch, Watches
+from dfvisor.store.watch import Tasks, Watch, Watches, until_connected
 from dfvisor.store.zk import NodeExists, Session, ZooKeeper
 
 __all__ = [
@@ -107,6 +108,7 @@ class GlobalDatabase:
         self._owners = Owners(zk, self._watches, self._presence)
         self._reports = Reports(zk, self._tasks)
         self._links = LinkStates(zk)
+        self._learned = LearnedStore(zk)
 
     @classmethod
     async def connect(
@@ -128,16 +130,29 @@ class GlobalDatabase:
         up (reconnecting for ever) until `close`.
         """
         zk = ZooKeeper(address, session_timeout_s=session_timeout_s, credentials=credentials)
+        deadline = asyncio.get_running_loop().time() + timeout_s
         await zk.start(timeout_s)
         found = cls(zk, timeout_s=timeout_s, page_grace_s=page_grace_s, user=user)
         try:
-            await found._guard.load()
-            await _make_tree(zk)
-            await found._make_index()
+            await found._set_up(deadline)
         except BaseException:
             await found.close()
             raise
         return found
+
+    async def _set_up(self, deadline: float) -> None:
+        """See that the tree is complete; again, where the connection is lost in between."""
+        while True:
+            try:
+                await self._guard.load()
+                await _make_tree(self._zk)
+                await self._make_index()
+                return
+            except StoreUnavailable:
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0:
+                    raise
+                await until_connected(self._zk, left)
 
     async def _make_index(self) -> None:
         """In a tree of an older version: put all VNs into the index."""
@@ -433,6 +448,18 @@ class GlobalDatabase:
     async def read_seen(self) -> dict[str, Seen]:
         """By switch; also of agents that are no longer live."""
         return await self._reports.seen()
+
+    # -- learned hosts
+
+    async def publish_learned(self, vn: str, switch: str, record: LearnedRecord) -> None:
+        """As the agent of the switch: the hosts of a VN that were seen at its ports."""
+        await self._learned.publish(vn, switch, record)
+
+    async def read_learned(
+        self, vn: str, watch: Callable[[], None] | None = None
+    ) -> Mapping[str, LearnedRecord]:
+        """The hosts of a VN by switch. `watch` as in `read_vn`."""
+        return await self._learned.read(vn, watch)
 
     # -- reports
 

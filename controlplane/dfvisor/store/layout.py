@@ -19,6 +19,7 @@
 /applied/<switch>  /stats/<switch>/<page>                                agents
 /down/<switch>:<port>              the link at this port is down; watched    agents
 /seen/<switch>                     fabric ports: who is at the other end     agents
+/learned/<vn>/<switch>.<generation>  hosts seen at access ports; watched     agents
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ APPLIED = "/applied"
 STATS = "/stats"
 DOWN = "/down"
 SEEN = "/seen"
+LEARNED = "/learned"
 
 FIXED = (
     SWITCHES,
@@ -65,6 +67,7 @@ FIXED = (
     STATS,
     DOWN,
     SEEN,
+    LEARNED,
 )
 
 

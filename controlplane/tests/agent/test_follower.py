@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
 from dfvisor.agent.follower import Follower
 from dfvisor.model.records import Flowspace, Match, VirtualNetwork
-from dfvisor.model.types import PortRange
+from dfvisor.model.types import PortRange, PortRef
+from dfvisor.store import layout
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, VnSnapshot
 from dfvisor.store.stats import Active
 from emulation.zookeeper import ZooKeeperServer
@@ -38,6 +39,9 @@ class Heard:
 
     def fabric_read(self, snapshot: FabricSnapshot) -> None:
         self.fabric = snapshot.revision
+
+    def down_read(self, ports: Collection[PortRef]) -> None:
+        pass
 
     def vn_read(self, name: str, snapshot: VnSnapshot | None) -> None:
         self.reads += 1
@@ -98,7 +102,7 @@ def with_flowspaces(vn: VirtualNetwork, *added: Flowspace) -> VirtualNetwork:
     return replace(vn, flowspaces=vn.flowspaces | {f.name: f for f in added})
 
 
-async def test_agent_has_two_watches_per_present_vn_and_two_more(
+async def test_agent_has_two_watches_per_present_vn_and_four_more(
     db: GlobalDatabase, zookeeper: str
 ) -> None:
     red = await db.apply(None, RED)
@@ -113,7 +117,8 @@ async def test_agent_has_two_watches_per_present_vn_and_two_more(
             """The nodes watched, and how many watches there are with those on children."""
             return watched(zookeeper, database.session_id), watch_count(zookeeper) - others
 
-        wanted = (["/fabric/revision", "/vns/red/active", "/vns/red/revision"], 4)
+        nodes = [layout.FABRIC_REVISION, layout.GRANT_LOG]  # and children: index, links down
+        wanted = (sorted([*nodes, "/vns/red/active", "/vns/red/revision"]), 2 + 4)
         assert (watches(), heard.vns.keys()) == (wanted, {"red"})
         for port in range(5):
             red = await db.apply(red, with_flowspaces(RED, flowspace("x", port)))
@@ -121,14 +126,14 @@ async def test_agent_has_two_watches_per_present_vn_and_two_more(
         assert watches() == wanted
         await db.apply(None, DEMO.vns["blue"])
         await until(lambda: heard.revision("blue") == 1, "the new VN")
-        assert watches()[1] == 2 * 2 + 2
+        assert watches()[1] == 2 * 2 + 4
         session = database.session_id
         await asyncio.to_thread(expire, zookeeper, database)
         await until(lambda: database.session_id not in (session, 0), "a new session")
-        await until(lambda: watches()[1] == 2 * 2 + 2, "all watches again, and no others")
+        await until(lambda: watches()[1] == 2 * 2 + 4, "all watches again, and no others")
         await db.delete_vn(red)
         await until(lambda: "red" not in heard.vns and "red" not in heard.active, "the deletion")
-        assert watches() == (["/fabric/revision", "/vns/blue/active", "/vns/blue/revision"], 4)
+        assert watches() == (sorted([*nodes, "/vns/blue/active", "/vns/blue/revision"]), 2 + 4)
 
 
 async def test_change_of_one_flowspace_costs_an_agent_two_reads_and_others_none(

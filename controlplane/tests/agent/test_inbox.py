@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dfvisor.agent.inbox import (
     KEPT_PACKETS,
-    LEARNED_PER_VN,
-    Learned,
     LearnReport,
     PacketLog,
     learn_reports,
@@ -39,17 +37,3 @@ def test_reports_of_group_addresses_are_left_out() -> None:
         tuple({"vn": 2, "port": 11, "mac": mac} for mac in (0x02, 0x0100_0000_0000, 0)),
     )
     assert learn_reports(received) == [LearnReport(2, 11, 2)]
-
-
-def test_learned_host_moves_and_the_oldest_is_forgotten() -> None:
-    learned = Learned()
-    assert learned.add("red", 1, 11)
-    assert not learned.add("red", 1, 11)
-    assert learned.add("red", 1, 12)
-    assert learned.of("red") == {1: 12} and learned.of("blue") == {}
-    for mac in range(2, LEARNED_PER_VN + 2):
-        learned.add("red", mac, 11)
-    assert len(learned.of("red")) == LEARNED_PER_VN
-    assert 1 not in learned.of("red")
-    learned.forget("red")
-    assert learned.of("red") == {}

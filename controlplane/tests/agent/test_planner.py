@@ -6,6 +6,7 @@ import dataclasses
 
 from dfvisor.agent.book import Book
 from dfvisor.agent.desired import LEARN
+from dfvisor.agent.hosts import Outcome
 from dfvisor.agent.inbox import LearnReport
 from dfvisor.agent.planner import LEARNING, Planner, Staged
 from dfvisor.model.records import VirtualNetwork
@@ -140,8 +141,9 @@ def test_learned_host_of_a_learning_vn_is_planned_until_the_vn_learns_no_more() 
     (other,) = blue.plan.ports
     assert made.learn(LearnReport(blue.plan.vn_id, other, 0x0200000000AA)) is None
     assert made.learn(LearnReport(red.plan.vn_id, 300, 0x0200000000AA)) is None
-    assert made.learn(LearnReport(red.plan.vn_id, port, 0x0200000000AA)) == "red"
-    assert made.learn(LearnReport(red.plan.vn_id, port, 0x0200000000AA)) is None  # known now
+    assert made.learn(LearnReport(red.plan.vn_id, port, 0x0200000000AA)) == ("red", Outcome.NEW)
+    known = made.learn(LearnReport(red.plan.vn_id, port, 0x0200000000AA))
+    assert known == ("red", Outcome.KNOWN)
     learned = one(made.stage({"red"})).plan
     assert learned is not None and len(learned.items) == len(red.plan.items) + 2
     assert made.learned("red") == {0x0200000000AA: port}

@@ -85,6 +85,13 @@ def test_link_that_comes_back_is_used_from_the_near_end_on_and_nobody_drops() ->
     assert neighbours(found.hops("s3", "s0", found.last)) == ["s2"]
 
 
+def test_only_way_is_kept_when_its_link_is_said_to_be_down() -> None:
+    line = fabric_of((0, 1), (1, 2))
+    found = ways(line, cut(line, 0, 1))
+    for stage in range(found.last + 1):
+        assert neighbours(found.hops("s0", "s2", stage)) == ["s1"]
+
+
 def test_nothing_changed_is_the_last_stage_already() -> None:
     fabric = ring(4)
     found = ways(fabric, replace(fabric))

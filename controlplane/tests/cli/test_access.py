@@ -132,3 +132,22 @@ def test_database_is_exported_and_imported(ctl: Ctl, zookeeper: str, tmp_path: P
 def test_schema_is_printed_without_a_database(ctl: Ctl) -> None:
     code, out, _ = ctl("--zookeeper", "127.0.0.1:1/none", "schema")
     assert code == 0 and "vns" in json.loads(out)["properties"]
+
+
+def test_commands_of_the_readme_work_as_printed(
+    ctl: Ctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = (EXAMPLES.parent / "README.md").read_text().split("<!-- trust -->")[1]
+    section = section.split("<!-- /trust -->")[0]
+    lines = [line for line in section.splitlines() if line.startswith(".venv/bin/dfvctl ")]
+    assert len(lines) == 6
+    (tmp_path / "examples").symlink_to(EXAMPLES)
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        command, _, file = line.partition("#")[0].partition(">")
+        code, out, err = ctl(*command.split()[1:])
+        assert (code, err) == (0, ""), line
+        if file:
+            Path(file.strip()).write_text(out)
+    assert json.loads((tmp_path / "dfvisor.schema.json").read_text())["title"]
+    assert json.loads(ctl("get", "-o", "json")[1])["grants"]["red"]["max_rate"] == "100mbit"

@@ -63,7 +63,9 @@ def test_merge_of_what_is_there_changes_nothing(network: Network) -> None:
     assert merge(network, read(json.dumps(render(network)), as_json=True, locate=False)) == network
 
 
-@pytest.mark.parametrize("name", ["demo.yaml", "two-switches.yaml", "foreign-peer.yaml"])
+@pytest.mark.parametrize(
+    "name", ["demo.yaml", "two-switches.yaml", "foreign-peer.yaml", "redundant.yaml"]
+)
 def test_example_is_valid(name: str) -> None:
     assert load_network(EXAMPLES / name).vns
 
@@ -74,7 +76,14 @@ def test_every_example_is_tested() -> None:
         "two-switches.yaml",
         "foreign-peer.yaml",
         "add-slice.yaml",
+        "grants.yaml",
+        "redundant.yaml",
     }
+
+
+def test_grants_of_the_examples_are_for_the_demo() -> None:
+    merged = plan(load_network(EXAMPLES / "demo.yaml"), load(EXAMPLES / "grants.yaml"))
+    assert list(merged.grants) == ["red"]
 
 
 def test_fragment_added_to_the_demo_is_valid_and_keeps_the_rest() -> None:

@@ -50,7 +50,14 @@ vns:
     flood_pps: 100
     profiles: {p: {queue: 1, dscp: 1, rate: {committed: 1mbit, peak: 2000000, burst: 3000}}}
     slices:
-      q: {key: 2, profile: p, miss: packet-in, avoid: [s1], punt_pps: 5, stale: deny, stale_after_s: 60}
+      q:
+        key: 2
+        profile: p
+        miss: packet-in
+        avoid: [s1]
+        punt_pps: 5
+        stale: deny
+        stale_after_s: 60
     endpoints:
       a: {mac: "02:00:00:00:00:01", ips: [10.0.0.1, "fe80::1"], port: "s1:11", vlan: 5}
       b: {mac: "02:00:00:00:00:02", peer: o}

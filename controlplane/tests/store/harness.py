@@ -115,7 +115,11 @@ class Proxy:
         if self.refusing:
             writer.transport.abort()
             return
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        except OSError:  # the server is down
+            writer.transport.abort()
+            return
         self._writers |= {writer, up_writer}
         with contextlib.suppress(OSError):
             await asyncio.gather(

@@ -136,6 +136,21 @@ async def test_vn_whose_grant_shrinks_keeps_its_state_and_shows_the_error(
     assert (staged.revision, book.pending()) == (1, before)
 
 
+async def test_slices_with_a_controller_of_their_own_are_left_to_it(db: GlobalDatabase) -> None:
+    await db.apply(None, RED)
+    whole = await db.read_vn("red")
+    await grant(db, Grant(vn="red", tenant="red", controllers=("gold", "none-yet")))
+    shared = await db.read_vn("red")
+    assert whole is not None and shared is not None
+    known = FabricSnapshot(revision=1, fabric=DEMO.fabric, tenants=DEMO.tenants)
+    all_entries, ours = _compiled(whole, known, Memo()), _compiled(shared, known, Memo())
+    keys = {entry.key[0][1].value for found in ours.values() for entry in found}
+    assert keys == {RED.slices["silver"].key}
+    for switch, found in ours.items():
+        gold = RED.slices["gold"].key
+        assert found == {one for one in all_entries[switch] if one.key[0][1].value != gold}
+
+
 async def test_unreadable_or_missing_grant_is_a_bad_record(
     db: GlobalDatabase, zookeeper: str
 ) -> None:

@@ -197,7 +197,7 @@ def stay(net: Emulation, run: Run, console: Console) -> None:
         ]
     for flow in [flow for flow in run.flows if not flow.best_effort][:1]:
         switch = net.host(flow.source_host).plan.port.switch
-        lines.append(f"make shell SWITCH={switch} ROLE=slice/{flow.name}")
+        lines.append(f"make shell SWITCH={switch} SLICE={flow.name}")
     console.print("\n[bold]It stays up until Ctrl-C.[/bold] In another terminal:")
     for line in lines:
         console.print(f"  {line}", soft_wrap=True)

@@ -10,6 +10,7 @@ import pytest
 from dfvisor.model.description import load_network
 from dfvisor.model.types import PortRef
 from emulation import cuts
+from emulation.demo import wire
 from emulation.demo.readings import Readings
 from emulation.emulation import Emulation
 from emulation.outage import Fared, measure
@@ -20,6 +21,7 @@ QOS, BEST_EFFORT = 5201, 5300
 FLOWS = [(QOS, 40000), *((BEST_EFFORT, 41000 + number) for number in range(6))]
 KEYS = {QOS: 70001, BEST_EFFORT: 70000}
 PPS = 10_000
+TAPPED_PPS = 700  # while all links are captured
 BACK_S = 1.0
 DEADLINE_S = 30.0
 UPPER = (PortRef("s1", 1), PortRef("s2", 1))  # on gold's way, and on one of best effort's
@@ -116,3 +118,22 @@ def test_agent_killed_costs_nothing_and_no_link(net: Emulation, readings: Readin
     assert readings.down() == frozenset()
     net.restart("agent-s2")
     net.wait_until(lambda: "s2" in readings.agents(), "the agent", DEADLINE_S)
+
+
+def test_no_packet_circles_or_leaks_while_a_cable_is_cut_and_mended(
+    net: Emulation, readings: Readings
+) -> None:
+    with wire.Tap(net, "repair") as tap:
+        measure(net, "a", "c", FLOWS, lambda: cuts.cut(net, *UPPER), pps=TAPPED_PPS)
+        lower = measure(
+            net, "a", "c", FLOWS, lambda: cuts.mend(net, *UPPER), pps=TAPPED_PPS, seconds=5.0
+        )
+    assert all(one.lost == one.before for one in lower.values()), back(lower)
+    sources = {source for _, source in FLOWS}
+    packets = [one for one in tap.packets if one.source in sources]
+    assert {(one.destination, one.key) for one in packets} == set(KEYS.items())
+    sent = sum(one.sent for one in lower.values()) / 5.0 * 7.5
+    # the shortest way has two links, the way around the cut cable one or two more; a packet in a
+    # circle would cross links until its TTL of 64 has gone
+    assert 1.5 * sent < len(packets) < 2.5 * sent
+    until_whole(net, readings)
