@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from dataclasses import replace
 from enum import StrEnum
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -443,7 +444,9 @@ def parse_switch(label: str, value: Plain, path: Path, problems: Problems) -> Sw
     fields = Fields(value, path, problems)
     device_id = fields.need("device_id", integer(1, MAX_DEVICE_ID), 1)
     vtep = fields.need("vtep", ipv4, IPv4Address(1))
-    return Switch(name=label, device_id=device_id, vtep=vtep) if fields.end() else None
+    drained = fields.take("drained", boolean, False)
+    switch = Switch(name=label, device_id=device_id, vtep=vtep, drained=drained)
+    return switch if fields.end() else None
 
 
 def parse_link(value: Plain, path: Path, problems: Problems) -> Link | None:
@@ -452,7 +455,10 @@ def parse_link(value: Plain, path: Path, problems: Problems) -> Link | None:
     b = fields.need("b", port_ref, PortRef("", 1))
     cost = fields.take("cost", integer(1, MAX_COST), 1)
     mtu = fields.take("mtu", integer(MIN_MTU, MAX_MTU), DEFAULT_MTU)
-    return link(a, b, cost, mtu) if fields.end() else None
+    drained = fields.take("drained", boolean, False)
+    capacity = fields.take("capacity", bit_rate, None)
+    cable = replace(link(a, b, cost, mtu), drained=drained, capacity_bps=capacity)
+    return cable if fields.end() else None
 
 
 def link(a: PortRef, b: PortRef, cost: int = 1, mtu: int = DEFAULT_MTU) -> Link:
@@ -627,13 +633,20 @@ def parse_flowspace(label: str, value: Plain, path: Path, problems: Problems) ->
 
 
 def render_switch(switch: Switch) -> dict[str, Plain]:
-    return {"device_id": switch.device_id, "vtep": str(switch.vtep)}
+    plain: dict[str, Plain] = {"device_id": switch.device_id, "vtep": str(switch.vtep)}
+    if switch.drained:
+        plain["drained"] = True
+    return plain
 
 
 def render_link(cable: Link) -> dict[str, Plain]:
     plain: dict[str, Plain] = {"a": str(cable.a), "b": str(cable.b), "cost": cable.cost}
     if cable.mtu != DEFAULT_MTU:
         plain["mtu"] = cable.mtu
+    if cable.drained:
+        plain["drained"] = True
+    if cable.capacity_bps is not None:
+        plain["capacity"] = render_bps(cable.capacity_bps)
     return plain
 
 
