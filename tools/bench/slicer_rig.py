@@ -99,6 +99,9 @@ class StaticDirectory:
     async def wait_for_revision(self, vn: str, revision: int, timeout_s: float) -> bool:
         return True
 
+    async def wait_for_active(self, vn: str, revision: int, timeout_s: float) -> bool:
+        return True
+
     def flows_completed(self, vn: str, revision: int) -> None:
         pass
 

@@ -86,7 +86,8 @@ class Rig:
             flags += ["--thrift-port", str(self._free_port())]
             flags += ["--notifications-addr", f"ipc://{self.directory}/{name}.notify"]
         self._addresses[name] = address
-        self._start(name, [*program, *flags, "--", "--grpc-server-addr", address])
+        options = ["--grpc-server-addr", address, "--cpu-port", "510"]
+        self._start(name, [*program, *flags, "--", *options])
 
     def start_agent(self, switch: str, *options: str) -> None:
         arguments = ["--switch", switch, "--p4runtime", self._addresses[switch]]
