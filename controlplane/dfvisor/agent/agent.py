@@ -49,7 +49,7 @@ from dfvisor.store.codec import decode_grant, encode_grant
 from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
-from dfvisor.store.stats import Active, AgentInfo, Applied, VnApplied
+from dfvisor.store.stats import Active, AgentInfo, Applied, RoleCount, VnApplied
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +154,7 @@ class Agent:
             lambda: self._link,
             lambda: dict(self._directory.plans),
             self.tracer.histograms,
+            self.role_counts,
         )
         self._synced = float(local.get(SYNCED) or time.time())
 
@@ -204,6 +205,16 @@ class Agent:
             local_database_ok=not (self._local.error or self._saver.error),
             revisions={name: held.revision for name, held in list(self._applied.items())},
             latency=self.tracer.histograms(),
+            roles=self.role_counts(),
+        )
+
+    def role_counts(self) -> tuple[RoleCount, ...]:
+        """What became of slice controllers' requests, since the slicer started."""
+        found = self._slicer.stats() if self._slicer is not None else {}
+        return tuple(
+            RoleCount(role=role, kind=kind, number=number)
+            for role, counts in sorted(found.items())
+            for kind, number in sorted(counts.items())
         )
 
     async def _age(self) -> None:
@@ -265,15 +276,18 @@ class Agent:
         self._saver.fabric(snapshot.revision, snapshot.fabric)
         self._links.set_fabric(snapshot.fabric)
         self._resite()
+        self._dirty |= self._planner.names()
 
     def down_read(self, ports: Collection[PortRef]) -> None:
         self._links.set_reported(ports)
 
     def _resite(self) -> None:
         """The switch's place in the fabric is another, because of the description or of links."""
-        self._planner.site = self._links.site(self._planner.shunned())
+        before = self._planner.site
+        self._planner.site = site = self._links.site(self._planner.shunned())
         self._fabric_dirty = True
-        self._dirty |= self._planner.names()
+        if before is None or site is None or not site.same_for_vns(before):
+            self._dirty |= self._planner.names()
         self._wake.set()
 
     def vn_read(self, name: str, snapshot: VnSnapshot | None) -> None:

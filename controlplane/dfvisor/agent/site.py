@@ -93,6 +93,15 @@ class Site:
         default_factory=dict, repr=False, compare=False
     )
 
+    def same_for_vns(self, other: Site) -> bool:
+        """Whether VNs have the same entries here as at the other site."""
+        return (
+            self.fabric == other.fabric
+            and self.former == other.former
+            and self.peers.keys() == other.peers.keys()
+            and all(peer.flood == other.peers[name].flood for name, peer in self.peers.items())
+        )
+
     def _tree(self, fabric: int, destination: str, avoid: Iterable[str]) -> dict[str, Hop]:
         """Next hops towards a switch, from all others; fabric 0, or a former one from 1 on."""
         question = (fabric, destination, frozenset(avoid))

@@ -157,6 +157,8 @@ class _Validator:
             self._add(where, f"{vtep} is already that of {other}")
         if vtep.is_multicast or vtep.is_unspecified or vtep.is_reserved:
             self._add(where, f"{vtep} is not a unicast address")
+        if vtep.is_link_local:
+            self._add(where, f"{vtep} is link-local: these are for probes of links")
 
     def _unicast(self, path: Path, mac: Mac) -> None:
         if mac.multicast:

@@ -55,6 +55,7 @@ def test_network_without_mistakes_has_no_problem() -> None:
         ("192.0.2.2", "192.0.2.1", "switches.s2.vtep", "192.0.2.1 is already that of switch s1"),
         ("192.0.2.2", "224.0.0.1", "switches.s2.vtep", "not a unicast address"),
         ("192.0.2.2", "0.0.0.0", "switches.s2.vtep", "not a unicast address"),
+        ("192.0.2.2", "169.254.0.1", "switches.s2.vtep", "169.254.0.1 is link-local"),
         ('b: "s3:1"', 'b: "s4:1"', "links.s2:2-s4:1", "there is no switch 's4'"),
         ('a: "s2:2"', 'a: "s2:1"', "links.s2:1-s3:1", "s2:1 is already used by link s1:1-s2:1"),
         ('b: "s2:1"', 'b: "s1:9"', "links.s1:1-s1:9", "both ends are at switch s1"),

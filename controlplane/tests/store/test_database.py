@@ -642,6 +642,25 @@ async def test_change_without_a_server_fails_and_is_not_made_later(
         assert states == [False, True]
 
 
+async def test_connection_lost_while_connecting_is_waited_for(
+    zookeeper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = ZooKeeper.exists
+    calls = 0
+
+    async def exists(zk: ZooKeeper, path: str, watch: object = None) -> object:
+        nonlocal calls
+        calls += 1
+        if calls in (1, 12):
+            raise StoreUnavailable(f"{path}: ConnectionLoss")
+        return await original(zk, path, watch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ZooKeeper, "exists", exists)
+    async with await GlobalDatabase.connect(zookeeper) as db:
+        assert await db.vn_names() == ()
+    assert calls > 12
+
+
 async def test_connect_without_a_server_fails_in_time() -> None:
     with pytest.raises(StoreUnavailable, match="no ZooKeeper server answers"):
         await GlobalDatabase.connect("127.0.0.1:1/dfvisor", timeout_s=0.3)
