@@ -21,6 +21,7 @@ from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
 from dfvisor.store.stats import AgentInfo
 from dfvisor.vnc.compile import CompileError, Entries, Memo, compile_vn
+from dfvisor.vnc.learned import LearnedHosts
 from dfvisor.vnc.session import Progress, Session, Target
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Candidate:
         self._ownership: Ownership | None = None
         self._claimed = False
         self._watch: Watch | None = None
+        self._learned = LearnedHosts(self.look)
         self._sessions: dict[str, tuple[Session, asyncio.Task[None]]] = {}
         self.error = ""
 
@@ -106,6 +108,7 @@ class Candidate:
                         self._pass_on()
                         await self._retry(backoff.next())
         finally:
+            self._learned.cancel()
             if self._watch is not None:
                 self._watch.cancel()
 
@@ -199,7 +202,9 @@ class Candidate:
             return False
         self._stale = False
         try:
-            self._snapshot = await self._around.database.read_vn(self.vn)
+            database = self._around.database
+            read = await database.read_vn(self.vn)
+            self._snapshot = await self._learned.added_to(read, database)
         except BaseException:
             self._stale = True
             raise
