@@ -112,8 +112,12 @@ bench-switch: build ## the switches beside a bare forwarder: CPU time per packet
 bench: bench-switch ## bench-switch, and the latency of a change
 	@$(BIN)/python -m bench.change
 
+bench-vnc: $(STAMP) ## what the VN controller computes for a large network, and for one change in it
+	@$(BIN)/python -m bench.vnc
+
 bench-slicer: build ## the slicer: beside direct writes, under floods, with many slices
 	@$(BIN)/python -m bench.slicer
+	@$(BIN)/python -m bench.central
 
 bench-repair: build ## how long a cut cable is felt, at 10,000 packets/s
 	@$(BIN)/python -m bench.repair --target $(TARGET)
@@ -125,6 +129,7 @@ soak: build fuzz ## longer, seeded runs of the property and parity tests, and th
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q controlplane/tests -m "not zk and not e2e"
 	@DFVISOR_CHANGES=$(or $(CHANGES),10000) DFVISOR_SEED=$(or $(SEED),1) \
 	    $(BIN)/pytest -q -s controlplane/tests/vnc/test_model.py
+	@DFVISOR_OUTAGE_S=60 DFVISOR_PPS=10000 $(BIN)/pytest -q tools/emulation/tests/test_outages.py
 	@$(BIN)/python ptf_tests/parity.py --scenarios $(or $(SCENARIOS),500) --seed $(or $(SEED),1)
 
 clean: ## remove what was built here

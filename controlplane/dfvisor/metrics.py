@@ -6,11 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from dfvisor.errors import DFVisorError
-from dfvisor.store.stats import LATENCY_BOUNDS_MS, Latency
+from dfvisor.store.stats import LATENCY_BOUNDS_MS, Latency, RoleCount
 
 Read = Callable[[], "Reading"]
 
@@ -26,6 +31,7 @@ class Reading:
     local_database_ok: bool = True
     revisions: dict[str, int] = field(default_factory=dict)
     latency: tuple[Latency, ...] = ()
+    roles: tuple[RoleCount, ...] = ()
 
 
 class _Collected(Collector):
@@ -64,6 +70,14 @@ class _Collected(Collector):
                 [*values, one.vn, one.slice, one.stage], _buckets(one), one.sum_ms / 1000
             )
         yield latency
+        roles = CounterMetricFamily(
+            "dfvisor_slicer_requests",
+            "What became of slice controllers' requests, by role and kind.",
+            labels=[*names, "role", "kind"],
+        )
+        for count in now.roles:
+            roles.add_metric([*values, count.role, count.kind], count.number)
+        yield roles
 
 
 def _buckets(one: Latency) -> list[tuple[str, float]]:

@@ -23,6 +23,7 @@ import grpc.aio
 from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import Exact, TableEntry, Ternary
 from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.tls import Credentials
 from rich.console import Console
 from rich.table import Table
 
@@ -67,9 +68,17 @@ def entry(number: int, slice_id: int | None) -> TableEntry:
 class Writer:
     """A primary at a switch (slice None) or at a slicer."""
 
-    def __init__(self, address: str, slice_name: str | None, election_id: int) -> None:
+    def __init__(
+        self,
+        address: str,
+        slice_name: str | None,
+        election_id: int,
+        tls: Credentials | None = None,
+    ) -> None:
         role = None if slice_name is None else f"slice/{VN}/{slice_name}"
-        self.client = P4RuntimeClient(address, DEVICE_ID, election_id=(0, election_id), role=role)
+        self.client = P4RuntimeClient(
+            address, DEVICE_ID, election_id=(0, election_id), role=role, tls=tls
+        )
         self.slice_id = DIRECT_SLICE if slice_name is None else None
         self.election_id = election_id
 

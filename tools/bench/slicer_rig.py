@@ -23,6 +23,7 @@ from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.pb import p4r, p4r_grpc
 from dfvisor.p4rt.ports import ANYONE, AccessVlans, Fence, SliceInfo, UpdateStatus
 from dfvisor.p4rt.streamed import PacketOut
+from dfvisor.p4rt.tls import Credentials
 from dfvisor.slicer.server import SlicerServer
 
 DEVICE_ID = 1
@@ -87,7 +88,7 @@ class StaticDirectory:
         return next_hop - 100
 
     def access_vlans(self, vn: str, port: int) -> AccessVlans | None:
-        return None
+        return AccessVlans(frozenset({None}), frozenset()) if port == 1 else None
 
     def virtual_port(self, vn: str, port: int) -> int:
         return port
@@ -96,6 +97,9 @@ class StaticDirectory:
         pass
 
     async def wait_for_revision(self, vn: str, revision: int, timeout_s: float) -> bool:
+        return True
+
+    async def wait_for_active(self, vn: str, revision: int, timeout_s: float) -> bool:
         return True
 
     def flows_completed(self, vn: str, revision: int) -> None:
@@ -118,7 +122,9 @@ class Switch:
         self._client.send_packet(packet)
 
 
-async def serve_slicer(switches: Sequence[str], listen: Sequence[str], slices: int) -> None:
+async def serve_slicer(
+    switches: Sequence[str], listen: Sequence[str], slices: int, tls: Credentials | None
+) -> None:
     """A slicer in front of each switch, all in this process."""
     addresses = []
     for switch, address in zip(switches, listen, strict=True):
@@ -127,7 +133,9 @@ async def serve_slicer(switches: Sequence[str], listen: Sequence[str], slices: i
         )
         await client.connect(START_S)
         await client.become_primary()
-        slicer = SlicerServer(StaticDirectory(slices), Switch(client), PIPELINE.schema, DEVICE_ID)
+        slicer = SlicerServer(
+            StaticDirectory(slices), Switch(client), PIPELINE.schema, DEVICE_ID, tls=tls
+        )
         client._on_event = slicer.event
         addresses.append(await slicer.start(address))
     print(" ".join(addresses), flush=True)
@@ -231,8 +239,12 @@ def main() -> None:
     what, *arguments = sys.argv[1:]
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if what == "slicer":
-        switches, listen, slices = arguments
-        asyncio.run(serve_slicer(switches.split(","), listen.split(","), int(slices)))
+        switches, listen, slices, *rest = arguments
+        tls = None
+        if rest:  # a directory of `dfvctl pki`
+            pki = Path(rest[0])
+            tls = Credentials.load(pki / "slicer.pem", pki / "slicer.key", pki / "ca.pem")
+        asyncio.run(serve_slicer(switches.split(","), listen.split(","), int(slices), tls))
     else:
         asyncio.run(serve_null(arguments[0]))
 

@@ -49,7 +49,7 @@ from dfvisor.store.codec import decode_grant, encode_grant
 from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
-from dfvisor.store.stats import Active, AgentInfo, Applied, VnApplied
+from dfvisor.store.stats import Active, AgentInfo, Applied, RoleCount, VnApplied
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,9 @@ FRESH_GRACE_S = 0.2  # the same where the switch is empty and forwards nothing
 MEND_INTERVAL_S = 10.0
 AGE_INTERVAL_S = 0.5
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
+ACTIVATE_AFTER_S = 10.0  # how long best-effort parts of a revision wait for the VN's controller
+KEEP_S = 10.0  # how long what a controller has not finished with is kept
+LINGER_S = 2.0  # the same where the VN has gone, and its controller with it
 _GRANT = "grant/"  # keys in the local database: what a VN is granted
 _FLOOR = "election_floor"  # key in the local database; added to the boot counter
 
@@ -123,6 +126,7 @@ class Agent:
         self._ready = asyncio.Event()  # there is something to start from
         self._fabric_dirty = False
         self._dirty: set[str] = set()
+        self._keeping: set[str] = set()  # VNs of which something is kept
         self._dropping: set[int] = set()  # slice ids that the slicer has yet to drop
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._applied: dict[str, VnApplied] = {}
@@ -150,6 +154,7 @@ class Agent:
             lambda: self._link,
             lambda: dict(self._directory.plans),
             self.tracer.histograms,
+            self.role_counts,
         )
         self._synced = float(local.get(SYNCED) or time.time())
 
@@ -200,6 +205,16 @@ class Agent:
             local_database_ok=not (self._local.error or self._saver.error),
             revisions={name: held.revision for name, held in list(self._applied.items())},
             latency=self.tracer.histograms(),
+            roles=self.role_counts(),
+        )
+
+    def role_counts(self) -> tuple[RoleCount, ...]:
+        """What became of slice controllers' requests, since the slicer started."""
+        found = self._slicer.stats() if self._slicer is not None else {}
+        return tuple(
+            RoleCount(role=role, kind=kind, number=number)
+            for role, counts in sorted(found.items())
+            for kind, number in sorted(counts.items())
         )
 
     async def _age(self) -> None:
@@ -289,6 +304,7 @@ class Agent:
                 time.time(),
             )
             self._planner.set_vn(name, snapshot.revision, snapshot.vn, snapshot.grant)
+            self._later(ACTIVATE_AFTER_S, self._overdue, name, snapshot.revision)
         self._set_grant(name, snapshot.grant if snapshot is not None else None)
         self._mark(name)
 
@@ -303,6 +319,13 @@ class Agent:
             self._granted[name] = grant
             self._saver.put(f"{_GRANT}{name}", encode_grant(grant))
 
+    def _overdue(self, name: str, revision: int) -> None:
+        if self._planner.set_overdue(name, revision):
+            self._mark(name)
+
+    def _later(self, delay_s: float, call: Callable[..., None], *arguments: object) -> None:
+        asyncio.get_running_loop().call_later(delay_s, call, *arguments)
+
     def active_read(self, name: str, active: Active | None) -> None:
         if active is None:
             self.active.pop(name, None)
@@ -310,6 +333,8 @@ class Agent:
         elif self.active.get(name) != active:
             self.active[name] = active
             self._saver.active(name, msgspec.json.encode(active))
+        if self._planner.set_active(name, None if active is None else active.revision):
+            self._mark(name)
         led = active is not None and active.election_id != 0
         self._directory.set_fence(
             name, Fence(active.epoch, active.election_id) if active and led else None
@@ -340,6 +365,8 @@ class Agent:
         self._set_flows(vn, revision)
         self.tracer.switch(vn, revision, time.time())
         held = self._applied.get(vn)
+        if held is None or held.revision <= revision:
+            self._finish(vn)
         if held is not None and held.flows != revision:
             self._applied[vn] = msgspec.structs.replace(held, flows=revision, at=time.time())
             self._reports.changed()
@@ -347,6 +374,16 @@ class Agent:
     def _set_flows(self, vn: str, revision: int) -> None:
         self._flows[vn] = revision
         self._saver.put(f"flows/{vn}", str(revision).encode())
+
+    def _finish(self, vn: str) -> None:
+        """Nothing needs any more what was kept of the VN's earlier states."""
+        self._keeping.discard(vn)
+        if self._planner.finish(vn):
+            self._mark(vn)
+
+    def _give_up(self, vn: str) -> None:
+        if vn in self._keeping:
+            self._finish(vn)
 
     # -- what the switch sends unasked
 
@@ -568,10 +605,15 @@ class Agent:
 
     def _publish(self, one: Staged) -> None:
         name = one.name
+        if one.keeps and name not in self._keeping:
+            self._keeping.add(name)
+            delay_s = KEEP_S if one.live else LINGER_S
+            self._later(delay_s, self._give_up, name)
         refused = self._refusals.get(name)
         held = self._applied.get(name)
         if one.gone or (one.plan is None and one.error is None and not one.kept):
-            self._directory.publish(name, 0, None)
+            if not one.keeps:
+                self._directory.publish(name, 0, None)
             self._applied.pop(name, None)
             if one.gone:
                 self._saver.forget(name)
@@ -584,7 +626,7 @@ class Agent:
             revision = held.revision if held else 0
         else:
             revision = one.revision
-            self._directory.publish(name, revision, one.plan)
+            self._directory.publish(name, one.prepared, one.plan, active=revision, space=one.space)
             self.tracer.edge(name, revision, time.time())
             if one.vn is not None and (held is None or held.revision != revision):
                 self._saver.save(name, revision, one.vn)
@@ -599,8 +641,10 @@ class Agent:
             )
             if error:
                 log.error("VN %s: stays at revision %d: %s", name, revision, error)
-            else:
+            elif revision == one.prepared:
                 log.info("VN %s: revision %d applied", name, revision)
+        if revision != one.prepared and not one.kept:
+            log.debug("VN %s: revision %d prepared", name, one.prepared)
 
     # -- removals
 

@@ -66,6 +66,11 @@ class Book:
         if not part:
             del self._parts[owner]
 
+    @property
+    def desired(self) -> Iterable[Item]:
+        """All that is wanted."""
+        return self._desired.values()
+
     def owner_of(self, item: Item) -> str | None:
         """Who wants the item's entry; None if nobody does."""
         return self._owner.get(entry_key(item))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from dfvisor.agent.desired import VnPlan
 from dfvisor.agent.site import Site
 from dfvisor.model.grants import Grant
+from dfvisor.model.records import VirtualNetwork
 from dfvisor.model.space import Space, Spaces, flowspace_keys
 from dfvisor.p4rt.ports import NEIGHBOUR, AccessVlans, Fence, SliceInfo
 
@@ -32,6 +33,7 @@ class Directory:
         self._on_change: list[Callable[[str], None]] = []
         self._plans: dict[str, VnPlan] = {}
         self._revisions: dict[str, int] = {}
+        self._active: dict[str, int] = {}
         self._neighbours: dict[int, int] = {}
         self._changed = asyncio.Event()
 
@@ -64,16 +66,30 @@ class Directory:
             self._slices.pop(info.slice_id, None)
         return {info.slice_id for _, info in gone if not info.best_effort}
 
-    def publish(self, vn: str, revision: int, plan: VnPlan | None) -> None:
-        """The plan's entries are on the switch; None: the VN is not present here any more."""
+    def publish(
+        self,
+        vn: str,
+        revision: int,
+        plan: VnPlan | None,
+        *,
+        active: int | None = None,
+        space: VirtualNetwork | None = None,
+    ) -> None:
+        """The plan's entries are on the switch; None: the VN is not present here any more.
+
+        `active` is the revision that has taken effect, if another one. `space`: what the slices'
+        entries may match, if not what the plan's VN says.
+        """
         if plan is None:
             self._plans.pop(vn, None)
             self._revisions.pop(vn, None)
+            self._active.pop(vn, None)
             self._spaces.pop(vn, None)
         else:
             self._plans[vn] = plan
             self._revisions[vn] = revision
-            self._spaces.setdefault(vn, Spaces()).update(plan.vn)
+            self._active[vn] = revision if active is None else active
+            self._spaces.setdefault(vn, Spaces()).update(space or plan.vn)
             for name, info in plan.slices.items():
                 self._slices[info.slice_id] = (vn, name)
         self._changed.set()
@@ -200,9 +216,17 @@ class Directory:
 
     async def wait_for_revision(self, vn: str, revision: int, timeout_s: float) -> bool:
         self.on_offered(vn, revision)
+        return await self._wait_for(self._revisions, vn, revision, timeout_s)
+
+    async def wait_for_active(self, vn: str, revision: int, timeout_s: float) -> bool:
+        return await self._wait_for(self._active, vn, revision, timeout_s)
+
+    async def _wait_for(
+        self, revisions: Mapping[str, int], vn: str, revision: int, timeout_s: float
+    ) -> bool:
         try:
             async with asyncio.timeout(timeout_s):
-                while self._revisions.get(vn, -1) < revision:
+                while revisions.get(vn, -1) < revision:
                     await self._changed.wait()
         except TimeoutError:
             return False

@@ -16,11 +16,13 @@ from dfvisor.agent.inbox import LearnReport
 from dfvisor.agent.numbers import Numbers, NumbersExhausted
 from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
+from dfvisor.agent.steps import best_effort_part, both, kept, offered, prepared
 from dfvisor.model.grants import Grant
 from dfvisor.model.learned import PREFIX, with_hosts
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
 from dfvisor.model.stale import expired, without_database
 from dfvisor.model.validate import validate, validate_vn
+from dfvisor.p4rt.entries import EntryKey, Item
 
 FABRIC = ""
 """The owner of the provider's part in the book; VN names are never empty."""
@@ -37,15 +39,21 @@ Held = tuple[int, VirtualNetwork]
 class Staged:
     """A VN whose part of the book has been set: `plan` None means not present here.
 
-    `revision` is where the plan comes from, which is not the newest when `error` says why. `kept`:
-    no record could be used, and whatever part the VN has stays. `gone`: there is no such VN any
-    more.
+    `revision` and `vn` are the live ones, which are not the newest when `error` says why, or when
+    the newest, of revision `prepared`, is not active yet. `plan` is what the slicer may build on:
+    of the `live` one, of the one that is prepared and of what stays of one before (`keeps`).
+    `space` is what the VN's slices may be meanwhile. `kept`: no record could be used, and whatever
+    part the VN has stays. `gone`: there is no such VN any more.
     """
 
     name: str
     revision: int
     vn: VirtualNetwork | None
     plan: VnPlan | None
+    live: VnPlan | None = None
+    prepared: int = 0
+    space: VirtualNetwork | None = None
+    keeps: bool = False
     error: str | None = None
     kept: bool = False
     gone: bool = False
@@ -63,7 +71,11 @@ class Planner:
         self._good: dict[str, Held] = {}
         self._grants: dict[str, Grant | None] = {}
         self._unreadable: dict[str, str] = {}
-        self._plans: dict[str, VnPlan] = {}  # the last ones made, to start from
+        self._active: dict[str, int] = {}  # revisions that may take effect
+        self._overdue: dict[str, int] = {}  # that have waited long enough
+        self._plans: dict[str, VnPlan] = {}  # the live ones
+        self._kept: dict[str, dict[EntryKey, Item]] = {}  # what stays of those before
+        self._past: dict[str, VnPlan] = {}  # what the slicer may still build on of those
         self.hosts = HostBook(switch, time.time)
         self.site: Site | None = None
         self.away_s = 0.0  # how long the global database has been away
@@ -117,8 +129,33 @@ class Planner:
             held.pop(name, None)
         self._unreadable.pop(name, None)
         self._grants.pop(name, None)
-        self._plans.pop(name, None)
-        self.hosts.forget(name)
+        for record in (self._active, self._overdue):
+            record.pop(name, None)
+
+    def set_active(self, name: str, revision: int | None) -> bool:
+        """The revision of a VN that may take effect; None: not known, so any. Whether one that
+        has waited may now.
+        """
+        newest = self._newest.get(name)
+        waited = newest is not None and not self._may(name, newest[0])
+        if revision is None:
+            self._active.pop(name, None)
+        else:
+            self._active[name] = revision
+        return waited and newest is not None and self._may(name, newest[0])
+
+    def set_overdue(self, name: str, revision: int) -> bool:
+        """A revision has waited long enough for a controller; whether it still does."""
+        newest = self._newest.get(name)
+        if newest is None or newest[0] != revision or self._may(name, revision):
+            return False
+        self._overdue[name] = revision
+        return True
+
+    def finish(self, name: str) -> bool:
+        """Nothing needs what was kept of the VN any more; whether anything was."""
+        self._past.pop(name, None)
+        return self._kept.pop(name, None) is not None
 
     def learn(self, report: LearnReport) -> tuple[str, Outcome] | None:
         """A sender that is not known: its VN, and what became of it; None if no VN wants it."""
@@ -181,25 +218,115 @@ class Planner:
         return [staged[name] for name in sorted(staged)]
 
     def _stage(self, name: str) -> Staged:
-        newest = self._newest.get(name)
-        if newest is None and name not in self._good and name not in self._unreadable:
-            self._book.set_part(name, ())
-            return Staged(name=name, revision=0, vn=None, plan=None, gone=True)
+        newest, good = self._newest.get(name), self._good.get(name)
         error = self._unreadable.get(name)
-        grant = self._grants.get(name)
-        # what was good once stays, also when less is granted since
-        for held, granted in ((newest, grant), (self._good.get(name), None)):
+        if newest is None and good is None and error is None:
+            return self._leave(name)
+        waiting = newest is not None and newest is not good and not self._may(name, newest[0])
+        grant = self._grants.get(name)  # what was good once stays, also when less is granted since
+        choices = [good] if waiting else [newest, good]
+        if waiting and newest is not None and self._overdue.get(name) == newest[0]:
+            error = error or f"revision {newest[0]} waits for a controller: best effort only"
+            part = best_effort_part(good[1] if good else None, newest[1])
+            choices.insert(0, (good[0] if good else 0, part))
+        coming = None
+        if waiting and newest is not None:
+            try:
+                coming = self._plan(newest[1], grant)
+            except (_Impossible, NumbersExhausted) as reason:
+                error = str(reason)
+        for held in choices:
             if held is None:
                 continue
             try:
-                plan = self._plan(held[1], granted)
-                self._book.set_part(name, plan.items if plan else ())
+                live = self._plan(held[1], grant if held is newest else None)
+                self._set(name, live, coming)
             except (_Impossible, Clash, NumbersExhausted) as reason:
                 error = error or str(reason)
                 continue
-            self._good[name] = held
-            return Staged(name=name, revision=held[0], vn=held[1], plan=plan, error=error)
+            self._settle(name, live)
+            if held in (newest, good):
+                self._good[name] = held
+            return self._staged(name, held, live, coming, newest, error)
+        if good is None and coming is not None:
+            try:
+                self._set(name, None, coming)
+            except Clash as reason:
+                error = str(reason)
+            else:
+                return self._staged(name, (0, None), None, coming, newest, error)
         return Staged(name=name, revision=0, vn=None, plan=None, error=error, kept=True)
+
+    def _may(self, name: str, revision: int) -> bool:
+        """Whether a revision may take effect."""
+        active = self._active.get(name)
+        return active is None or active >= revision
+
+    def _staged(
+        self,
+        name: str,
+        held: tuple[int, VirtualNetwork | None],
+        live: VnPlan | None,
+        coming: VnPlan | None,
+        newest: Held | None,
+        error: str | None,
+    ) -> Staged:
+        space = held[1]
+        if coming is not None:
+            space = coming.vn if space is None else both(space, coming.vn)
+        return Staged(
+            name=name,
+            revision=held[0],
+            vn=held[1],
+            plan=offered(self._past.get(name), live, coming),
+            live=live,
+            prepared=newest[0] if coming is not None and newest is not None else held[0],
+            space=space,
+            keeps=bool(self._kept.get(name)),
+            error=error,
+        )
+
+    def _leave(self, name: str) -> Staged:
+        """The VN is not here any more; what packets on their way through need stays for a while."""
+        past = self._past.get(name) or self._plans.get(name)
+        if past is not None and not past.access:
+            self._set(name, None, None)
+            self._settle(name, None)
+            if self._kept.get(name):
+                return Staged(name=name, revision=0, vn=None, plan=past, gone=True, keeps=True)
+        for record in (self._kept, self._past, self._plans):
+            record.pop(name, None)
+        self.hosts.forget(name)
+        self._book.set_part(name, ())
+        return Staged(name=name, revision=0, vn=None, plan=None, gone=True)
+
+    def _set(self, name: str, live: VnPlan | None, coming: VnPlan | None) -> None:
+        """Set the VN's part of the book; Clash, and nothing changed."""
+        stay = kept(self._plans.get(name), live, self._kept.get(name, {}))
+        items: list[Item] = list(stay.values())
+        if live is not None:
+            items += live.items
+        if coming is not None:
+            items += prepared(live, coming, stay)
+        self._book.set_part(name, items)
+
+    def _settle(self, name: str, live: VnPlan | None) -> None:
+        """The plan is live from now on."""
+        before = self._plans.get(name)
+        self._kept[name] = kept(before, live, self._kept.get(name, {}))
+        if self._kept[name]:
+            past = offered(self._past.get(name), before, None)
+            if past is not None:
+                self._past[name] = past
+        else:
+            del self._kept[name]
+            self._past.pop(name, None)
+        if live is not None:
+            self._plans[name] = live
+        else:
+            self._plans.pop(name, None)
+        if live is None or not live.learns:
+            self.hosts.forget(name)
 
     def _plan(self, vn: VirtualNetwork, grant: Grant | None) -> VnPlan | None:
         if self._fabric is None or self.site is None:
@@ -207,7 +334,7 @@ class Planner:
         problems = validate_vn(self._fabric, vn, grant)
         if problems:
             raise _Impossible(_summary([str(problem) for problem in problems]))
-        plan = vn_plan(
+        return vn_plan(
             self.site,
             with_hosts(without_database(vn, self.away_s), self.hosts.elsewhere(vn.name)),
             self._numbers,
@@ -215,13 +342,6 @@ class Planner:
             self.hosts.of(vn.name),
             self.hosts.doubted(vn.name),
         )
-        if plan is not None:
-            self._plans[vn.name] = plan
-        else:
-            self._plans.pop(vn.name, None)
-        if plan is None or not plan.learns:
-            self.hosts.forget(vn.name)
-        return plan
 
 
 class _Impossible(Exception):

@@ -18,7 +18,7 @@ from dfvisor.agent.link import Link
 from dfvisor.agent.readings import COUNTED_TABLES, drop_cells, legend, readings
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.store.database import GlobalDatabase
-from dfvisor.store.stats import AgentInfo, Applied, Latency, SwitchStats
+from dfvisor.store.stats import AgentInfo, Applied, Latency, RoleCount, SwitchStats
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,9 @@ class Statistics:
         link: Callable[[], Link | None],
         plans: Callable[[], dict[str, VnPlan]],
         latency: Callable[[], tuple[Latency, ...]] = lambda: (),
+        roles: Callable[[], tuple[RoleCount, ...]] = lambda: (),
     ) -> None:
+        self._roles = roles
         self._switch = switch
         self._database = database
         self._link = link
@@ -127,7 +129,7 @@ class Statistics:
         entries = await link.client.read_direct(*COUNTED_TABLES)
         drops = await link.client.read_counters("drops", drop_cells(plans))
         found = readings(self._switch, at, legend(self._switch, plans), entries, drops)
-        return msgspec.structs.replace(found, latency=self._latency())
+        return msgspec.structs.replace(found, latency=self._latency(), roles=self._roles())
 
     def _worth_publishing(self, stats: SwitchStats) -> bool:
         last = self._last

@@ -223,7 +223,7 @@ def _cables(fabric: Fabric, name: str) -> tuple[Cable, ...]:
                 far=far,
                 mac=link_mac(device_id),
                 mtu=link.mtu,
-                cost=link.cost,
+                cost=fabric.weight(link),
             )
         )
     return tuple(sorted(found, key=lambda cable: cable.port))

@@ -39,7 +39,7 @@ class Graph:
             for near, far in ((link.a, link.b), (link.b, link.a)):
                 if near.switch in self.hops and far.switch in self.hops:
                     hop = Hop(port=near, neighbour=far.switch, neighbour_port=far, mtu=link.mtu)
-                    self.hops[near.switch].append((link.cost, hop))
+                    self.hops[near.switch].append((fabric.weight(link), hop))
         for found in self.hops.values():
             found.sort(key=lambda one: (one[1].neighbour, one[1].port))
         self._costs: dict[str, Costs] = {}
@@ -206,9 +206,9 @@ def _changes(old: Fabric, new: Fabric) -> tuple[_Change, ...]:
     def key(link: Link) -> tuple[PortRef, PortRef]:
         return link.a, link.b
 
-    costs = {key(link): link.cost for link in old.links}
+    costs = {key(link): old.weight(link) for link in old.links}
     return tuple(
-        _Change(link.a.switch, link.b.switch, costs[key(link)], link.cost)
+        _Change(link.a.switch, link.b.switch, costs[key(link)], new.weight(link))
         for link in new.links
-        if key(link) in costs and costs[key(link)] != link.cost
+        if key(link) in costs and costs[key(link)] != new.weight(link)
     )

@@ -24,6 +24,7 @@ def filtered(reading: Reading, vn: str | None) -> dict[str, SwitchStats]:
             counters=tuple(c for c in stats.counters if c.vn == vn),
             drops=tuple(d for d in stats.drops if d.vn == vn),
             ports=(),
+            roles=tuple(r for r in stats.roles if r.role.split("/")[1:2] == [vn]),
         )
         for switch, stats in reading.items()
     }
@@ -65,6 +66,14 @@ def tables(reading: Reading, before: Reading | None = None) -> list[Table]:
     if ports:
         columns = ["switch", "port", "rx packets", "rx bytes", "tx packets", "tx bytes"]
         made.append(table("ports", columns, ports, right=columns[1:]))
+    roles = [
+        (switch, count.role, count.kind.replace("_", " "), count.number)
+        for switch, stats in sorted(reading.items())
+        for count in stats.roles
+    ]
+    if roles:
+        columns = ["switch", "role", "what", "number"]
+        made.append(table("slicers", columns, roles, right=("number",)))
     return made
 
 

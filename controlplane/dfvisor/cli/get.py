@@ -10,7 +10,7 @@ from dfvisor.cli.output import Output, console, dump, table
 from dfvisor.model import plain as form
 from dfvisor.model.description import render, render_vn
 from dfvisor.model.granted import render_grant
-from dfvisor.model.rates import render_rate
+from dfvisor.model.rates import render_bps, render_rate
 from dfvisor.model.records import Endpoint, Match, Network, Rate, VirtualNetwork
 from dfvisor.model.source import Plain
 
@@ -76,12 +76,23 @@ def _plain(
 
 
 def _switches(network: Network, _: dict[str, VirtualNetwork]) -> Rows:
-    return [(s.name, s.device_id, s.vtep) for s in network.fabric.switches.values()]
+    return [
+        (s.name, s.device_id, s.vtep, _yes(s.drained)) for s in network.fabric.switches.values()
+    ]
 
 
 def _links(network: Network, _: dict[str, VirtualNetwork]) -> Rows:
     return [
-        (form.link_name(link), link.a, link.b, link.cost, link.mtu) for link in network.fabric.links
+        (
+            form.link_name(link),
+            link.a,
+            link.b,
+            link.cost,
+            link.mtu,
+            None if link.capacity_bps is None else render_bps(link.capacity_bps),
+            _yes(link.drained),
+        )
+        for link in network.fabric.links
     ]
 
 
@@ -228,8 +239,8 @@ def _kind(
 
 
 _TABLES = {
-    Kind.SWITCHES: _kind("switch|device id|VTEP", "device id", _switches),
-    Kind.LINKS: _kind("link|a|b|cost|MTU", "cost|MTU", _links),
+    Kind.SWITCHES: _kind("switch|device id|VTEP|drained", "device id", _switches),
+    Kind.LINKS: _kind("link|a|b|cost|MTU|capacity|drained", "cost|MTU|capacity", _links),
     Kind.PEERS: _kind("peer|VTEP|port|MAC|MTU", "MTU", _peers),
     Kind.TENANTS: _kind("tenant|virtual networks", "", _tenants),
     Kind.GRANTS: _kind(

@@ -31,6 +31,7 @@ from dfvisor.cli.change import (
     write_vn,
 )
 from dfvisor.cli.difference import Line, Outcome, fabric_lines, grant_lines, vn_lines
+from dfvisor.cli.drain import drained
 from dfvisor.cli.history import difference_lines, history_table, newest
 from dfvisor.cli.history import revision as at_revision
 from dfvisor.cli.latency import latency_table
@@ -421,6 +422,39 @@ def _delete(
             await _wait(db, network, written, timeout_s)
 
     _run(work)
+
+
+def _drain(name: str, wanted: bool, wait: bool, timeout_s: float) -> None:
+    async def work(db: GlobalDatabase) -> None:
+        snapshot = await db.read_network()
+        network = drained(snapshot.network, name, wanted)
+        plan_network(snapshot, network)
+        written = Written(fabric=await write_fabric(db, snapshot, network))
+        say(f"{name} is {'' if wanted else 'not '}drained; fabric: revision {written.fabric}")
+        if wait:
+            await _wait(db, network, written, timeout_s)
+
+    _run(work)
+
+
+@app.command()
+def drain(
+    name: Annotated[str, typer.Argument(metavar="SWITCH|LINK", help="Such as s3, or s1:1-s3:1.")],
+    wait: Wait = False,
+    timeout: Timeout = 30.0,
+) -> None:
+    """Move traffic away from a switch or link, without loss; what has no other way stays."""
+    _drain(name, True, wait, timeout)
+
+
+@app.command()
+def undrain(
+    name: Annotated[str, typer.Argument(metavar="SWITCH|LINK", help="Such as s3, or s1:1-s3:1.")],
+    wait: Wait = False,
+    timeout: Timeout = 30.0,
+) -> None:
+    """Let a drained switch or link carry traffic again."""
+    _drain(name, False, wait, timeout)
 
 
 @delete_app.command("vn")

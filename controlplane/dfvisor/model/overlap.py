@@ -6,7 +6,8 @@ are all intervals), plus TCP flags, which are ternary. Two matches overlap when 
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -122,3 +123,128 @@ def box(match: Match, endpoints: dict[str, int]) -> Box:
 
 def _exact(value: int | None, width: int) -> tuple[int, int]:
     return (-1, (1 << width) - 1) if value is None else (value, value)
+
+
+class Overlaps:
+    """Flowspaces by priority, to ask which of them a changed one conflicts with: as `conflicts`,
+    at the cost of those that are near it.
+    """
+
+    def __init__(self, flowspaces: Iterable[Flowspace]) -> None:
+        groups: dict[int, list[Flowspace]] = {}
+        for flowspace in flowspaces:
+            groups.setdefault(flowspace.priority, []).append(flowspace)
+        self._groups = {priority: _Group(group) for priority, group in groups.items()}
+
+    def discard(self, flowspace: Flowspace) -> None:
+        """Forget one that is known."""
+        group = self._groups[flowspace.priority]
+        group.discard(flowspace)
+        if not group.flowspaces:
+            del self._groups[flowspace.priority]
+
+    def add(self, flowspace: Flowspace) -> None:
+        """Know one more."""
+        group = self._groups.get(flowspace.priority)
+        if group is None:
+            self._groups[flowspace.priority] = _Group([flowspace])
+        else:
+            group.add(flowspace)
+
+    def conflict(self, flowspace: Flowspace) -> bool:
+        """Whether a known one of the same priority overlaps this one but differs in outcome."""
+        group = self._groups.get(flowspace.priority)
+        return group is not None and group.conflict(flowspace)
+
+
+class _Group:
+    """Flowspaces of one priority, indexed by the field that tells most of them apart when the group
+    is made.
+
+    Each interval of that field is kept under the smallest aligned block that holds it. One that
+    meets another either begins within it, or its block holds the other's beginning.
+    """
+
+    def __init__(self, flowspaces: Sequence[Flowspace]) -> None:
+        self.flowspaces: dict[str, Flowspace] = {}
+        self._outcomes: Counter[tuple[str, str, str]] = Counter()
+        self._endpoints: dict[str, int] = {}  # numbers of endpoints; never reused
+        self._boxes: dict[str, tuple[Box, ...]] = {}
+        self._blocks: dict[int, dict[int, set[str]]] = {}  # by level, by block
+        self._begins: list[tuple[int, str]] = []
+        boxes = [(one, self._boxes_of(one)) for one in flowspaces]
+        self._field = min(
+            range(len(_FIELDS)),
+            key=lambda f: _meetings([box.intervals[f] for _, found in boxes for box in found]),
+        )
+        for flowspace, found in boxes:
+            self._put(flowspace, found)
+        self._begins.sort()
+
+    def add(self, flowspace: Flowspace) -> None:
+        found = self._boxes_of(flowspace)
+        before = len(self._begins)
+        self._put(flowspace, found)
+        added = self._begins[before:]
+        del self._begins[before:]
+        for begin in added:
+            insort(self._begins, begin)
+
+    def _put(self, flowspace: Flowspace, boxes: tuple[Box, ...]) -> None:
+        self.flowspaces[flowspace.name] = flowspace
+        self._outcomes[_outcome(flowspace)] += 1
+        self._boxes[flowspace.name] = boxes
+        for found in boxes:
+            low, high = self._interval(found)
+            level = (low ^ high).bit_length()
+            self._blocks.setdefault(level, {}).setdefault(low >> level, set()).add(flowspace.name)
+            self._begins.append((low, flowspace.name))
+
+    def discard(self, flowspace: Flowspace) -> None:
+        held = self.flowspaces.pop(flowspace.name)
+        outcome = _outcome(held)
+        self._outcomes[outcome] -= 1
+        if not self._outcomes[outcome]:
+            del self._outcomes[outcome]
+        for found in self._boxes.pop(flowspace.name):
+            low, high = self._interval(found)
+            level = (low ^ high).bit_length()
+            blocks = self._blocks[level]  # two boxes of one flowspace may be in one block
+            names = blocks.get(low >> level, set())
+            names.discard(flowspace.name)
+            if not names:
+                blocks.pop(low >> level, None)
+            del self._begins[bisect_left(self._begins, (low, flowspace.name))]
+
+    def conflict(self, flowspace: Flowspace) -> bool:
+        outcome = _outcome(flowspace)
+        if self._outcomes.keys() <= {outcome}:
+            return False
+        for new in self._boxes_of(flowspace):
+            low, high = self._interval(new)
+            start = bisect_left(self._begins, (low, ""))
+            end = bisect_left(self._begins, (high + 1, ""))
+            near = {name for _, name in self._begins[start:end]}
+            for level, blocks in self._blocks.items():
+                near |= blocks.get(low >> level, set())
+            for name in near:
+                other = self.flowspaces[name]
+                if (
+                    name != flowspace.name
+                    and _outcome(other) != outcome
+                    and any(new.meets(old) for old in self._boxes[name])
+                ):
+                    return True
+        return False
+
+    def _interval(self, box: Box) -> tuple[int, int]:
+        """In the field of the index, and not negative."""
+        low, high = box.intervals[self._field]
+        return low + 1, high + 1
+
+    def _boxes_of(self, flowspace: Flowspace) -> tuple[Box, ...]:
+        match = flowspace.match
+        if match.endpoint is not None:
+            self._endpoints.setdefault(match.endpoint, len(self._endpoints))
+        matches = (match, mirror(match)) if flowspace.bidirectional else (match,)
+        return tuple(box(one, self._endpoints) for one in matches)

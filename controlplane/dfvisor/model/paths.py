@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from dfvisor.model.records import DEFAULT_MTU, Fabric, Link
+from dfvisor.model.records import DEFAULT_MTU, Fabric
 from dfvisor.model.types import PortRef
 
 
@@ -50,32 +50,33 @@ def ecmp_next_hops(
 
     The cost falls with every hop, so no choice among them makes a loop.
     """
-    links: dict[str, list[tuple[str, PortRef, PortRef, Link]]] = {}
+    links: dict[str, list[tuple[str, PortRef, PortRef, int, int]]] = {}
     for link in fabric.links:
-        links.setdefault(link.a.switch, []).append((link.b.switch, link.a, link.b, link))
-        links.setdefault(link.b.switch, []).append((link.a.switch, link.b, link.a, link))
+        weight = fabric.weight(link)
+        for near, far in ((link.a, link.b), (link.b, link.a)):
+            links.setdefault(near.switch, []).append((far.switch, near, far, weight, link.mtu))
     avoided = frozenset(avoid)
     cost: dict[str, int] = {}
     heap: list[tuple[int, str]] = [(0, destination)]
     while heap:
-        far, switch = heapq.heappop(heap)
+        distance, switch = heapq.heappop(heap)
         if switch in cost:
             continue
-        cost[switch] = far
+        cost[switch] = distance
         if switch in avoided and switch != destination:
             continue  # a source at best: nothing is reached through it
-        for other, _, _, link in links.get(switch, ()):
+        for other, _, _, weight, _ in links.get(switch, ()):
             if other not in cost:
-                heapq.heappush(heap, (far + link.cost, other))
+                heapq.heappush(heap, (distance + weight, other))
 
     hops: dict[str, tuple[Hop, ...]] = {}
     for switch in sorted(cost.keys() - {destination}):
         hops[switch] = tuple(
-            Hop(port=near, neighbour=other, neighbour_port=far_port, mtu=link.mtu)
-            for other, near, far_port, link in sorted(links[switch], key=lambda one: one[:2])
+            Hop(port=near, neighbour=other, neighbour_port=far_port, mtu=mtu)
+            for other, near, far_port, weight, mtu in sorted(links[switch], key=lambda one: one[:2])
             if other in cost
             and (other == destination or other not in avoided)
-            and cost[other] + link.cost == cost[switch]
+            and cost[other] + weight == cost[switch]
         )
     return hops
 

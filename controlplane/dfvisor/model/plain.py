@@ -11,9 +11,11 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from dataclasses import replace
 from enum import StrEnum
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from dfvisor.errors import Problem
 from dfvisor.model.grants import Span
@@ -43,6 +45,7 @@ from dfvisor.model.types import Mac, PortRange, PortRef
 T = TypeVar("T")
 D = TypeVar("D")
 E = TypeVar("E", bound=StrEnum)
+P = ParamSpec("P")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 MAX_KEY = 2**32 - 1
@@ -99,6 +102,11 @@ def described(**schema: Any) -> Callable[[F], F]:
     return mark
 
 
+def _once(make: Callable[P, T]) -> Callable[P, T]:
+    """The same function for the same arguments: made once, however many records are read."""
+    return cast("Callable[P, T]", cache(make))
+
+
 class Problems:
     """Collects problems with the line of their path, and the paths of broken records."""
 
@@ -138,15 +146,12 @@ class Fields:
             if self._mapping:
                 self.fail((), f"{key} is missing")
             return stand_in
-        return self._take(key, parse, stand_in)
+        return self.take(key, parse, stand_in)
 
     def take(self, key: str, parse: Callable[[Plain], T], default: D) -> T | D:
         """An optional value; null counts as absent."""
         if self._recorder is not None:
             self._recorder.key(self._path, key, parse, False)
-        return self._take(key, parse, default)
-
-    def _take(self, key: str, parse: Callable[[Plain], T], default: D) -> T | D:
         self._taken.add(key)
         value = self._values.get(key)
         if value is None:
@@ -242,6 +247,7 @@ def name(value: Plain) -> str:
     return found
 
 
+@_once
 def integer(low: int, high: int) -> Callable[[Plain], int]:
     @described(type="integer", minimum=low, maximum=high)
     def parse(value: Plain) -> int:
@@ -256,6 +262,7 @@ def integer(low: int, high: int) -> Callable[[Plain], int]:
     return parse
 
 
+@_once
 def span(low: int, high: int) -> Callable[[Plain], Span]:
     """`11`, `11-19`: an inclusive range within low..high."""
 
@@ -280,6 +287,7 @@ def boolean(value: Plain) -> bool:
     return value
 
 
+@_once
 def choice(kind: type[E]) -> Callable[[Plain], E]:
     @described(enum=[member.value for member in kind])
     def parse(value: Plain) -> E:
@@ -292,6 +300,7 @@ def choice(kind: type[E]) -> Callable[[Plain], E]:
     return parse
 
 
+@_once
 def sequence(parse_item: Callable[[Plain], T]) -> Callable[[Plain], tuple[T, ...]]:
     @described(type="array", items=parse_item)
     def parse(value: Plain) -> tuple[T, ...]:
@@ -386,6 +395,10 @@ def named_number(names: Mapping[str, int], high: int) -> Callable[[Plain], int]:
     return parse
 
 
+eth_type = named_number(ETH_TYPES, 0xFFFF)
+ip_protocol = named_number(IP_PROTOCOLS, 0xFF)
+
+
 @described(anyOf=[{"const": "untagged"}, {"type": "integer", "minimum": 0, "maximum": 4095}])
 def vlan(value: Plain) -> int:
     return UNTAGGED if value == "untagged" else integer(0, 4095)(value)
@@ -431,7 +444,9 @@ def parse_switch(label: str, value: Plain, path: Path, problems: Problems) -> Sw
     fields = Fields(value, path, problems)
     device_id = fields.need("device_id", integer(1, MAX_DEVICE_ID), 1)
     vtep = fields.need("vtep", ipv4, IPv4Address(1))
-    return Switch(name=label, device_id=device_id, vtep=vtep) if fields.end() else None
+    drained = fields.take("drained", boolean, False)
+    switch = Switch(name=label, device_id=device_id, vtep=vtep, drained=drained)
+    return switch if fields.end() else None
 
 
 def parse_link(value: Plain, path: Path, problems: Problems) -> Link | None:
@@ -440,7 +455,10 @@ def parse_link(value: Plain, path: Path, problems: Problems) -> Link | None:
     b = fields.need("b", port_ref, PortRef("", 1))
     cost = fields.take("cost", integer(1, MAX_COST), 1)
     mtu = fields.take("mtu", integer(MIN_MTU, MAX_MTU), DEFAULT_MTU)
-    return link(a, b, cost, mtu) if fields.end() else None
+    drained = fields.take("drained", boolean, False)
+    capacity = fields.take("capacity", bit_rate, None)
+    cable = replace(link(a, b, cost, mtu), drained=drained, capacity_bps=capacity)
+    return cable if fields.end() else None
 
 
 def link(a: PortRef, b: PortRef, cost: int = 1, mtu: int = DEFAULT_MTU) -> Link:
@@ -567,13 +585,13 @@ def parse_match(value: Plain, path: Path, problems: Problems) -> Match | None:
         endpoint=fields.take("endpoint", name, None),
         eth_src=fields.take("eth_src", mac, None),
         eth_dst=fields.take("eth_dst", mac, None),
-        eth_type=fields.take("eth_type", named_number(ETH_TYPES, 0xFFFF), None),
+        eth_type=fields.take("eth_type", eth_type, None),
         vlan=fields.take("vlan", vlan, None),
         ipv4_src=fields.take("ipv4_src", ipv4_network, None),
         ipv4_dst=fields.take("ipv4_dst", ipv4_network, None),
         ipv6_src=fields.take("ipv6_src", ipv6_network, None),
         ipv6_dst=fields.take("ipv6_dst", ipv6_network, None),
-        ip_proto=fields.take("ip_proto", named_number(IP_PROTOCOLS, 0xFF), None),
+        ip_proto=fields.take("ip_proto", ip_protocol, None),
         dscp=fields.take("dscp", integer(0, 63), None),
         fragment=fields.take("fragment", boolean, None),
         l4_src=fields.take("l4_src", port_range, None),
@@ -615,13 +633,20 @@ def parse_flowspace(label: str, value: Plain, path: Path, problems: Problems) ->
 
 
 def render_switch(switch: Switch) -> dict[str, Plain]:
-    return {"device_id": switch.device_id, "vtep": str(switch.vtep)}
+    plain: dict[str, Plain] = {"device_id": switch.device_id, "vtep": str(switch.vtep)}
+    if switch.drained:
+        plain["drained"] = True
+    return plain
 
 
 def render_link(cable: Link) -> dict[str, Plain]:
     plain: dict[str, Plain] = {"a": str(cable.a), "b": str(cable.b), "cost": cable.cost}
     if cable.mtu != DEFAULT_MTU:
         plain["mtu"] = cable.mtu
+    if cable.drained:
+        plain["drained"] = True
+    if cable.capacity_bps is not None:
+        plain["capacity"] = render_bps(cable.capacity_bps)
     return plain
 
 

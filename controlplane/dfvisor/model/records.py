@@ -16,6 +16,7 @@ from dfvisor.model.types import Mac, PortRange, PortRef
 
 DEFAULT_MTU = 1500
 DEFAULT_PUNT_PPS = 100
+DRAINED_COST = 1 << 31  # more than a link can cost
 DEFAULT_STALE_AFTER_S = 3600
 
 
@@ -86,23 +87,30 @@ MIN_DEFAULT_BURST_BYTES = 3000  # two full frames
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """One P4Runtime device. `device_id` 1..65535 is unique in the network, and so is `vtep`."""
+    """One P4Runtime device. `device_id` 1..65535 is unique in the network, and so is `vtep`.
+
+    A `drained` one carries only what begins or ends there, or has no other way.
+    """
 
     name: str
     device_id: int
     vtep: IPv4Address
+    drained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """A cable between two fabric ports. `cost` >= 1 counts in shortest paths; `mtu` is the number
-    of bytes that fit behind the Ethernet header.
+    of bytes that fit behind the Ethernet header. A `drained` one carries only what has no other
+    way. `capacity_bps` is what it can carry in each direction (None: not known).
     """
 
     a: PortRef
     b: PortRef
     cost: int = 1
     mtu: int = DEFAULT_MTU
+    drained: bool = False
+    capacity_bps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +286,12 @@ class Fabric:
     switches: dict[str, Switch] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
     peers: dict[str, Peer] = field(default_factory=dict)
+
+    def weight(self, link: Link) -> int:
+        """What a link counts in shortest paths."""
+        ends = (self.switches.get(link.a.switch), self.switches.get(link.b.switch))
+        drained = link.drained or any(end is not None and end.drained for end in ends)
+        return link.cost + DRAINED_COST if drained else link.cost
 
     def home(self, endpoint: Endpoint) -> str | None:
         """The switch at which the endpoint's frames leave the fabric: that of its port, or of its

@@ -63,10 +63,15 @@ def validate_vn(
     """
     known = {vn.tenant: Tenant(name=vn.tenant)} if tenants is None else dict(tenants)
     found = validate(Network(fabric=fabric, tenants=known, vns={vn.name: vn}))
+    return found if grant is None else found + outside_grant(vn, grant)
+
+
+def outside_grant(vn: VirtualNetwork, grant: Grant) -> list[Problem]:
+    """What of the VN is outside its grant."""
     problems = Problems()
-    for path, message in () if grant is None else outside(vn, grant):
+    for path, message in outside(vn, grant):
         problems.add(path, message)
-    return found + problems.found
+    return problems.found
 
 
 class _Validator:
@@ -331,7 +336,7 @@ class _Validator:
                     (*path, "bidirectional"),
                     "a match on the entry's endpoint has no reverse; write two flowspaces",
                 )
-        for message in _match_problems(flowspace):
+        for message in match_problems(flowspace):
             self._add(where, message)
 
     def _overlaps(self, vn: VirtualNetwork, path: Path) -> None:
@@ -375,7 +380,7 @@ class _Validator:
         return self._trees[question]
 
 
-def _match_problems(flowspace: Flowspace) -> list[str]:
+def match_problems(flowspace: Flowspace) -> list[str]:
     """Why a match could match nothing, or says less than it seems to."""
     match = flowspace.match
     ipv4 = match.ipv4_src is not None or match.ipv4_dst is not None

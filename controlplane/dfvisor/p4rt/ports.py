@@ -146,6 +146,10 @@ class SliceDirectory(Protocol):
         """True once `revision(vn) >= revision`, False after the timeout; also for a VN not held."""
         ...
 
+    async def wait_for_active(self, vn: str, revision: int, timeout_s: float) -> bool:
+        """True once the revision, or a later one, has taken effect on the switch; as above."""
+        ...
+
     def flows_completed(self, vn: str, revision: int) -> None:
         """The VN's controller has completed its flow entries of this revision on this switch."""
         ...

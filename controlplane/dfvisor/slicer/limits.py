@@ -115,7 +115,7 @@ class Accounts:
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """All counts by role and kind."""
-        return {str(role): dict(counts) for role, counts in self._counts.items()}
+        return {str(role): dict(counts) for role, counts in list(self._counts.items())}
 
     def _bucket(self, role: Role, kind: str) -> Bucket:
         account = self._accounts.get(role)

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 API_VERSION = "1.4.1"
 REVISION = "dfvisor-revision"
 """Request metadata: carry the Write out once the agent holds this revision of the VN."""
+ACTIVE = "dfvisor-active"
+"""Request metadata: carry the Write out once the agent has activated this revision of the VN."""
 COMPLETE = "dfvisor-complete"
 """Request metadata: with this Write the VN's flow entries of this revision are complete here."""
 REVISION_WAIT_S = 5.0
@@ -374,6 +376,14 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             raise Refused(
                 grpc.StatusCode.UNAVAILABLE,
                 f"virtual network {role.vn}: this switch holds revision {held}, not yet {wanted}",
+            )
+        active = metadata_number(context, ACTIVE)
+        if active is not None and not await self._directory.wait_for_active(
+            role.vn, active, REVISION_WAIT_S
+        ):
+            raise Refused(
+                grpc.StatusCode.UNAVAILABLE,
+                f"virtual network {role.vn}: revision {active} is not active on this switch yet",
             )
 
     # -- reads

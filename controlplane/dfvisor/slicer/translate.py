@@ -30,6 +30,8 @@ GONE = 0
 """Virtual next hop of an entry whose next hop no longer exists. Never accepted in a Write."""
 ETH_DST = "eth_dst"
 DEMOTE = "demote"
+PERMIT = "permit"
+PATH_CLASS = ("path_class", 0xFFF)
 FLOW = "flow"
 SHOWN_NEXT_HOPS = 16
 
@@ -147,8 +149,10 @@ class Translator:
                 raise invalid(f"table {layout.name}: the action is not one of the table's")
         if layout.name == FLOW:
             fields = identity.fields
-            if not rights.space.covers(fields.masks, fields.values) and not (
-                action.name == DEMOTE and demotable(rights.space, fields)
+            if (
+                not rights.space.covers(fields.masks, fields.values)
+                and not (action.name == DEMOTE and demotable(rights.space, fields))
+                and not (self.role.whole_vn and action.name == PERMIT and carried(fields))
             ):
                 raise denied(
                     f"the match is not within one flowspace of slice {self.role.vn}/{rights.name}; "
@@ -296,6 +300,11 @@ class Translator:
                 inside = int.from_bytes(param.value, "big")
                 found = self._directory.virtual_next_hop(self.role.vn, inside) or GONE
                 param.value = encode_value(found, 32, NEXT_HOP)
+
+
+def carried(fields: Key) -> bool:
+    """Whether a key is about all packets that one of our switches has let in on one path class."""
+    return fields.masks == (PATH_CLASS,) and fields.values != (0,)
 
 
 def demotable(space: Space, fields: Key) -> bool:

@@ -39,7 +39,7 @@ from dfvisor.store.presence import Presence
 from dfvisor.store.reports import Reports
 from dfvisor.store.stats import Active, AgentInfo, Applied, Seen, SwitchStats
 from dfvisor.store.vns import PAGE_GRACE_S, Verify, VnSnapshot, VnStore
-from dfvisor.store.watch import Tasks, Watch, Watches
+from dfvisor.store.watch import Tasks, Watch, Watches, until_connected
 from dfvisor.store.zk import NodeExists, Session, ZooKeeper
 
 __all__ = [
@@ -130,16 +130,29 @@ class GlobalDatabase:
         up (reconnecting for ever) until `close`.
         """
         zk = ZooKeeper(address, session_timeout_s=session_timeout_s, credentials=credentials)
+        deadline = asyncio.get_running_loop().time() + timeout_s
         await zk.start(timeout_s)
         found = cls(zk, timeout_s=timeout_s, page_grace_s=page_grace_s, user=user)
         try:
-            await found._guard.load()
-            await _make_tree(zk)
-            await found._make_index()
+            await found._set_up(deadline)
         except BaseException:
             await found.close()
             raise
         return found
+
+    async def _set_up(self, deadline: float) -> None:
+        """See that the tree is complete; again, where the connection is lost in between."""
+        while True:
+            try:
+                await self._guard.load()
+                await _make_tree(self._zk)
+                await self._make_index()
+                return
+            except StoreUnavailable:
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0:
+                    raise
+                await until_connected(self._zk, left)
 
     async def _make_index(self) -> None:
         """In a tree of an older version: put all VNs into the index."""

@@ -214,7 +214,8 @@ class Reports:
 
 def split_stats(stats: SwitchStats, size: int = RECORDS_PER_PAGE) -> list[SwitchStats]:
     """At least one part; no part has more than `size` records of a kind."""
-    longest = max(len(stats.counters), len(stats.drops), len(stats.ports), len(stats.latency), 1)
+    kinds = (stats.counters, stats.drops, stats.ports, stats.latency, stats.roles)
+    longest = max(1, *map(len, kinds))
     return [
         SwitchStats(
             switch=stats.switch,
@@ -223,6 +224,7 @@ def split_stats(stats: SwitchStats, size: int = RECORDS_PER_PAGE) -> list[Switch
             drops=stats.drops[start : start + size],
             ports=stats.ports[start : start + size],
             latency=stats.latency[start : start + size],
+            roles=stats.roles[start : start + size],
         )
         for start in range(0, longest, size)
     ]
@@ -237,4 +239,5 @@ def join_stats(parts: Sequence[SwitchStats]) -> SwitchStats:
         drops=tuple(drop for part in parts for drop in part.drops),
         ports=tuple(port for part in parts for port in part.ports),
         latency=tuple(one for part in parts for one in part.latency),
+        roles=tuple(one for part in parts for one in part.roles),
     )

@@ -74,6 +74,16 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     sum_ms: float
 
 
+class RoleCount(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a slice controller's requests at a slicer since its start: `kind` is writes,
+    updates_refused, packet_ins_dropped, ...
+    """
+
+    role: str
+    kind: str
+    number: int
+
+
 class SwitchStats(msgspec.Struct, frozen=True, kw_only=True):
     """One reading of a switch's counters, taken at `at`. The store splits it into pages itself."""
 
@@ -83,6 +93,7 @@ class SwitchStats(msgspec.Struct, frozen=True, kw_only=True):
     drops: tuple[Drop, ...] = ()
     ports: tuple[PortCounters, ...] = ()
     latency: tuple[Latency, ...] = ()
+    roles: tuple[RoleCount, ...] = ()
 
 
 class AgentInfo(msgspec.Struct, frozen=True, kw_only=True):

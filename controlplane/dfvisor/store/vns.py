@@ -78,7 +78,7 @@ FEW_PAGES = 16  # stand in the revision node itself
 PAGE_GRACE_S = 60.0  # an unused page younger than this may belong to a change under way
 REMEMBERED_CHANGES = 16
 COLLECT_EVERY = 16  # revisions, where no page was replaced
-ACTIVATE_AT_ONCE = True  # False: what needs flow entries waits for the VN's leader
+ACTIVATE_AT_ONCE = False  # what needs flow entries waits for the VN's leader
 _ATTEMPTS = 20
 _READS_AT_ONCE = 64
 

@@ -186,6 +186,18 @@ class ZooKeeper:
             raise
 
     async def _make_chroot(self, timeout_s: float) -> None:
+        """Again, where the connection is lost in between."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            try:
+                await self._try_chroot(max(0.1, deadline - loop.time()))
+                return
+            except StoreUnavailable:
+                if loop.time() >= deadline:
+                    raise
+
+    async def _try_chroot(self, timeout_s: float) -> None:
         client = self._make_client(self._hosts)
         await self._open(client, timeout_s)
         try:

@@ -1,201 +1,264 @@
 """From a VN's records to the entries of `flow` and `slice_forward` on every switch: pure.
 
 Entries are those of role `vn/<vn>`: field `slice_id` is the slice's GRE key, next hops are virtual
-(`p4rt.ports.NEIGHBOUR`). The same input gives the same entries, so their difference to what a
-switch holds is what there is to do.
+(`p4rt.ports.NEIGHBOUR`). The same records, trees and path classes give the same entries, whatever
+was computed before; that only saves work. So the difference to what a switch holds is what there is
+to do.
 
 A QoS slice is known to the switches with an endpoint of the VN, and to those on a path between two
 of them. On each of these:
 
-- `flow`: what the slice's flowspaces let in. Denied packets never enter a slice: that is for the
-  edge. A flowspace for one endpoint is narrowed to that endpoint's MAC, because inside the fabric
-  there is no access port to look at.
-- `slice_forward`: for every endpoint's MAC the next switch on the tree rooted at the endpoint's
-  switch (`model.paths`), and on that switch the endpoint's port. All on path class 0.
+- `flow` (flows.py): what the slice's flowspaces let in, stamped with the slice's path class. Denied
+  packets never enter a slice: that is for the edge.
+- `slice_forward` (slices.py): for every endpoint's MAC the next switch on the tree rooted at the
+  endpoint's switch (`model.paths`), and on that switch the endpoint's port. All on the slice's path
+  class, so that packets under way follow either the old paths or the new ones: when a path changes,
+  the slice takes another class. A new endpoint changes no path.
 
-A foreign peer is reached by best effort alone: it knows nothing of flow switching, and perhaps only
-one key. So packets to an endpoint behind one are demoted, above all flowspaces.
+A foreign peer stamps nothing. Where an endpoint is behind one, the slice's forwarding is there on
+path class 0 too.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
-from dfvisor.errors import DFVisorError
-from dfvisor.model.paths import Hop, next_hops
-from dfvisor.model.records import (
-    Fabric,
-    Flowspace,
-    Match,
-    Slice,
-    Treatment,
-    VirtualNetwork,
-)
-from dfvisor.model.ternary import WIDTHS, expand
-from dfvisor.model.types import PortRef
-from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
-from dfvisor.p4rt.entries import Exact, FieldMatch, Key, TableEntry, Ternary
-from dfvisor.p4rt.ports import NEIGHBOUR
-from dfvisor.slicer.view import SLICE_ID
+from dfvisor.model.changes import Changed, changes, everything
+from dfvisor.model.records import Fabric, Flowspace, VirtualNetwork
+from dfvisor.p4rt.entries import EntryKey, Exact, TableEntry
+from dfvisor.vnc.flows import FLOW_TREATMENTS, CompileError, inside
+from dfvisor.vnc.places import Places
+from dfvisor.vnc.routing import Routing, Trees, route
+from dfvisor.vnc.slices import FIRST_CLASS, Keys, QosSlice, Work
 
-PATH_CLASS = 0
-
-_ACTIONS = {
-    Treatment.PERMIT: "permit",
-    Treatment.DEMOTE: "demote",
-    Treatment.TO_CONTROLLER: "to_controller",
-}
-FOREIGN_PRIORITY = 65535  # above that of every flowspace
+__all__ = ["CompileError", "Compiler", "Entries", "SwitchEntries", "Update", "compile_vn"]
 
 Entries = dict[str, frozenset[TableEntry]]
 """Entries by switch. A switch with none is there too if the VN is present on it."""
 
 
-class CompileError(DFVisorError):
-    """Records that contradict each other; validation would have refused them."""
-
-
-class Memo:
-    """What flowspaces of one VN compiled to the last time: saves doing again what has not changed.
-
-    The result is the same without it.
+@dataclass(frozen=True, slots=True)
+class Update:
+    """By switch the keys of entries that came, went or differ (and perhaps of others), in groups.
+    `repathed` are the slices that took another path class.
     """
 
-    def __init__(self) -> None:
-        self._held: dict[tuple[int, str], tuple[Flowspace, Match, tuple[TableEntry, ...]]] = {}
-
-    def flows(self, vn: VirtualNetwork, key: int, flowspace: Flowspace) -> tuple[TableEntry, ...]:
-        """The `flow` entries of a flowspace of the slice with this GRE key."""
-        match = _inside(vn, flowspace)
-        held = self._held.get((key, flowspace.name))
-        if held is not None and held[0] == flowspace and held[1] == match:
-            return held[2]
-        entries = tuple(_flowspace_flows(vn, key, flowspace, match))
-        self._held[key, flowspace.name] = (flowspace, match, entries)
-        return entries
-
-    def forget(self, vn: VirtualNetwork) -> None:
-        """Let go of what the VN no longer has."""
-        keys = {slice_.key for slice_ in vn.slices.values()}
-        for key, name in list(self._held):
-            if key not in keys or name not in vn.flowspaces:
-                del self._held[key, name]
+    changed: Mapping[str, Collection[Keys]] = field(default_factory=dict)
+    repathed: frozenset[str] = frozenset()
 
 
-def compile_vn(fabric: Fabric, vn: VirtualNetwork, memo: Memo | None = None) -> Entries:
+def compile_vn(
+    fabric: Fabric, vn: VirtualNetwork, classes: Mapping[str, int] | None = None
+) -> Entries:
     """The entries of every switch that the VN is present on; CompileError if there can be none.
 
-    A caller that compiles a VN again and again keeps its `memo`.
+    `classes` are the path classes of slices; the others have the first.
     """
-    memo = memo or Memo()
-    memo.forget(vn)
-    for endpoint in vn.endpoints.values():
-        if fabric.home(endpoint) is None:
+    compiler = Compiler(classes)
+    compiler.update(Trees(fabric), vn)
+    return {switch: frozenset(compiler.entries(switch)) for switch in compiler.switches}
+
+
+class Compiler:
+    """The entries of one VN; `update` it with every change.
+
+    `classes` are path classes that slices have already.
+    """
+
+    def __init__(self, classes: Mapping[str, int] | None = None) -> None:
+        self._classes = dict(classes or {})
+        self._trees: Trees | None = None
+        self._vn: VirtualNetwork | None = None
+        self._places = Places()
+        self._entrances: dict[str, str] = {}  # flowspace -> the one endpoint where it enters
+        self._bound: dict[str, set[str]] = {}  # the other way round
+        self._routings: dict[frozenset[str], Routing] = {}
+        self._slices: dict[str, QosSlice] = {}
+        self._by_key: dict[int, QosSlice] = {}
+
+    @property
+    def switches(self) -> frozenset[str]:
+        """Where the VN is present."""
+        return self._places.homes.union(*(one.switches for one in self._slices.values()))
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """The path classes of the QoS slices."""
+        return {name: one.path_class for name, one in self._slices.items()}
+
+    @property
+    def slices(self) -> dict[str, int]:
+        """GRE keys of the QoS slices."""
+        return {name: one.gre_key for name, one in self._slices.items()}
+
+    def entry(self, switch: str, key: EntryKey) -> TableEntry | None:
+        """The entry of this key that the switch is to hold."""
+        gre_key = key[1][0][1]
+        held = self._by_key.get(gre_key.value) if isinstance(gre_key, Exact) else None
+        if held is None or switch not in held.switches:
+            return None
+        return held.entry(switch, key)
+
+    def entries(self, switch: str) -> list[TableEntry]:
+        """All entries that the switch is to hold."""
+        found: list[TableEntry] = []
+        for held in self._slices.values():
+            if switch in held.switches:
+                found += held.flows.entries.values()
+                found += held.forwards(switch)
+        return found
+
+    def gre_keys(self, switch: str) -> frozenset[int]:
+        """Of the slices that the switch carries."""
+        return frozenset(key for key, held in self._by_key.items() if switch in held.switches)
+
+    # -- changes
+
+    def update(self, trees: Trees, vn: VirtualNetwork, changed: Changed | None = None) -> Update:
+        """Follow the records; CompileError, and nothing changed, if they contradict each other.
+
+        `changed` is what differs, at most, from the VN of the last update; without it all records
+        are compared.
+        """
+        if self._vn is None:
+            changed = everything(vn)
+        elif changed is None:
+            changed = changes(self._vn, vn)
+        new_trees = trees is not self._trees
+        flowspaces = changed.flowspaces.union(
+            *(self._bound.get(name, ()) for name in changed.endpoints)
+        )
+        _check(trees.fabric, vn, vn.endpoints if new_trees else changed.endpoints, flowspaces)
+        homes = self._places.homes
+        endpoints = changed.endpoints
+        if new_trees:  # the switch of a peer's port may be another
+            endpoints |= {name for name, one in vn.endpoints.items() if one.peer is not None}
+        before = self._places.follow(trees.fabric, vn, endpoints)
+        self._trees, self._vn = trees, vn
+        work = Work()
+        joining = self._follow_slices(vn, before, work) if changed.slices else set()
+        if new_trees or homes != self._places.homes:
+            self._routings.clear()
+        if new_trees or before or changed.slices:
+            for name, held in self._slices.items():
+                held.follow(self._routing(trees, vn.slices[name].avoid), before, work)
+        self._follow_flowspaces(vn, flowspaces, joining, work)
+        for held in self._slices.values():
+            held.welcome(work)
+        return Update(work.changed, frozenset(work.repathed))
+
+    def adopt(self, name: str, path_class: int) -> None:
+        """Have a slice bear this path class, as if it had always done."""
+        self._slices[name].adopt(path_class)
+
+    def conflicts(self, held: Mapping[str, Mapping[EntryKey, TableEntry]]) -> list[str]:
+        """Slices whose path class leads packets another way on the switches that hold these entries
+        than it should.
+        """
+        return [
+            name
+            for name, one in self._slices.items()
+            if any(one.conflicts(switch, found) for switch, found in held.items())
+        ]
+
+    def repath(self, name: str, used: Collection[int]) -> Update:
+        """Have a slice take a path class that is not used, although no path has changed."""
+        work = Work()
+        held = self._slices[name]
+        held.repath(held.switches, (), work, used)
+        return Update(work.changed, frozenset(work.repathed))
+
+    def _routing(self, trees: Trees, avoid: Collection[str]) -> Routing:
+        question = frozenset(avoid)
+        held = self._routings.get(question)
+        if held is None:
+            held = self._routings[question] = route(trees, self._places.homes, question)
+        return held
+
+    def _follow_slices(self, vn: VirtualNetwork, left: Iterable[int], work: Work) -> set[str]:
+        """Take away and make QoS slices; returns the new ones. `left`: MACs that have left."""
+        made: set[str] = set()
+        for name, held in list(self._slices.items()):
+            slice_ = vn.slices.get(name)
+            if slice_ is None or slice_.best_effort or slice_.key != held.gre_key:
+                work.add(held.switches, held.keys(left))
+                self._classes[name] = held.path_class
+                del self._slices[name], self._by_key[held.gre_key]
+        for name, slice_ in vn.slices.items():
+            if not slice_.best_effort and name not in self._slices:
+                path_class = self._classes.get(name, FIRST_CLASS)
+                held = QosSlice(vn.name, name, slice_.key, path_class, self._places)
+                for mac in self._places.foreign:
+                    held.flows.demote(mac, True)
+                self._slices[name] = self._by_key[slice_.key] = held
+                made.add(name)
+        return made
+
+    def _follow_flowspaces(
+        self, vn: VirtualNetwork, names: Collection[str], joining: set[str], work: Work
+    ) -> None:
+        """Look at these flowspaces again, and at all of slices that are new."""
+        found: dict[str, set[EntryKey]] = {held: set() for held in self._slices}
+        for name in names:
+            flowspace = vn.flowspaces.get(name)
+            self._bind(name, None if flowspace is None else flowspace.match.endpoint)
+            for held in self._slices.values():
+                if flowspace is not None and _enters(held.name, flowspace):
+                    found[held.name] |= held.flows.put(flowspace, inside(vn, flowspace))
+                else:
+                    found[held.name] |= held.flows.drop(name)
+        for held in self._slices.values():
+            work.add(held.switches, found[held.name])
+        if joining and len(names) < len(vn.flowspaces):
+            for flowspace in vn.flowspaces.values():
+                if flowspace.slice in joining and _enters(flowspace.slice, flowspace):
+                    self._slices[flowspace.slice].flows.put(flowspace, inside(vn, flowspace))
+
+    def _bind(self, flowspace: str, endpoint: str | None) -> None:
+        before = self._entrances.pop(flowspace, None)
+        if before is not None:
+            self._bound[before].discard(flowspace)
+            if not self._bound[before]:
+                del self._bound[before]
+        if endpoint is not None:
+            self._entrances[flowspace] = endpoint
+            self._bound.setdefault(endpoint, set()).add(flowspace)
+
+
+def _enters(slice_name: str, flowspace: Flowspace) -> bool:
+    return flowspace.slice == slice_name and flowspace.treatment in FLOW_TREATMENTS
+
+
+def _check(
+    fabric: Fabric, vn: VirtualNetwork, endpoints: Iterable[str], flowspaces: Iterable[str]
+) -> None:
+    for name in endpoints:
+        endpoint = vn.endpoints.get(name)
+        if endpoint is not None and fabric.home(endpoint) is None:
             place = endpoint.peer if endpoint.port is None else endpoint.port.switch
             raise CompileError(
                 f"virtual network {vn.name}: endpoint {endpoint.name} is at {place}, "
                 f"which the fabric does not have"
             )
-    homes = frozenset(
-        home for endpoint in vn.endpoints.values() if (home := fabric.home(endpoint)) is not None
-    )
-    found: dict[str, set[TableEntry]] = {switch: set() for switch in homes}
-    for slice_ in vn.slices.values():
-        if slice_.best_effort:
-            continue
-        trees = {home: next_hops(fabric, home, slice_.avoid) for home in sorted(homes)}
-        flows = _flows(vn, slice_, memo)
-        for switch in slice_switches(trees):
-            entries = found.setdefault(switch, set())
-            entries.update(flows)
-            entries.update(_forwards(fabric, vn, slice_, trees, switch))
-    return {switch: frozenset(entries) for switch, entries in found.items()}
+    for name in flowspaces:
+        flowspace = vn.flowspaces.get(name)
+        if flowspace is not None:
+            inside(vn, flowspace)
 
 
-def slice_switches(trees: dict[str, dict[str, Hop]]) -> frozenset[str]:
-    """The switches on the paths between the roots of these trees, the roots among them."""
-    reached: set[str] = set(trees)
-    for destination, tree in trees.items():
-        for source in trees:
-            at = source
-            while at != destination and at in tree:
-                at = tree[at].neighbour
-                reached.add(at)
-    return frozenset(reached)
+class SwitchEntries:
+    """What one switch is to hold, as of the compiler's last update."""
 
+    def __init__(self, compiler: Compiler, switch: str) -> None:
+        self._compiler = compiler
+        self._switch = switch
 
-def _forwards(
-    fabric: Fabric,
-    vn: VirtualNetwork,
-    slice_: Slice,
-    trees: dict[str, dict[str, Hop]],
-    switch: str,
-) -> Iterable[TableEntry]:
-    for endpoint in vn.endpoints.values():
-        if endpoint.port is None:
-            continue
-        next_hop = _next_hop(fabric, endpoint.port, trees[endpoint.port.switch], switch)
-        if next_hop is not None:
-            key: Key = (
-                (SLICE_ID, Exact(slice_.key)),
-                ("path_class", Exact(PATH_CLASS)),
-                ("eth_dst", Exact(endpoint.mac.value)),
-            )
-            args = (("next_hop", next_hop), ("cookie", NO_FLOWSPACE))
-            yield TableEntry("slice_forward", key, 0, "forward", args)
+    def entry(self, key: EntryKey) -> TableEntry | None:
+        return self._compiler.entry(self._switch, key)
 
+    def entries(self) -> Iterable[TableEntry]:
+        return self._compiler.entries(self._switch)
 
-def _next_hop(fabric: Fabric, port: PortRef, tree: dict[str, Hop], switch: str) -> int | None:
-    """The virtual next hop towards an access port; None where no path leads from the switch."""
-    if port.switch == switch:
-        return port.port
-    hop = tree.get(switch)
-    return None if hop is None else NEIGHBOUR + fabric.switches[hop.neighbour].device_id
-
-
-def _flows(vn: VirtualNetwork, slice_: Slice, memo: Memo) -> frozenset[TableEntry]:
-    """The slice's `flow` entries, the same on all its switches."""
-    found: dict[tuple[Key, int], TableEntry] = {}
-    for flowspace in sorted(vn.flowspaces.values(), key=lambda one: one.name):
-        if flowspace.slice == slice_.name and flowspace.treatment in _ACTIONS:
-            for entry in memo.flows(vn, slice_.key, flowspace):
-                # of two with the same match and priority, the first flowspace by name has the entry
-                found.setdefault((entry.key, entry.priority), entry)
-    return frozenset(found.values()) | frozenset(_foreign_flows(vn, slice_))
-
-
-def _foreign_flows(vn: VirtualNetwork, slice_: Slice) -> Iterable[TableEntry]:
-    for endpoint in vn.endpoints.values():
-        if endpoint.peer is not None:
-            key: Key = (
-                (SLICE_ID, Exact(slice_.key)),
-                ("eth_dst", Ternary(endpoint.mac.value, (1 << WIDTHS["eth_dst"]) - 1)),
-            )
-            args = (("cookie", NO_FLOWSPACE),)
-            yield TableEntry("flow", key, FOREIGN_PRIORITY, "demote", args)
-
-
-def _flowspace_flows(
-    vn: VirtualNetwork, gre_key: int, flowspace: Flowspace, match: Match
-) -> Iterable[TableEntry]:
-    args = (("cookie", flowspace_cookie(vn.name, flowspace.name)),)
-    action = _ACTIONS[flowspace.treatment]
-    for one in expand(match, bidirectional=flowspace.bidirectional):
-        key: tuple[tuple[str, FieldMatch], ...] = ((SLICE_ID, Exact(gre_key)),)
-        key += tuple((name, Ternary(*one.fields[name])) for name in WIDTHS if name in one.fields)
-        yield TableEntry("flow", key, flowspace.priority, action, args)
-
-
-def _inside(vn: VirtualNetwork, flowspace: Flowspace) -> Match:
-    """The flowspace's match as it can be told inside the fabric."""
-    match = flowspace.match
-    if match.endpoint is None or match.eth_src is not None:
-        return match
-    endpoint = vn.endpoints.get(match.endpoint)
-    if endpoint is None:
-        raise CompileError(
-            f"virtual network {vn.name}: flowspace {flowspace.name} names endpoint "
-            f"{match.endpoint}, which does not exist"
-        )
-    return dataclasses.replace(match, eth_src=endpoint.mac)
+    def gre_keys(self) -> frozenset[int]:
+        return self._compiler.gre_keys(self._switch)

@@ -1,13 +1,13 @@
 """The VN controller daemon: stands for every VN of the database, and leads those it gets.
 
 Any number of daemons share the VNs. So that they really do, each waits a moment before it stands
-for a VN, and which of them waits least is different for every VN (rendezvous hashing).
+for a VN, and which of them waits least is different for every VN (rendezvous hashing). Daemons that
+come later are handed over their share (sharing.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from dataclasses import replace
@@ -25,6 +25,8 @@ from dfvisor.store.credentials import ANONYMOUS
 from dfvisor.store.credentials import Credentials as Login
 from dfvisor.store.database import GlobalDatabase, VnSnapshot, Watch
 from dfvisor.vnc.leader import Candidate, Surroundings
+from dfvisor.vnc.routing import Trees
+from dfvisor.vnc.sharing import rank, shares
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +39,7 @@ STATUS_PAUSE_S = 0.2
 
 def standing_delay(vn: str, daemon: str) -> float:
     """How long a daemon waits before it stands for a VN, in seconds; the same every time."""
-    digest = hashlib.blake2s(f"{vn}\n{daemon}".encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") / (1 << 32) * SPREAD_S
+    return (1 - (rank(vn, daemon) + 1) / (1 << 32)) * SPREAD_S
 
 
 class Daemon:
@@ -61,6 +62,8 @@ class Daemon:
         self._progress = asyncio.Event()
         self._grants_stale = True
         self._candidates: dict[str, tuple[Candidate, asyncio.Task[None]]] = {}
+        self._owners_stale = True
+        self._shared: tuple[str, ...] = ()  # the VNs that were shared out
         self._database: GlobalDatabase | None = None
         self._synced = time.time()
         self._saver = Saver(directory / LOCAL_DATABASE, lambda: self.in_sync)
@@ -108,6 +111,7 @@ class Daemon:
                 turns=asyncio.Semaphore(SWITCHES_AT_A_TIME),
                 on_progress=self._progress.set,
                 on_read=self._read,
+                on_owners=self._owners_changed,
                 tls=self._tls,
             )
             async with asyncio.TaskGroup() as tasks:
@@ -195,7 +199,7 @@ class Daemon:
             or known.revision != fabric.revision
             or known.fabric.links != fabric.fabric.links
         ):
-            around.fabric = fabric
+            around.fabric, around.trees = fabric, Trees(fabric.fabric)
             self._saver.fabric(fabric.revision, fabric.fabric)
         around.agents = agents
         for name in [name for name in self._candidates if name not in names]:
@@ -209,9 +213,29 @@ class Daemon:
             candidate = Candidate(name, around, delay)
             task = tasks.create_task(candidate.run(), name=f"candidate {name}")
             self._candidates[name] = (candidate, task)
+        await self._share(database)
         for candidate, _ in self._candidates.values():
             candidate.wake()
         self._progress.set()
+
+    def _owners_changed(self) -> None:
+        self._owners_stale = True
+        self._wake.set()
+
+    async def _share(self, database: GlobalDatabase) -> None:
+        """Tell each candidate whose share its VN is. Who stands for one VN stands for all."""
+        names = tuple(sorted(self._candidates))
+        if not names or (names == self._shared and not self._owners_stale):
+            return
+        self._owners_stale = False
+        try:
+            daemons = frozenset(await database.read_owners(names[0])) | {self._name}
+        except StoreError:
+            self._owners_stale = True
+            raise
+        self._shared = names
+        for name, daemon in shares(names, daemons).items():
+            self._candidates[name][0].preferred = daemon
 
     async def _changed_grants(self, database: GlobalDatabase) -> frozenset[str]:
         try:

@@ -2,31 +2,47 @@
 
 Leading means to have the lowest owner node and the session that holds it. Without a connection
 nothing is written; when the session is lost, leadership is, and connections to slicers end.
+
+A change goes through all switches in stages (session.py): new forwarding, then flow entries, then
+the revision is activated, so that agents let traffic take effect of it, and at last what only the
+state before needed is deleted. A new leader first reads what all switches hold, and goes on from
+there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dfvisor.agent.backoff import Backoff
-from dfvisor.errors import Conflict, StoreError, StoreUnavailable
+from dfvisor.errors import Conflict, Problem, StoreError, StoreUnavailable
+from dfvisor.model.changes import changes
+from dfvisor.model.checker import Checker
 from dfvisor.model.grants import Grant
 from dfvisor.model.presence import slices_at
-from dfvisor.model.records import Fabric
-from dfvisor.model.validate import validate_vn
+from dfvisor.model.records import Fabric, Network, VirtualNetwork
+from dfvisor.model.validate import outside_grant, validate
+from dfvisor.p4rt.client import ElectionId
+from dfvisor.p4rt.entries import EntryKey
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
 from dfvisor.store.stats import AgentInfo
-from dfvisor.vnc.compile import CompileError, Entries, Memo, compile_vn
+from dfvisor.vnc.adopt import stamps
+from dfvisor.vnc.compile import CompileError, Compiler, SwitchEntries, Update
 from dfvisor.vnc.learned import LearnedHosts
+from dfvisor.vnc.routing import Trees
 from dfvisor.vnc.session import Progress, Session, Target
+from dfvisor.vnc.stages import Stage
 
 log = logging.getLogger(__name__)
 
 SHOWN_PROBLEMS = 3
+PATIENCE_S = 3.0
+"""How long the others wait for a switch that does not answer."""
+DRAIN_S = 0.25
+"""Longer than any packet is under way."""
 
 
 @dataclass(slots=True)
@@ -38,8 +54,10 @@ class Surroundings:
     turns: asyncio.Semaphore
     fabric: FabricSnapshot | None = None  # links that are down cost more than any way around
     described: Fabric | None = None
+    trees: Trees | None = None  # of this fabric
     agents: dict[str, AgentInfo] = field(default_factory=dict)
     on_progress: Callable[[], None] = lambda: None
+    on_owners: Callable[[], None] = lambda: None
     on_read: Callable[[VnSnapshot], None] = lambda _: None
     tls: Credentials | None = None  # towards slicers
 
@@ -49,21 +67,33 @@ class Candidate:
 
     def __init__(self, vn: str, around: Surroundings, delay_s: float = 0.0) -> None:
         self.vn = vn
+        self.preferred = ""  # the daemon whose share the VN is
         self._around = around
         self._delay_s = delay_s
         self._wake = asyncio.Event()
         self._stale = True  # the VN must be read again
+        self._news = True  # sessions are to look again
         self._snapshot: VnSnapshot | None = None
-        self._compiled: tuple[str, FabricSnapshot, Grant] | None = None  # change of the VN, fabric
-        self._entries: Entries = {}  # the last good ones, and the VN's revision that they are of
-        self._revision = 0
-        self._memo = Memo()
-        self._indexed: tuple[str, frozenset[str]] | None = None  # change, switches in the index
+        self._compiled: tuple[str, FabricSnapshot, Grant] | None = None  # from these
+        self._indexed: tuple[frozenset[str], int] | None = None  # switches, as of which fabric
+        self._compiler: Compiler | None = None  # of the last good records
+        self._checker = Checker()
+        self._checked: VirtualNetwork | None = None  # the last one, good or bad
+        self._good: VirtualNetwork | None = None  # the last good one
+        self._revision = 0  # that they are of
         self._refused = ""  # why they are not of the newest revision
         self._ownership: Ownership | None = None
         self._claimed = False
+        self._election_id: ElectionId = (0, 0)
         self._watch: Watch | None = None
         self._learned = LearnedHosts(self.look)
+        self._active = 0  # the revision that is, at least
+        self._gathering: float | None = None  # until when to wait for what switches hold
+        self._stage: Stage | None = None  # that sessions are aimed at; None: all is done
+        self._since = 0.0
+        self._targets: dict[str, Target] = {}
+        self._repathed = False  # packets under way may follow paths that are to go
+        self._drained = 0.0
         self._sessions: dict[str, tuple[Session, asyncio.Task[None]]] = {}
         self.error = ""
 
@@ -81,11 +111,12 @@ class Candidate:
 
     def wake(self) -> None:
         """Fabric, agents, ownership or the database session may have changed."""
+        self._news = True
         self._wake.set()
 
     def look(self) -> None:
         """The VN may have changed."""
-        self._stale = True
+        self._stale = self._news = True
         self._wake.set()
 
     # -- running
@@ -144,42 +175,74 @@ class Candidate:
         if self._watch is None:
             self._watch = await database.watch_vn(self.vn, self.look)
         if self._ownership is None:
-            self._ownership = await database.contend(self.vn, self._around.name, self.wake)
+            self._ownership = await database.contend(
+                self.vn, self._around.name, self._owners_changed
+            )
         if not self._ownership.is_leader:
             self._resign()
             self._fail("")
             return
+        if await self._hand_over(self._ownership):
+            return
         if not self._claimed:
             await self._claim(self._ownership)
-        fresh = await self._read()
+        if await self._read():  # the VN may be another one of the same name
+            await self._claim(self._ownership)
         self._compile()
         self._fail(self._refused)
         await self._index(database)
-        self._direct(tasks, self._ownership.czxid)
-        self._pass_on()
-        if fresh:  # the VN may be another one of the same name
-            await database.claim(self._ownership)
+        self._direct(tasks)
+        if self._news:
+            self._news = False
+            self._pass_on()
+        await self._advance(self._ownership)
+
+    def _owners_changed(self) -> None:
+        self.wake()
+        self._around.on_owners()
+
+    async def _hand_over(self, ownership: Ownership) -> bool:
+        """Leave the VN to the daemon whose share it is, if that one stands for it and nothing is
+        half done; whether that was so.
+        """
+        if self.preferred in ("", self._around.name) or self._stage is not None:
+            return False
+        owners = await self._around.database.read_owners(self.vn)
+        if self.preferred not in owners:
+            return False
+        log.info("VN %s: handed over to %s", self.vn, self.preferred)
+        self._resign()
+        await ownership.release()
+        self._ownership = None
+        self._wake.set()  # and stand again, behind the others
+        return True
 
     async def _index(self, database: GlobalDatabase) -> None:
         """See that the agents of all switches concerned know of the VN: links that are down lead it
         over others, and a tenant who changes it may not write that himself.
         """
-        snapshot, fabric = self._snapshot, self._around.fabric
-        described = self._around.described
-        if snapshot is None or fabric is None or described is None or self._refused:
+        fabric, described = self._around.fabric, self._around.described
+        if self._compiler is None or self._good is None or fabric is None or described is None:
             return
-        present = slices_at(fabric.fabric, snapshot.vn).keys()
-        wanted = (snapshot.change, frozenset(present | slices_at(described, snapshot.vn).keys()))
-        if wanted != self._indexed:
+        wanted = self._compiler.switches
+        if fabric.fabric.links != described.links:  # and where it is when they are back
+            wanted |= slices_at(described, self._good).keys()
+        if (wanted, fabric.revision) != self._indexed:
             try:
-                await database.set_presence(self.vn, wanted[1])
-                self._indexed = wanted
+                await database.set_presence(self.vn, wanted)
+                self._indexed = (wanted, fabric.revision)
             except Conflict as error:
                 log.debug("VN %s: %s", self.vn, error)  # the next change looks again
 
     async def _claim(self, ownership: Ownership) -> None:
-        await self._around.database.claim(ownership)
-        log.info("VN %s: leading, election id %d", self.vn, ownership.czxid)
+        active = await self._around.database.claim(ownership)
+        election_id = (active.epoch, ownership.czxid)
+        self._active = active.revision
+        if self._claimed and election_id == self._election_id:
+            return
+        log.info("VN %s: leading, election id %d:%d", self.vn, *election_id)
+        self._resign()
+        self._election_id = election_id
         self._claimed = True
         self._stale = True
         self._around.on_progress()
@@ -187,10 +250,13 @@ class Candidate:
     def _resign(self) -> None:
         """Somebody else leads, or will: no connection to a slicer is kept."""
         if self._claimed:
-            log.info("VN %s: no longer leading", self.vn)
+            log.info("VN %s: connections to slicers end", self.vn)
         self._claimed = False
-        self._compiled, self._entries, self._revision = None, {}, 0
-        self._memo = Memo()
+        self._compiled, self._compiler, self._revision = None, None, 0
+        self._checker, self._checked, self._good = Checker(), None, None
+        self._indexed = None
+        self._stage, self._targets, self._repathed = None, {}, False
+        self._gathering = None
         for _, task in self._sessions.values():
             task.cancel()
         self._sessions.clear()
@@ -212,79 +278,185 @@ class Candidate:
             self._around.on_read(self._snapshot)
         return self._snapshot is not None
 
+    # -- from records to entries
+
     def _compile(self) -> None:
         """Compute the entries if VN or fabric changed; bad records leave the last good ones."""
-        snapshot, fabric = self._snapshot, self._around.fabric
-        if snapshot is None or fabric is None:
-            self._entries, self._compiled, self._refused = {}, None, ""
+        snapshot, fabric, trees = self._snapshot, self._around.fabric, self._around.trees
+        if snapshot is None or fabric is None or trees is None:
+            self._compiled, self._compiler, self._refused = None, None, ""
+            self._checked = self._good = None
             return
         compiled = (snapshot.change, fabric, snapshot.grant)
-        held = self._compiled
-        if held is not None and held[1] is fabric and (held[0], held[2]) == compiled[::2]:
+        before = self._compiled
+        same = before is not None and before[1] is fabric and before[2] == snapshot.grant
+        if same and before is not None and before[0] == snapshot.change:
             return
         self._compiled = compiled
+        compiler = self._compiler or Compiler()
+        checked, self._checked = self._checked, snapshot.vn
+        changed = None if checked is None else changes(checked, snapshot.vn)
+        problems = self._checker.problems(
+            snapshot.vn, changed, fabric.fabric, fabric, lambda vn: _problems(vn, fabric)
+        )
+        if not problems:
+            problems = outside_grant(snapshot.vn, snapshot.grant)
+        if problems:
+            self._refuse(f"{len(problems)} problems in its records: {_shown(problems)}")
+            return
         try:
-            self._entries = _compiled(snapshot, fabric, self._memo)
+            known = changed if self._good is checked else None
+            update = compiler.update(trees, snapshot.vn, known)
         except CompileError as error:
-            self._refused = f"stays at revision {self._revision}: {error}"
-        else:
-            self._refused = ""
-            self._revision = snapshot.revision
+            self._refuse(str(error))
+            return
+        self._good = snapshot.vn
+        self._refused = ""
+        self._revision = snapshot.revision
+        if self._compiler is None:  # nothing can be written before it is known what is there
+            self._compiler = compiler
+            self._gathering = asyncio.get_running_loop().time() + PATIENCE_S
+            asyncio.get_running_loop().call_later(PATIENCE_S, self._wake.set)
+        elif self._gathering is None:
+            first = update.repathed or self._stage is Stage.FORWARD
+            self._enter(Stage.FORWARD if first else Stage.FLOW, update)
 
-    def _direct(self, tasks: asyncio.TaskGroup, election_id: int) -> None:
-        """Start, aim and end the sessions."""
+    def _refuse(self, reason: str) -> None:
+        self._refused = f"stays at revision {self._revision}: {reason}"
+
+    def _adopt(self) -> None:
+        """Go on with the path classes that packets bear already, if their forwarding can stay."""
+        compiler = self._compiler
+        assert compiler is not None
+        held = {
+            switch: session.held
+            for switch, (session, _) in self._sessions.items()
+            if session.held is not None
+        }
+        stamped = stamps(entry for found in held.values() for entry in found.values())
+        for name, gre_key in compiler.slices.items():
+            used = stamped.get(gre_key)
+            if used:
+                compiler.adopt(name, used.most_common(1)[0][0])
+        for name in compiler.conflicts(held):
+            compiler.repath(name, stamped.get(compiler.slices[name], ()))
+        self._gathering = None
+        self._enter(Stage.FORWARD, None)
+
+    # -- sessions
+
+    def _direct(self, tasks: asyncio.TaskGroup) -> None:
+        """Start and end sessions; new ones are aimed where the others are."""
+        compiler = self._compiler
+        wanted = frozenset[str]() if compiler is None else compiler.switches
         switches = self._around.fabric.fabric.switches if self._around.fabric else {}
         for switch, (session, task) in list(self._sessions.items()):
             known = switches.get(switch)
-            if switch not in self._entries or known is None or known.device_id != session.device_id:
+            if switch not in wanted or known is None or known.device_id != session.device_id:
                 task.cancel()  # a switch that is left: its agent drops the VN there
                 del self._sessions[switch]
-        for switch, entries in self._entries.items():
-            if switch not in self._sessions and switch in switches:
-                session = self._session(switch, switches[switch].device_id, election_id)
-                task = tasks.create_task(session.run(), name=f"session {self.vn}@{switch}")
-                self._sessions[switch] = (session, task)
-            if switch in self._sessions:
-                self._sessions[switch][0].aim(Target(self._revision, entries))
+        for switch in sorted(wanted & switches.keys() - self._sessions.keys()):
+            session = self._session(switch, switches[switch].device_id)
+            task = tasks.create_task(session.run(), name=f"session {self.vn}@{switch}")
+            self._sessions[switch] = (session, task)
+            if self._stage is not None:
+                self._aim(switch, session, self._stage, None)
 
-    def _session(self, switch: str, device_id: int, election_id: int) -> Session:
-        def address() -> str | None:
-            info = self._around.agents.get(switch)
-            return None if info is None else info.slicer
-
+    def _session(self, switch: str, device_id: int) -> Session:
         return Session(
             vn=self.vn,
             switch=switch,
             device_id=device_id,
-            election_id=election_id,
-            address=address,
+            election_id=self._election_id,
+            address=lambda: self._address(switch),
             may_write=lambda: self.leading,
             turns=self._around.turns,
-            on_progress=self._around.on_progress,
+            on_progress=self._progressed,
             tls=self._around.tls,
         )
+
+    def _address(self, switch: str) -> str | None:
+        info = self._around.agents.get(switch)
+        return None if info is None else info.slicer
+
+    def _progressed(self) -> None:
+        self._wake.set()
+        self._around.on_progress()
 
     def _pass_on(self) -> None:
         for session, _ in self._sessions.values():
             session.wake()
 
+    # -- stages
 
-def _compiled(snapshot: VnSnapshot, fabric: FabricSnapshot, memo: Memo) -> Entries:
-    """The VN's entries; CompileError for records that validation refuses."""
-    problems = validate_vn(fabric.fabric, snapshot.vn, snapshot.grant, fabric.tenants)
-    if problems:
-        shown = "; ".join(map(str, problems[:SHOWN_PROBLEMS]))
-        raise CompileError(f"{len(problems)} problems in its records: {shown}")
-    return _ours(compile_vn(fabric.fabric, snapshot.vn, memo), snapshot)
+    def _enter(self, stage: Stage, update: Update | None) -> None:
+        """Aim all sessions at a stage; None: whatever may differ has to be looked at."""
+        self._stage = stage
+        self._since = asyncio.get_running_loop().time()
+        self._repathed |= update is None or bool(update.repathed)
+        for switch, (session, _) in self._sessions.items():
+            keys = None if update is None else update.changed.get(switch, ())
+            self._aim(switch, session, stage, keys)
+        asyncio.get_running_loop().call_later(PATIENCE_S, self._wake.set)
+
+    def _aim(
+        self,
+        switch: str,
+        session: Session,
+        stage: Stage,
+        keys: Iterable[Iterable[EntryKey]] | None,
+    ) -> None:
+        assert self._compiler is not None
+        wanted = SwitchEntries(self._compiler, switch)
+        target = self._targets[switch] = Target(self._revision, stage, wanted)
+        session.aim(target, keys)
+
+    async def _advance(self, ownership: Ownership) -> None:
+        """Go on to the next stage once all switches have reached this one."""
+        if self._compiler is None:
+            return
+        if self._gathering is not None:
+            if self._all(lambda _, session: session.held is not None, self._gathering):
+                self._adopt()
+            return
+        while self._stage is not None:
+            if not self._all(
+                lambda switch, session: session.reached(self._targets[switch]),
+                self._since + PATIENCE_S,
+            ):
+                return
+            now = asyncio.get_running_loop().time()
+            match self._stage:
+                case Stage.FORWARD:
+                    self._enter(Stage.FLOW, Update())
+                case Stage.FLOW:
+                    if self._active < self._revision:
+                        active = await self._around.database.activate(ownership, self._revision)
+                        self._active = active.revision
+                    if self._repathed:  # packets under way still follow the paths before
+                        self._repathed = False
+                        self._drained = now + DRAIN_S
+                        asyncio.get_running_loop().call_later(DRAIN_S, self._wake.set)
+                    if now < self._drained:
+                        return
+                    self._enter(Stage.FINISH, Update())
+                case Stage.FINISH:
+                    self._stage = None
+
+    def _all(self, ready: Callable[[str, Session], bool], patience: float) -> bool:
+        """Whether all sessions are ready. Nobody waits for a switch whose agent is away, nor beyond
+        `patience` for one that cannot be reached.
+        """
+        late = asyncio.get_running_loop().time() >= patience
+        return all(
+            ready(switch, session) or (session.away and (late or self._address(switch) is None))
+            for switch, (session, _) in self._sessions.items()
+        )
 
 
-def _ours(entries: Entries, snapshot: VnSnapshot) -> Entries:
-    """Without those of the slices that a controller of the tenant's own writes."""
-    slices = snapshot.vn.slices
-    theirs = {slices[name].key for name in snapshot.grant.controllers if name in slices}
-    if not theirs:
-        return entries
-    return {
-        switch: frozenset(one for one in found if one.key[0][1].value not in theirs)
-        for switch, found in entries.items()
-    }
+def _problems(vn: VirtualNetwork, fabric: FabricSnapshot) -> list[Problem]:
+    return validate(Network(fabric=fabric.fabric, tenants=fabric.tenants, vns={vn.name: vn}))
+
+
+def _shown(problems: Sequence[Problem]) -> str:
+    return "; ".join(map(str, problems[:SHOWN_PROBLEMS]))

@@ -1,47 +1,53 @@
 """One VN on one switch: a connection to the switch's slicer, kept up, and the entries kept equal.
 
 On every new connection it reads what the role has there and writes only the difference, so a
-controller that takes over changes nothing that is right already.
+controller that takes over changes nothing that is right already. After that it looks only at the
+entries that it is told of.
+
+A change is carried out in stages, and the leader has all switches reach one before it aims at the
+next: so new paths are complete before packets take them, and old ones go when none does any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import SwitchError
-from dfvisor.p4rt.client import P4RuntimeClient
-from dfvisor.p4rt.entries import Item, TableEntry, by_key, diff, entry_key
+from dfvisor.p4rt.client import ElectionId, P4RuntimeClient
+from dfvisor.p4rt.entries import EntryKey, TableEntry, entry_key
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.slicer.roles import Role
-from dfvisor.slicer.service import COMPLETE, REVISION
+from dfvisor.slicer.service import ACTIVE, COMPLETE, REVISION
 from dfvisor.slicer.view import TABLES
+from dfvisor.vnc.stages import Stage, Step, Wanted, steps
 
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 UPDATES_PER_WRITE = 250  # of at most about 500 bytes each; the slicer takes 256 KiB
+KEYS_AT_A_TIME = 2000  # looked at before others get a turn
 SHOWN_FAILURES = 5
 
 
-Change: TypeAlias = tuple[p4r.Update, Item | None, Item | None]
-"""An update, the entry that it replaces or deletes, and the one that is there afterwards."""
+Change: TypeAlias = tuple[p4r.Update, Step]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """What a switch is to hold: the entries of one revision of the VN."""
+    """A stage of a revision of the VN. Every target is another one."""
 
     revision: int
-    entries: frozenset[TableEntry]
+    stage: Stage
+    wanted: Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +66,7 @@ class Session:
 
     `address` gives the slicer's address, None while the agent is away. `may_write` tells whether
     this daemon leads the VN right now. `turns` bounds how many switches are read, or written much
-    to, at a time.
+    to, at a time. `on_progress` is called when it has got further.
     """
 
     def __init__(
@@ -69,7 +75,7 @@ class Session:
         vn: str,
         switch: str,
         device_id: int,
-        election_id: int,
+        election_id: ElectionId,
         address: Callable[[], str | None],
         may_write: Callable[[], bool],
         turns: asyncio.Semaphore,
@@ -81,6 +87,8 @@ class Session:
         self.switch = switch
         self.device_id = device_id
         self.progress = Progress()
+        self.held: Mapping[EntryKey, TableEntry] | None = None  # None: not read
+        self.refusing = False  # the switch has not taken all entries
         self._role = Role(vn)
         self._election_id = election_id
         self._address = address
@@ -88,14 +96,31 @@ class Session:
         self._turns = turns
         self._on_progress = on_progress
         self._target: Target | None = None
+        self._done: Target | None = None
+        self._pending: dict[EntryKey, None] | None = None  # to be looked at; None: all
         self._changed = asyncio.Event()
         self._backoff = Backoff(0.1, 5.0)
 
-    def aim(self, target: Target) -> None:
-        """What the switch is to hold from now on."""
-        if target != self._target:
-            self._target = target
-            self._changed.set()
+    def aim(self, target: Target, keys: Iterable[Iterable[EntryKey]] | None = None) -> None:
+        """What is to be reached from now on. `keys` are those whose entries may be others than with
+        the target before; without them all are looked at.
+        """
+        self._target = target
+        if keys is None:
+            self._pending = None
+        elif self._pending is not None:
+            for group in keys:
+                self._pending.update(dict.fromkeys(group))
+        self._changed.set()
+
+    def reached(self, target: Target) -> bool:
+        """Whether this target is reached on the present connection."""
+        return self._done is target
+
+    @property
+    def away(self) -> bool:
+        """Whether the switch cannot be reached."""
+        return self.held is None and not self.refusing
 
     def wake(self) -> None:
         """The address or the right to write may have changed."""
@@ -131,17 +156,19 @@ class Session:
         client = P4RuntimeClient(
             address,
             self.device_id,
-            election_id=(0, self._election_id),
+            election_id=self._election_id,
             role=str(self._role),
             on_standing=lambda _: self._changed.set(),
             tls=self._tls,
         )
+        self._pending = None
         try:
             async with self._turns:
                 schema, held = await self._open(client)
+            self.held = held
+            self._on_progress()
             lost = asyncio.create_task(client.wait_lost(), name=f"lost {self.vn}@{self.switch}")
             try:
-                done: Target | None = None
                 while True:
                     self._changed.clear()
                     if lost.done():
@@ -149,18 +176,17 @@ class Session:
                     if not client.is_primary:  # what is there may be another's before long
                         raise NotPrimary(f"{address}: another controller is primary")
                     target = self._target
-                    if target is not None and target is not done and self._may_write():
-                        await self._sync(client, schema, held, target, done)
-                        done = target
-                        self._backoff.reset()
-                    if target is self._target:
+                    if target is not None and target is not self._done and self._may_write():
+                        await self._sync(client, schema, held, target)
+                    if target is self._target and not self._changed.is_set():
                         await self._until_changed(lost)
             finally:
                 lost.cancel()
         finally:
+            self.held = self._done = None
             await client.close()
 
-    async def _open(self, client: P4RuntimeClient) -> tuple[Schema, set[Item]]:
+    async def _open(self, client: P4RuntimeClient) -> tuple[Schema, dict[EntryKey, TableEntry]]:
         """Become primary of the role and read what it has on the switch."""
         await client.connect(CONNECT_TIMEOUT_S)
         await client.become_primary(CONNECT_TIMEOUT_S)
@@ -168,10 +194,8 @@ class Session:
         if schema is None:
             raise SwitchUnavailable(f"{client.address}: the slicer has no P4Info")
         client.schema = schema
-        held: set[Item] = set()
-        for table in TABLES:
-            held.update(await client.read_entries(table))
-        return schema, held
+        found = [entry for table in TABLES for entry in await client.read_entries(table)]
+        return schema, {entry_key(entry): entry for entry in found}
 
     async def _until_changed(self, lost: asyncio.Task[None]) -> None:
         changed = asyncio.create_task(self._changed.wait(), name=f"changed {self.vn}@{self.switch}")
@@ -184,52 +208,83 @@ class Session:
         self,
         client: P4RuntimeClient,
         schema: Schema,
-        held: set[Item],
+        held: dict[EntryKey, TableEntry],
         target: Target,
-        done: Target | None,
     ) -> None:
-        """Write the difference, keeping `held` true, and say that the revision is complete.
+        """Carry out the stage, keeping `held` true.
 
-        SwitchError lists what was refused; the rest was carried out all the same.
+        Left unfinished when there is another target. SwitchError lists what was refused; the rest
+        was carried out all the same.
         """
-        surplus = held - target.entries
-        if surplus:  # a slice that has no entries here any more is not here: its agent drops it
-            here = {entry.key[0] for entry in target.entries}
-            gone = {
-                one for one in surplus if isinstance(one, TableEntry) and one.key[0] not in here
-            }
-            held -= gone
-            surplus -= gone
-        changes = diff(surplus, target.entries - held)
-        before = by_key(surplus)
-        work: list[Change] = [
-            *((schema.insert(item), None, item) for item in changes.inserts),
-            *((schema.modify(item), before[entry_key(item)], item) for item in changes.modifies),
-            *((schema.delete(item), item, None) for item in changes.deletes),
+        confirmed = self._done is not None and self._done.revision == target.revision
+        if not confirmed and not await self._until_held(client, target, REVISION):
+            return
+        finishing = target.stage is Stage.FINISH
+        if finishing and not await self._until_held(client, target, ACTIVE):
+            return
+        if self._pending is None:
+            every = await _all_keys(held, target.wanted)
+            if target is not self._target:
+                return
+            self._pending = every
+        pending = self._pending
+        work = [
+            (_update(schema, step), step)
+            for step in steps(held, target.wanted, target.stage, pending)
         ]
-        metadata = {REVISION: str(target.revision)}
         refused: list[str] = []
         async with self._turns if len(work) > UPDATES_PER_WRITE else nullcontext():
             for start in range(0, len(work), UPDATES_PER_WRITE):
                 self._check_leading()
                 chunk = work[start : start + UPDATES_PER_WRITE]
-                refused += await self._write(client, chunk, held, metadata)
+                refused += await self._write(client, chunk, held, {REVISION: str(target.revision)})
+        self.refusing = bool(refused)
         if refused:
             shown = "; ".join(refused[:SHOWN_FAILURES])
             raise SwitchError(f"{len(refused)} of {len(work)} updates refused: {shown}")
         if work:
+            kinds = [update.type for update, _ in work]
             log.info(
                 "VN %s, switch %s: %d inserts, %d modifies, %d deletes",
                 self.vn,
                 self.switch,
-                len(changes.inserts),
-                len(changes.modifies),
-                len(changes.deletes),
+                kinds.count(p4r.Update.INSERT),
+                kinds.count(p4r.Update.MODIFY),
+                kinds.count(p4r.Update.DELETE),
             )
-        if done is None or target.revision != done.revision:
-            self._check_leading()
-            await client.write([], {COMPLETE: str(target.revision)})
-        self._report(revision=target.revision, entries=len(held))
+        if self._pending is not pending or target is not self._target:
+            return
+        self._done = target
+        self._backoff.reset()
+        if finishing:
+            if self.progress.revision != target.revision or not confirmed:
+                self._check_leading()
+                await client.write([], {COMPLETE: str(target.revision)})
+            self._report(revision=target.revision, entries=len(held))
+        self._on_progress()
+
+    async def _until_held(self, client: P4RuntimeClient, target: Target, what: str) -> bool:
+        """Wait until the agent has prepared, or activated, the revision; False if there is another
+        target meanwhile.
+        """
+        self._check_leading()
+        write = client.write([], {what: str(target.revision)})
+        asked = asyncio.create_task(write, name=f"{what} {self.vn}@{self.switch}")
+        try:
+            while not asked.done():
+                self._changed.clear()
+                changed = asyncio.create_task(self._changed.wait(), name="changed")
+                try:
+                    await asyncio.wait((asked, changed), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
+                if self._target is not target:
+                    self._changed.set()
+                    return False
+            asked.result()
+            return True
+        finally:
+            asked.cancel()
 
     def _check_leading(self) -> None:
         if not self._may_write():
@@ -239,20 +294,19 @@ class Session:
         self,
         client: P4RuntimeClient,
         work: Sequence[Change],
-        held: set[Item],
+        held: dict[EntryKey, TableEntry],
         metadata: Mapping[str, str],
     ) -> list[str]:
         """Write a chunk; the refusals as text."""
         refused: list[str] = []
-        statuses = await client.write_statuses([update for update, _, _ in work], metadata)
-        for (_, old, new), status in zip(work, statuses, strict=True):
+        statuses = await client.write_statuses([update for update, _ in work], metadata)
+        for (_, step), status in zip(work, statuses, strict=True):
             if status.code:
-                refused.append(f"{new or old}: {status.message or status.code}")
-                continue
-            if old is not None:
-                held.discard(old)
-            if new is not None:
-                held.add(new)
+                refused.append(f"{step.new or step.old}: {status.message or status.code}")
+            elif step.new is not None:
+                held[step.key] = step.new
+            else:
+                held.pop(step.key, None)
         return refused
 
     def _report(
@@ -270,3 +324,20 @@ class Session:
             log.info("VN %s, switch %s: well again", self.vn, self.switch)
         if self.progress != before:
             self._on_progress()
+
+
+def _update(schema: Schema, step: Step) -> p4r.Update:
+    if step.new is None:
+        assert step.old is not None
+        return schema.delete(step.old)
+    return schema.insert(step.new) if step.old is None else schema.modify(step.new)
+
+
+async def _all_keys(held: Mapping[EntryKey, TableEntry], wanted: Wanted) -> dict[EntryKey, None]:
+    """Keys of what is there and of what should be."""
+    found = dict.fromkeys(held)
+    for place, entry in enumerate(wanted.entries()):
+        found[entry_key(entry)] = None
+        if place % KEYS_AT_A_TIME == 0:
+            await asyncio.sleep(0)
+    return found

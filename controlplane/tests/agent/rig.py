@@ -30,6 +30,7 @@ from dfvisor.p4rt.entries import Item
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.ports import SliceDirectory, SwitchPort
 from dfvisor.p4rt.streamed import StreamEvent
+from dfvisor.store.credentials import ANONYMOUS
 from dfvisor.store.database import GlobalDatabase
 from dfvisor.store.local import LocalDatabase
 
@@ -118,6 +119,7 @@ class Rig:
         self.switch = SwitchProcess(directory)
         self.slicer: FakeSlicer | None = None
         self.database: GlobalDatabase | None = None
+        self.credentials = ANONYMOUS
         self.running: Agent | None = None
 
     async def connect(self) -> GlobalDatabase:
@@ -140,6 +142,7 @@ class Rig:
             p4runtime=self.switch.address,
             zookeeper=self.zookeeper,
             target=TARGET,
+            credentials=self.credentials,
         )
 
         def make(*parts: object) -> FakeSlicer:

@@ -9,20 +9,24 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from dfvisor.agent import agent as agent_module
 from dfvisor.agent.link import Link, Written
 from dfvisor.agent.making import exact
-from dfvisor.model.grants import Grant
+from dfvisor.model.grants import Grant, Span
 from dfvisor.model.records import Network, Rate, VirtualNetwork
 from dfvisor.p4rt.entries import Changes, Exact, Meter, MulticastGroup, TableEntry
 from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.streamed import PacketOut
 from dfvisor.store import vns
+from dfvisor.store.acl import Access, Principal, digest_id
+from dfvisor.store.credentials import Credentials, Login, Role
 from dfvisor.store.database import GlobalDatabase, VnSnapshot
 from dfvisor.store.zk import Operation
+from dfvisor.vnc.daemon import Daemon
 from emulation.zookeeper import ZooKeeperServer
 
 from .networks import demo
@@ -232,13 +236,16 @@ async def test_slice_deleted_is_dropped_and_its_number_free_again(rig: Rig) -> N
         await rig.wait_until_equal(demo())
         assert rig.slicer is not None
         gold = rig.slicer.directory.slice_id("red", "gold")
-        await rig.wait_until_applied("red", await change(rig, red))
-        assert rig.slicer.directory.slice_id("red", "gold") is None
+        revision = await change(rig, red)
+        await rig.wait_until_applied("red", revision)
+        assert rig.slicer.directory.slice_id("red", "gold") == gold  # for packets under way
+        rig.slicer.directory.flows_completed("red", revision)
 
         async def dropped() -> bool:
             return rig.slicer is not None and rig.slicer.dropped == [gold]
 
         await eventually(dropped, "the slicer dropped the slice")
+        assert rig.slicer.directory.slice_id("red", "gold") is None
         await rig.wait_until_equal(with_vn(demo(), red))
         await rig.wait_until_applied("red", await change(rig, demo().vns["red"]))
         assert rig.slicer.directory.slice_id("red", "gold") == gold
@@ -351,8 +358,11 @@ async def test_bad_record_keeps_the_last_good_state_of_that_vn_alone(rig: Rig) -
 
         await eventually(reported, "the error is visible")
         assert (await database.read_applied())[SWITCH].vns["red"].revision == 1
-        await rig.wait_until_applied("blue", await change(rig, fewer))
-        assert await rig.held() == rig.expected(with_vn(demo(), fewer))
+        changed = await change(rig, fewer)
+        await rig.wait_until_applied("blue", changed)
+        assert rig.slicer is not None
+        rig.slicer.directory.flows_completed("blue", changed)
+        await rig.wait_until_equal(with_vn(demo(), fewer))
         revision = await change(rig, red)
         await rig.wait_until_applied("red", revision)
         assert (await database.read_applied())[SWITCH].vns["red"].error is None
@@ -412,6 +422,61 @@ async def test_record_outside_its_grant_waits_for_a_larger_grant(rig: Rig) -> No
         )
         await rig.wait_until_equal(with_vn(demo(), larger))
         await rig.wait_until_applied("red", revision)
+
+
+async def test_daemons_work_in_a_closed_database_each_with_a_credential_of_its_own(
+    rig: Rig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logins = {
+        role: Credentials(role=role, digest=Login(user=role.value, password=f"secret-{role}"))
+        for role in (Role.PROVIDER, Role.CONTROLLER, Role.AGENT, Role.TENANT)
+    }
+    ids = {role: (Principal("digest", digest_id(role.value, f"secret-{role}")),) for role in logins}
+    access = Access(
+        provider=ids[Role.PROVIDER],
+        controllers=ids[Role.CONTROLLER],
+        agents={SWITCH: ids[Role.AGENT]},
+        tenants={"red": ids[Role.TENANT]},
+    )
+    provider = await GlobalDatabase.connect(rig.zookeeper, credentials=logins[Role.PROVIDER])
+    async with provider:
+        await provider.close_tree(access)
+    provider = await GlobalDatabase.connect(rig.zookeeper, credentials=logins[Role.PROVIDER])
+    tenant = await GlobalDatabase.connect(rig.zookeeper, credentials=logins[Role.TENANT])
+    rig.credentials = logins[Role.AGENT]
+    controller = Daemon(rig.zookeeper, tmp_path, "vnc-1", None, logins[Role.CONTROLLER])
+    async with provider, tenant:
+        anonymous, rig.database = rig.database, provider
+        await rig.put(demo())
+        granted = Grant(vn="red", tenant="red", keys=(Span(70000, 70099),))
+        await provider.apply_grants(await provider.read_network(), {"red": granted})
+        running = asyncio.create_task(controller.run())
+        try:
+            async with rig.agent():
+                await rig.wait_until_equal(demo())
+                await rig.wait_until_applied("red", 1)
+
+                async def led() -> bool:
+                    active = await provider.read_active("red")
+                    return active is not None and active.leader == "vnc-1"
+
+                await eventually(led, "the VN controller leads")
+                base = await tenant.read_vn("red")
+                assert base is not None
+                new = without_slice(base.vn, "silver")
+                written = await tenant.apply(base, new)  # no index and no activation of its own
+                await rig.wait_until_applied("red", written.revision)
+
+                async def counted() -> bool:
+                    return await provider.read_stats(SWITCH) is not None
+
+                await eventually(counted, "counters are pushed")
+                assert SWITCH in await provider.read_agents()
+        finally:
+            running.cancel()
+            await asyncio.wait((running,))
+            rig.database = anonymous
+    assert "not allowed" not in caplog.text
 
 
 async def test_slicer_reads_and_writes_through_the_agent(rig: Rig) -> None:

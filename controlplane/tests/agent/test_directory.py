@@ -9,7 +9,7 @@ from dfvisor.agent.desired import VnPlan, vn_plan
 from dfvisor.agent.directory import Directory
 from dfvisor.agent.site import look
 from dfvisor.model.grants import Grant
-from dfvisor.p4rt.ports import NEIGHBOUR
+from dfvisor.p4rt.ports import NEIGHBOUR, AccessVlans, Fence
 
 from .networks import MemoryNumbers, demo
 
@@ -100,3 +100,28 @@ async def test_waiting_for_a_revision_ends_when_it_is_published() -> None:
 
 async def test_waiting_for_a_revision_ends_at_the_timeout() -> None:
     assert not await directory().wait_for_revision("red", 1, 0.01)
+
+
+async def test_fence_is_what_the_database_says_of_the_leader() -> None:
+    known = directory()
+    changed: list[str] = []
+    known.on_change(changed.append)
+    assert known.fence("red") is None
+    known.set_fence("red", Fence(2, 77))
+    assert known.fence("red") == Fence(2, 77)
+    known.set_fence("red", Fence(2, 77))
+    assert changed == ["red"]
+
+
+async def test_space_follows_the_plan_and_vlans_are_told_apart() -> None:
+    known = Directory(lambda vn, revision: None, "s1")
+    plan = red_plan(MemoryNumbers())
+    known.publish("red", 3, plan)
+    (port,) = plan.ports
+    assert not str(known.space("red", "gold")).startswith("nothing")
+    assert str(known.space("blue", "gold")).startswith("nothing")
+    vlans = known.access_vlans("red", port)
+    assert vlans == AccessVlans(frozenset({None}), frozenset())
+    assert known.access_vlans("red", port + 1) is None
+    assert known.virtual_port("red", port) == port
+    assert known.slice_by_id(plan.slices["gold"].slice_id) == ("red", "gold")

@@ -130,6 +130,7 @@ class FakeDirectory:
         }
     )
     revisions: dict[str, int] = field(default_factory=lambda: {"red": 5, "blue": 1})
+    active: dict[str, int] = field(default_factory=dict)  # where it is not the revision held
     completed: list[tuple[str, int]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -212,6 +213,16 @@ class FakeDirectory:
         try:
             async with asyncio.timeout(min(timeout_s, 0.5)):
                 while self.revisions.get(vn, -1) < revision:
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def wait_for_active(self, vn: str, revision: int, timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(min(timeout_s, 0.5)):
+                while self.active.get(vn, self.revisions.get(vn, -1)) < revision:
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:

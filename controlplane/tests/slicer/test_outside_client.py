@@ -7,8 +7,11 @@ import logging
 
 import finsy as fy
 import pytest
+from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import entry_key
 from dfvisor.p4rt.ports import NEIGHBOUR
+from dfvisor.p4rt.streamed import PacketIn, PacketOut
+from dfvisor.slicer.server import SlicerServer
 from google.protobuf.empty_pb2 import Empty
 
 from controlplane.tests.slicer.fakes import (
@@ -93,3 +96,51 @@ async def test_finsy_without_a_role_is_refused(
             async with fy.Switch("s", address, fy.SwitchOptions(device_id=DEVICE)):
                 pytest.fail("a client without a role got in")
     assert caught.value.code is fy.GRPCStatusCode.PERMISSION_DENIED
+
+
+async def test_finsy_runs_a_slice_with_packets_and_a_rival(
+    address: str, switch: FakeSwitch, slicer: SlicerServer
+) -> None:
+    """Modify, packets both ways, mastership lost and regained."""
+    async with asyncio.timeout(30):
+        async with fy.Switch("s", address, options("slice/red/gold")) as client:
+            await client.insert([FLOW])
+            changed = fy.P4TableEntry(
+                "flow", match=FLOW.match, action=fy.Action("permit", cookie=2), priority=10
+            )
+            await client.modify([changed])
+            assert list(switch.entries.values()) == [flow(RED_GOLD.slice_id, cookie=2)]
+
+            frame = bytes(range(60))
+            await client.write([fy.P4PacketOut(frame, port=2, as_ingress=0)])
+            while not switch.sent:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert switch.sent == [PacketOut(frame, {"port": 2, "as_ingress": 0})]
+
+            packets = client.read_packets()
+            arriving = asyncio.ensure_future(anext(packets))
+            while not arriving.done():  # it listens once it has begun to wait
+                metadata = {"port": 1, "slice_id": RED_GOLD.slice_id, "reason": 1, "cookie": 5}
+                slicer.event(PacketIn(frame, metadata))
+                await asyncio.sleep(0.02)
+            packet = arriving.result()
+            assert packet.payload == frame
+            assert (packet["port"], packet["reason"], packet["cookie"]) == (1, 1, 5)
+
+            rival = P4RuntimeClient(address, DEVICE, election_id=(0, 99), role="slice/red/gold")
+            await rival.become_primary()
+            while client.is_primary:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            with pytest.raises(fy.P4ClientError):
+                await client.modify([FLOW])
+            await rival.close()
+        late = fy.SwitchOptions(
+            device_id=DEVICE,
+            role_name="slice/red/gold",
+            role_config=Empty(),
+            initial_election_id=100,
+        )
+        async with fy.Switch("s", address, late) as client:
+            assert client.is_primary
+            await client.delete_all()
+    assert not switch.entries

@@ -28,8 +28,8 @@ from dfvisor.store.zk import (
     Set,
     ZooKeeper,
 )
+from emulation.zookeeper import Ensemble, ZooKeeperServer
 from emulation.zookeeper import Tls as ServerTls
-from emulation.zookeeper import ZooKeeperServer
 
 from controlplane.tests.store.harness import until
 
@@ -422,6 +422,32 @@ def _fields(tls: Tls) -> dict[str, object]:
         "certificate": tls.certificate,
         "key": tls.key,
     }
+
+
+async def test_ensemble_with_certificates_alone_is_served_through_the_failure_of_one(
+    authority: Path, tmp_path: Path
+) -> None:
+    tls = ServerTls(authorities=authority / "ca.pem", identity=authority / "server.identity")
+    credentials, access = by_certificate(authority)
+    with await asyncio.to_thread(Ensemble(tmp_path, 3, tls=tls).__enter__) as ensemble:
+        provider = await GlobalDatabase.connect(
+            f"{ensemble.address}/dfvisor", credentials=credentials["provider"], timeout_s=20.0
+        )
+        async with provider:
+            await provider.apply(None, RED)
+            await provider.close_tree(access)
+            ensemble.kill(ensemble.leader())
+
+            async def changed() -> bool:
+                try:
+                    base = await provider.read_vn("red")
+                    assert base is not None
+                    after = await provider.apply(base, replace(base.vn, learning=True))
+                except StoreUnavailable:
+                    return False
+                return after.revision == 2
+
+            await until(changed, "it is changed through another server")
 
 
 async def test_sasl_login_is_known_to_the_server(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from dfvisor.model.records import (
     VirtualNetwork,
 )
 from dfvisor.model.types import PortRange
-from dfvisor.store import layout
+from dfvisor.store import layout, vns
 from dfvisor.store.database import GlobalDatabase, VnSnapshot
 from dfvisor.store.stats import (
     AgentInfo,
@@ -42,6 +42,12 @@ DEMO = load_network(EXAMPLES / "demo.yaml")
 FOREIGN = load_network(EXAMPLES / "foreign-peer.yaml")
 RED = DEMO.vns["red"]
 INFO = AgentInfo(slicer="127.0.0.1:1", target="bmv2", pid=1)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revisions take effect without a controller, unless a test says else."""
+    monkeypatch.setattr(vns, "ACTIVATE_AT_ONCE", True)
 
 
 @pytest.fixture
@@ -634,6 +640,25 @@ async def test_change_without_a_server_fails_and_is_not_made_later(
         await db.apply(found, with_flowspaces(RED, flowspace("x")))
         await until(lambda: bool(looks), "the watch is armed again")
         assert states == [False, True]
+
+
+async def test_connection_lost_while_connecting_is_waited_for(
+    zookeeper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = ZooKeeper.exists
+    calls = 0
+
+    async def exists(zk: ZooKeeper, path: str, watch: object = None) -> object:
+        nonlocal calls
+        calls += 1
+        if calls in (1, 12):
+            raise StoreUnavailable(f"{path}: ConnectionLoss")
+        return await original(zk, path, watch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ZooKeeper, "exists", exists)
+    async with await GlobalDatabase.connect(zookeeper) as db:
+        assert await db.vn_names() == ()
+    assert calls > 12
 
 
 async def test_connect_without_a_server_fails_in_time() -> None:

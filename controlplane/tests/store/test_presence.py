@@ -212,7 +212,7 @@ async def test_change_without_flows_is_activated_at_once_unless_one_with_flows_w
         return found.revision
 
     best = RED.best_effort_slice.name
-    red = await db.apply(None, RED)
+    red = await db.apply(None, RED, activate=True)
     assert await active() == 1
     red = await db.apply(red, with_flowspace(red.vn, "a", best), activate=False)
     assert await active() == 2

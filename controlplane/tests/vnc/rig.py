@@ -86,11 +86,12 @@ class Rig:
             flags += ["--thrift-port", str(self._free_port())]
             flags += ["--notifications-addr", f"ipc://{self.directory}/{name}.notify"]
         self._addresses[name] = address
-        self._start(name, [*program, *flags, "--", "--grpc-server-addr", address])
+        options = ["--grpc-server-addr", address, "--cpu-port", "510"]
+        self._start(name, [*program, *flags, "--", *options])
 
-    def start_agent(self, switch: str) -> None:
+    def start_agent(self, switch: str, *options: str) -> None:
         arguments = ["--switch", switch, "--p4runtime", self._addresses[switch]]
-        arguments += ["--zookeeper", self.zookeeper, "--target", TARGET]
+        arguments += ["--zookeeper", self.zookeeper, "--target", TARGET, *options]
         self._start_daemon("agent", f"agent-{switch}", arguments)
 
     def start_vnc(self, name: str) -> None:

@@ -24,7 +24,7 @@ from dfvisor.model.records import (
     VirtualNetwork,
 )
 from dfvisor.model.types import PortRange, PortRef
-from dfvisor.p4rt.entries import Exact, TableEntry
+from dfvisor.p4rt.entries import Exact, FieldMatch, TableEntry
 from dfvisor.p4rt.errors import RpcFailed, SwitchUnavailable
 from dfvisor.store.zk import ZooKeeper
 from dfvisor.vnc.compile import compile_vn
@@ -72,14 +72,20 @@ def with_flowspace(vn: VirtualNetwork, name: str, port: int) -> VirtualNetwork:
 
 
 def shape(entries: frozenset[TableEntry]) -> set[tuple[object, ...]]:
-    """Entries without what is numbered by the switch: slice ids and next hops."""
+    """Entries without what is numbered by the switch (slice ids and next hops), and without the
+    path class, which depends on what was before.
+    """
+
+    def plain(name: str, match: FieldMatch) -> tuple[str, object]:
+        return name, match.value > 0 if name == "path_class" else match
+
     return {
         (
             entry.table,
-            entry.key[1:],
+            tuple(plain(*field) for field in entry.key[1:]),
             entry.priority,
             entry.action,
-            tuple(arg for arg in entry.args if arg[0] != "next_hop"),
+            tuple(arg for arg in entry.args if arg[0] not in ("next_hop", "path_class")),
         )
         for entry in entries
     }

@@ -8,11 +8,12 @@ from contextlib import suppress
 
 import grpc
 import pytest
-from dfvisor.p4rt.entries import TableEntry, entry_key
+from dfvisor.p4rt.entries import EntryKey, TableEntry, entry_key
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.ports import UpdateStatus
 from dfvisor.slicer.server import SlicerServer
 from dfvisor.vnc.session import UPDATES_PER_WRITE, Session, Target
+from dfvisor.vnc.stages import Stage
 
 from controlplane.tests.slicer.fakes import (
     DEVICE,
@@ -51,7 +52,7 @@ class Bench:
             vn="red",
             switch="s1",
             device_id=DEVICE,
-            election_id=election_id,
+            election_id=(0, election_id),
             address=lambda: self.address,
             may_write=lambda: self.leading,
             turns=asyncio.Semaphore(4),
@@ -82,8 +83,24 @@ async def bench() -> AsyncIterator[Bench]:
     await made.stop()
 
 
-def target(revision: int, *entries: TableEntry) -> Target:
-    return Target(revision, frozenset(entries))
+class Fixed:
+    """What is wanted: these entries."""
+
+    def __init__(self, *entries: TableEntry) -> None:
+        self._entries = {entry_key(entry): entry for entry in entries}
+
+    def entry(self, key: EntryKey) -> TableEntry | None:
+        return self._entries.get(key)
+
+    def entries(self) -> list[TableEntry]:
+        return list(self._entries.values())
+
+    def gre_keys(self) -> frozenset[int]:
+        return frozenset(entry.key[0][1].value for entry in self._entries.values())
+
+
+def target(revision: int, *entries: TableEntry, stage: Stage = Stage.FINISH) -> Target:
+    return Target(revision, stage, Fixed(*entries))
 
 
 async def test_session_writes_completes_and_follows(bench: Bench) -> None:
@@ -102,7 +119,7 @@ async def test_session_writes_completes_and_follows(bench: Bench) -> None:
     await eventually(lambda: bench.session.progress.revision == 3)
     assert bench.holds(forward(RED_GOLD.slice_id, 102))
     assert bench.directory.completed == [("red", 1), ("red", 2), ("red", 3)]
-    assert bench.switch.batches == [2, 2, 2]
+    assert bench.switch.batches == [2, 2, 2]  # of the second, one is kept
 
 
 async def test_session_that_does_not_lead_writes_nothing_until_it_does(bench: Bench) -> None:
@@ -204,3 +221,67 @@ async def test_entries_of_a_slice_that_is_no_longer_here_are_left_to_the_agent(
     await eventually(lambda: bench.session.progress.revision == 2)
     assert not [one for one in caplog.records if one.levelname == "WARNING"]
     assert bench.switch.batches == [2]
+
+
+async def test_stages_put_forwarding_before_flows_and_removals_last(bench: Bench) -> None:
+    old = [flow(RED_GOLD.key, 80), forward(RED_GOLD.key, 1)]
+    bench.session.aim(target(1, *old))
+    await bench.start()
+    await eventually(lambda: bench.session.progress.revision == 1)
+    new = [flow(RED_GOLD.key, 81), forward(RED_GOLD.key, 2, mac=7)]
+    held = [flow(RED_GOLD.slice_id, 80), forward(RED_GOLD.slice_id, 101)]
+    came = [flow(RED_GOLD.slice_id, 81), forward(RED_GOLD.slice_id, 102, mac=7)]
+    keys = [[entry_key(entry) for entry in (*old, *new)]]
+    for stage, there in (
+        (Stage.FORWARD, [*held, came[1]]),
+        (Stage.FLOW, [*held, *came]),
+        (Stage.FINISH, came),
+    ):
+        aimed = target(2, *new, stage=stage)
+        bench.session.aim(aimed, keys)
+        keys = []
+        await eventually(lambda aimed=aimed: bench.session.reached(aimed))  # type: ignore[misc]
+        assert bench.holds(*there)
+    assert bench.directory.completed == [("red", 1), ("red", 2)]
+
+
+async def test_nothing_is_removed_before_the_agent_has_activated_the_revision(
+    bench: Bench,
+) -> None:
+    bench.session.aim(target(1, flow(RED_GOLD.key, 80)))
+    await bench.start()
+    await eventually(lambda: bench.session.progress.revision == 1)
+    bench.directory.active["red"] = 1
+    bench.session.aim(target(2, flow(RED_GOLD.key, 81)))
+    await asyncio.sleep(0.2)  # more time would change nothing
+    assert bench.holds(flow(RED_GOLD.slice_id, 80))
+    bench.directory.active["red"] = 2
+    bench.directory.changed.set()
+    await eventually(lambda: bench.directory.completed == [("red", 1), ("red", 2)])
+    assert bench.holds(flow(RED_GOLD.slice_id, 81))
+
+
+async def test_session_that_waits_for_an_agent_follows_another_target_at_once(
+    bench: Bench,
+) -> None:
+    bench.session.aim(target(1, flow(RED_GOLD.key, 80)))
+    await bench.start()
+    await eventually(lambda: bench.session.progress.revision == 1)
+    bench.directory.active["red"] = 1
+    bench.session.aim(target(2, flow(RED_GOLD.key, 81)))
+    await asyncio.sleep(0.05)
+    aimed = target(3, flow(RED_GOLD.key, 82), stage=Stage.FLOW)
+    bench.session.aim(aimed)
+    await eventually(lambda: bench.session.reached(aimed), 0.4)
+    assert bench.holds(flow(RED_GOLD.slice_id, 80), flow(RED_GOLD.slice_id, 82))
+    assert bench.session.progress.error == ""
+
+
+async def test_only_the_entries_that_are_said_to_have_changed_are_looked_at(bench: Bench) -> None:
+    bench.session.aim(target(1, flow(RED_GOLD.key, 80)))
+    await bench.start()
+    await eventually(lambda: bench.session.progress.revision == 1)
+    aimed = target(1, flow(RED_GOLD.key, 81), flow(RED_GOLD.key, 82))
+    bench.session.aim(aimed, [[entry_key(flow(RED_GOLD.key, 82))]])
+    await eventually(lambda: bench.session.reached(aimed))
+    assert bench.holds(flow(RED_GOLD.slice_id, 80), flow(RED_GOLD.slice_id, 82))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import finsy as fy
 import pytest
+from dfvisor.errors import SwitchError
 from dfvisor.model.description import load_network
+from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import Exact
 from dfvisor.vnc.compile import compile_vn
 from google.protobuf.empty_pb2 import Empty
@@ -57,6 +60,13 @@ async def test_tenant_programs_its_slice_until_the_vns_controller_comes(rig: Rig
         assert entry.arg("cookie") == 99
         assert [one.priority async for one in tenant.read(fy.P4TableEntry("flow"))] == [10]
 
+        async def counted() -> bool:
+            stats = await rig.database.read_stats("s1")
+            found = {(one.role, one.kind): one.number for one in stats.roles} if stats else {}
+            return found.get((f"slice/{VN}/voice", "updates")) == 1
+
+        await eventually(counted, "what the controller did is counted in the database")
+
         rig.start_vnc("vnc1")
         await rig.until_completed(VN, 1)
         with pytest.raises(fy.P4ClientError) as refused:
@@ -66,3 +76,39 @@ async def test_tenant_programs_its_slice_until_the_vns_controller_comes(rig: Rig
     wanted = compile_vn(NETWORK.fabric, NETWORK.vns[VN])["s1"]
     assert len(await rig.flows("s1")) == len(wanted)
     assert entry not in await rig.flows("s1")
+
+
+async def test_controllers_find_their_entries_as_they_were_after_the_agent_restarts(
+    rig: Rig,
+) -> None:
+    async def announced() -> bool:
+        return "s1" in await rig.database.read_agents()
+
+    async def reachable() -> bool:
+        """The controller has reconnected, is primary again, and reads its entries."""
+        client = P4RuntimeClient(info.slicer, info.device_id, election_id=(0, 1), role=role)
+        try:
+            await client.connect(0.5)
+            await client.become_primary(2.0)
+            client.schema = await client.get_schema()
+            found = await client.read_entries()
+        except SwitchError:
+            return False
+        finally:
+            await client.close()
+        return len(found) == 1 and found[0].arg("cookie") == 99
+
+    role = f"slice/{VN}/voice"
+    await eventually(announced, "the agent is announced")
+    info = (await rig.database.read_agents())["s1"]
+    options = fy.SwitchOptions(device_id=info.device_id, role_name=role, role_config=Empty())
+    async with asyncio.timeout(30), fy.Switch("s1", info.slicer, options) as tenant:
+        await tenant.insert([FLOW])
+    before = await rig.flows("s1")
+    assert len(before) == 1
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        rig.stop("agent-s1", number)
+        assert await rig.flows("s1") == before
+        rig.start_agent("s1", "--listen", info.slicer)
+        await eventually(reachable, "the controller is back, with its entries")
+        assert await rig.flows("s1") == before

@@ -1,0 +1,194 @@
+"""The `flow` entries of one QoS slice, by key: pure bookkeeping.
+
+They are the same on all switches of the slice:
+
+- for each flowspace what it lets in, stamped with the slice's path class where it enters. What
+  demotes or punts applies to packets that no switch has decided about (path class 0): a later
+  switch carries out what the first one decided, although its own entries may be newer or older.
+- below all of them, what bears the slice's path class is let through, for the same reason.
+- above all of them, what goes to an endpoint behind a foreign peer is demoted: such a peer is
+  reached by best effort alone, it knows nothing of flow switching and perhaps only one key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+
+from dfvisor.errors import DFVisorError
+from dfvisor.model.records import Flowspace, Match, Treatment, VirtualNetwork
+from dfvisor.model.ternary import WIDTHS, expand
+from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
+from dfvisor.p4rt.entries import EntryKey, Exact, FieldMatch, Key, TableEntry, Ternary, entry_key
+from dfvisor.slicer.view import SLICE_ID
+
+UNDECIDED = ("path_class", Ternary(0, 0xFFF))
+"""A packet from an access port, or from a foreign peer."""
+CARRIED_PRIORITY = 1
+FLOWSPACE_PRIORITY = 1  # added to that of the flowspace
+FOREIGN_PRIORITY = 65535  # above that of every flowspace
+
+_ACTIONS = {Treatment.DEMOTE: "demote", Treatment.TO_CONTROLLER: "to_controller"}
+FLOW_TREATMENTS = frozenset((Treatment.PERMIT, *_ACTIONS))
+_CARRIED = "/carried"
+_PEER = "/peer/"  # sources that are no flowspaces: names have no slash
+
+
+class CompileError(DFVisorError):
+    """Records that contradict each other; validation would have refused them."""
+
+
+class Flows:
+    """Entries by key. Of two flowspaces with the same match and priority, whose treatment is then
+    equal, the first by name has the entry.
+    """
+
+    def __init__(self, vn: str, gre_key: int, path_class: int) -> None:
+        self._vn = vn
+        self._gre_key = gre_key
+        self._path_class = path_class
+        self._made: dict[str, tuple[Flowspace, Match, tuple[Key, ...]]] = {}
+        self._of: dict[str, tuple[TableEntry, ...]] = {}  # by source
+        self._first: dict[EntryKey, TableEntry] = {}
+        self._source: dict[EntryKey, str] = {}
+        self._twins: dict[EntryKey, dict[str, TableEntry]] = {}  # where there are several
+        self._put(_CARRIED, (self._carried(),), set())
+
+    @property
+    def entries(self) -> Mapping[EntryKey, TableEntry]:
+        """All of them."""
+        return self._first
+
+    @property
+    def flowspaces(self) -> Iterable[str]:
+        """Names of those that have entries."""
+        return self._made.keys()
+
+    def put(self, flowspace: Flowspace, match: Match) -> set[EntryKey]:
+        """Set a flowspace, whose match is as can be told inside the fabric; keys that changed."""
+        held = self._made.get(flowspace.name)
+        if held is not None and held[0] == flowspace and held[1] == match:
+            return set()
+        keys = tuple(_keys(self._gre_key, flowspace, match))
+        self._made[flowspace.name] = (flowspace, match, keys)
+        found: set[EntryKey] = set()
+        self._put(flowspace.name, tuple(self._entries(flowspace, keys)), found)
+        return found
+
+    def drop(self, name: str) -> set[EntryKey]:
+        """Take a flowspace away; keys that changed."""
+        found: set[EntryKey] = set()
+        if self._made.pop(name, None) is not None:
+            self._put(name, (), found)
+        return found
+
+    def demote(self, mac: int, wanted: bool) -> set[EntryKey]:
+        """Whether packets to this MAC leave the slice; keys that changed."""
+        found: set[EntryKey] = set()
+        source = f"{_PEER}{mac:x}"
+        if not wanted and source not in self._of:
+            return found
+        fields: Key = ((SLICE_ID, Exact(self._gre_key)), UNDECIDED, ("eth_dst", _whole(mac)))
+        args = (("cookie", NO_FLOWSPACE),)
+        entry = TableEntry("flow", fields, FOREIGN_PRIORITY, "demote", args)
+        self._put(source, (entry,) if wanted else (), found)
+        return found
+
+    def stamp(self, path_class: int) -> set[EntryKey]:
+        """Have packets take another path class from now on; keys that changed."""
+        found: set[EntryKey] = set()
+        self._path_class = path_class
+        self._put(_CARRIED, (self._carried(),), found)
+        for name, (flowspace, _, keys) in self._made.items():
+            if flowspace.treatment is Treatment.PERMIT:
+                self._put(name, tuple(self._entries(flowspace, keys)), found)
+        return found
+
+    def _entries(self, flowspace: Flowspace, keys: Iterable[Key]) -> Iterator[TableEntry]:
+        cookie = ("cookie", flowspace_cookie(self._vn, flowspace.name))
+        args: tuple[tuple[str, int], ...] = (cookie,)
+        action = _ACTIONS.get(flowspace.treatment)
+        if action is None:
+            action, args = "permit_on_path", (("path_class", self._path_class), cookie)
+        priority = flowspace.priority + FLOWSPACE_PRIORITY
+        for key in keys:
+            yield TableEntry("flow", key, priority, action, args)
+
+    def _carried(self) -> TableEntry:
+        key = (
+            (SLICE_ID, Exact(self._gre_key)),
+            ("path_class", Ternary(self._path_class, 0xFFF)),
+        )
+        return TableEntry("flow", key, CARRIED_PRIORITY, "permit", (("cookie", NO_FLOWSPACE),))
+
+    def _put(self, source: str, entries: tuple[TableEntry, ...], changed: set[EntryKey]) -> None:
+        """Replace a source's entries."""
+        new = {entry_key(entry): entry for entry in entries}
+        for entry in self._of.pop(source, ()):
+            key = entry_key(entry)
+            if key not in new:
+                self._withdraw(key, source, changed)
+        for key, entry in new.items():
+            self._claim(key, source, entry, changed)
+        if entries:
+            self._of[source] = entries
+
+    def _claim(self, key: EntryKey, source: str, entry: TableEntry, changed: set[EntryKey]) -> None:
+        holder = self._source.get(key, source)
+        if holder != source or key in self._twins:
+            twins = self._twins.setdefault(key, {holder: self._first[key]})
+            twins[source] = entry
+            self._choose(key, twins, changed)
+        elif self._first.get(key) != entry:
+            self._first[key], self._source[key] = entry, source
+            changed.add(key)
+
+    def _withdraw(self, key: EntryKey, source: str, changed: set[EntryKey]) -> None:
+        twins = self._twins.get(key)
+        if twins is None:
+            del self._first[key], self._source[key]
+            changed.add(key)
+            return
+        del twins[source]
+        self._choose(key, twins, changed)
+        if len(twins) == 1:
+            del self._twins[key]
+
+    def _choose(
+        self, key: EntryKey, twins: Mapping[str, TableEntry], changed: set[EntryKey]
+    ) -> None:
+        source = min(twins)
+        if self._first[key] != twins[source]:
+            changed.add(key)
+        self._first[key], self._source[key] = twins[source], source
+
+
+def inside(vn: VirtualNetwork, flowspace: Flowspace) -> Match:
+    """The flowspace's match as it can be told inside the fabric, where there is no access port to
+    look at: one for an endpoint's port is narrowed to the endpoint's MAC.
+    """
+    match = flowspace.match
+    if match.endpoint is None or match.eth_src is not None:
+        return match
+    endpoint = vn.endpoints.get(match.endpoint)
+    if endpoint is None:
+        raise CompileError(
+            f"virtual network {vn.name}: flowspace {flowspace.name} names endpoint "
+            f"{match.endpoint}, which does not exist"
+        )
+    return dataclasses.replace(match, eth_src=endpoint.mac)
+
+
+def _keys(gre_key: int, flowspace: Flowspace, match: Match) -> Iterator[Key]:
+    at: Key = ((SLICE_ID, Exact(gre_key)),)
+    if flowspace.treatment is not Treatment.PERMIT:
+        at += (UNDECIDED,)
+    for one in expand(match, bidirectional=flowspace.bidirectional):
+        fields: tuple[tuple[str, FieldMatch], ...] = tuple(
+            (name, Ternary(*one.fields[name])) for name in WIDTHS if name in one.fields
+        )
+        yield at + fields
+
+
+def _whole(mac: int) -> Ternary:
+    return Ternary(mac, (1 << WIDTHS["eth_dst"]) - 1)

@@ -1,0 +1,81 @@
+"""What is written to a switch in each stage of a change, and in which order: pure.
+
+The leader has all switches reach a stage before any begins the next. So packets that a switch lets
+in find the whole of the path that they are stamped for, and what they are on is there until none
+of them is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from dfvisor.p4rt.entries import EntryKey, TableEntry
+from dfvisor.vnc.flows import CARRIED_PRIORITY
+
+
+class Stage(IntEnum):
+    """How far a change is to be carried out."""
+
+    FORWARD = 1  # new forwarding, and passage for packets that are stamped for it; none is yet
+    FLOW = 2  # what packets of the slices get; new ones take the new forwarding
+    FINISH = 3  # what only the state before needed goes, once the agent has activated the revision
+
+
+class Wanted(Protocol):
+    """What the switch is to hold; it may change while a session follows it."""
+
+    def entry(self, key: EntryKey) -> TableEntry | None: ...
+
+    def entries(self) -> Iterable[TableEntry]: ...
+
+    def gre_keys(self) -> frozenset[int]:
+        """Of the slices that the switch carries."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An entry that is to be `new` instead of `old`; None: not to be there."""
+
+    key: EntryKey
+    old: TableEntry | None
+    new: TableEntry | None
+
+
+def steps(
+    held: dict[EntryKey, TableEntry],
+    wanted: Wanted,
+    stage: Stage,
+    pending: dict[EntryKey, None],
+) -> list[Step]:
+    """The writes of a stage, in their order. Keys that the stage does not deal with stay on
+    `pending`, all others are taken off.
+    """
+    here = wanted.gre_keys()
+    forwards: list[Step] = []
+    flows: list[Step] = []
+    deletes: list[Step] = []
+    for key in list(pending):
+        entry, there = wanted.entry(key), held.get(key)
+        if entry == there:
+            if entry is not None:
+                held[key] = entry  # one object for all switches
+        elif entry is not None:
+            if key[0] == "slice_forward" or key[2] == CARRIED_PRIORITY:
+                forwards.append(Step(key, there, entry))
+            elif stage >= Stage.FLOW:
+                flows.append(Step(key, there, entry))
+            else:
+                continue
+        elif stage is not Stage.FINISH:
+            continue
+        elif there is not None and key[1][0][1].value in here:
+            deletes.append(Step(key, there, None))
+        else:  # a slice that has no entries here any more: its agent drops it
+            held.pop(key, None)
+        del pending[key]
+    deletes.sort(key=lambda step: step.key[0] != "flow")
+    return forwards + flows + deletes
