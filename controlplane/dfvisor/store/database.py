@@ -460,6 +460,12 @@ class GlobalDatabase:
         """The hosts of a VN by switch. `watch` as in `read_vn`."""
         return await self._learned.read(vn, watch)
 
+    async def watch_learned(self, vn: str, callback: Callable[[], None]) -> Watch:
+        """Look again at `read_learned`."""
+        path = f"{layout.LEARNED}/{vn}"
+        await self._zk.ensure(path)
+        return await self._watches.children(path, callback)
+
     # -- reports
 
     async def register_agent(self, switch: str, info: AgentInfo) -> None:
