@@ -59,8 +59,8 @@ class Peer:
 
     `routes` are the first steps of the ways to it, none where there is no way, or none that is safe
     at the moment; `flood` is that of copies. `link` is the step to a neighbour switch: over the
-    cheapest link, then that of the lowest port; while none of them is up, over another neighbour
-    that does not send it back here. With `around` it is reached by the underlay instead.
+    cheapest link, then that of the lowest port; while none of them is up, over another neighbour.
+    With `around` it is reached by the underlay instead.
     """
 
     name: str
@@ -263,20 +263,23 @@ def _step(
 def _detour(
     ways: Ways, name: str, neighbour: str, cables: Iterable[Cable], shunned: frozenset[str]
 ) -> Route | None:
-    """Over another neighbour whose shortest ways to this one never led over us: a loop-free
-    alternate (RFC 5286, inequality 1). It is the first step alone, so nobody who sends here as its
-    own alternate is sent back.
+    """Over another neighbour, as the first step of the tunnel to this one: the best by the new
+    costs, and rather one whose old ways never led over us (RFC 5286, inequality 1).
+
+    A neighbour that has not heard of the failure may send the packet back. It then comes as transit
+    and goes by the underlay alone, which has no circles in any stage: at worst it is dropped here.
     """
     old, new = ways.old.costs(neighbour), ways.new.costs(neighbour)
-    found: list[tuple[int, int, Route]] = []
+    found: list[tuple[bool, int, int, Route]] = []
     for cable in cables:
         other = cable.neighbour
-        if not cable.up or other == neighbour or other not in old:
+        if not cable.up or other == neighbour or new.get(other, DOWN_COST) >= DOWN_COST:
             continue
-        back = ways.old.costs(name).get(other)
-        if back is None or new[other] >= DOWN_COST or old[other] >= back + old[name]:
+        passed = ways.new.between(other, neighbour)
+        if name in passed or (passed - {neighbour}) & shunned:
             continue
-        passed = ways.old.between(other, neighbour) | ways.new.between(other, neighbour)
-        if not (passed - {neighbour}) & shunned and name not in passed:
-            found.append((cable.cost + old[other], cable.port, cable.route))
-    return min(found)[2] if found else None
+        back = ways.old.costs(name)[other]
+        comes_back = old[other] >= back + old[name]
+        if not (ways.old.between(other, neighbour) - {name, neighbour}) & shunned:
+            found.append((comes_back, cable.cost + new[other], cable.port, cable.route))
+    return min(found)[3] if found else None

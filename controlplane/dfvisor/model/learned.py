@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from dfvisor.model.records import Endpoint, VirtualNetwork
 from dfvisor.model.types import Mac, PortRef
 
-PREFIX = "learned-"
-"""Begins the name of the endpoint that stands for a learned host."""
+PREFIX = "~"
+"""Begins the name of the endpoint that stands for a learned host; no name in a description does."""
 
 
 @dataclass(frozen=True, slots=True)

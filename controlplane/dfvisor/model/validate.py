@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from dfvisor.errors import Problem
 from dfvisor.model.granted import clashes, outside
 from dfvisor.model.grants import Grant
+from dfvisor.model.learned import PREFIX
 from dfvisor.model.overlap import conflicts
 from dfvisor.model.paths import next_hops
 from dfvisor.model.permissions import permission_problems
@@ -279,6 +280,8 @@ class _Validator:
     def _access_port(
         self, vn: VirtualNetwork, endpoint: Endpoint, port: PortRef, path: Path
     ) -> None:
+        if endpoint.name.startswith(PREFIX):
+            return  # learned there, where an endpoint is
         where = (*path, "port")
         self._refer(where, "switch", port.switch, self._network.fabric.switches, ("switches",))
         if port in self._fabric_ports:

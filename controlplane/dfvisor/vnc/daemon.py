@@ -200,7 +200,7 @@ class Daemon:
             or known.fabric.links != fabric.fabric.links
         ):
             around.fabric, around.trees = fabric, Trees(fabric.fabric)
-            self._saver.fabric(fabric.revision, fabric.fabric)
+            self._saver.fabric(described.revision, described.fabric)
         around.agents = agents
         for name in [name for name in self._candidates if name not in names]:
             await self._withdraw(name)

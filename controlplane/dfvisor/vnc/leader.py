@@ -31,6 +31,7 @@ from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, Vn
 from dfvisor.store.stats import AgentInfo
 from dfvisor.vnc.adopt import stamps
 from dfvisor.vnc.compile import CompileError, Compiler, SwitchEntries, Update
+from dfvisor.vnc.learned import LearnedHosts
 from dfvisor.vnc.routing import Trees
 from dfvisor.vnc.session import Progress, Session, Target
 from dfvisor.vnc.stages import Stage
@@ -85,6 +86,7 @@ class Candidate:
         self._claimed = False
         self._election_id: ElectionId = (0, 0)
         self._watch: Watch | None = None
+        self._learned = LearnedHosts(self.look)
         self._active = 0  # the revision that is, at least
         self._gathering: float | None = None  # until when to wait for what switches hold
         self._stage: Stage | None = None  # that sessions are aimed at; None: all is done
@@ -137,6 +139,7 @@ class Candidate:
                         self._pass_on()
                         await self._retry(backoff.next())
         finally:
+            self._learned.cancel()
             if self._watch is not None:
                 self._watch.cancel()
 
@@ -265,7 +268,9 @@ class Candidate:
             return False
         self._stale = False
         try:
-            self._snapshot = await self._around.database.read_vn(self.vn)
+            database = self._around.database
+            read = await database.read_vn(self.vn)
+            self._snapshot = await self._learned.added_to(read, database)
         except BaseException:
             self._stale = True
             raise

@@ -13,6 +13,7 @@ from dfvisor.agent.hosts import (
     Hosts,
     Outcome,
 )
+from dfvisor.model.description import read
 from dfvisor.model.learned import Claim, settle, with_hosts
 from dfvisor.model.types import Mac
 from dfvisor.model.validate import validate
@@ -122,4 +123,9 @@ def test_learned_host_stands_as_an_endpoint_where_the_vn_learns() -> None:
     assert found.endpoints[added].mac == A and found.endpoints[added].port == port
     assert with_hosts(learning, {vn.endpoints["g1"].mac: here[A]}) is learning  # an endpoint's
     assert with_hosts(learning, {A: ("s1", Claim(99, 1.0))}) is learning  # no port of the VN
-    assert validate(network) == []
+    assert validate(replace(network, vns={**network.vns, "green": found})) == []
+    # nobody can describe what looks like one
+    said = read(
+        f'schema: 1\nvns: {{green: {{endpoints: {{"{added}": {{mac: "{A}", port: "s1:9"}}}}}}}}'
+    )
+    assert any(added in str(problem) for problem in said.problems)

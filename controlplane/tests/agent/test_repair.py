@@ -56,17 +56,26 @@ def test_link_down_is_the_same_whoever_reports_it() -> None:
     assert found.set_reported(set(), 3.0)
 
 
-def test_detour_that_could_come_back_waits_for_the_next_stage() -> None:
+def test_detour_that_could_come_back_is_for_slices_alone_until_the_next_stage() -> None:
     found = repair(DIAMOND, "s1")
     found.set_own({1}, 1.0)
-    assert peer(found, "s2").routes == ()
-    assert peer(found, "s2").link == Route(1, 0x02DF_0000_0002, 1500)
+    assert peer(found, "s2").routes == ()  # what comes back is dropped
+    assert peer(found, "s2").link == Route(2, 0x02DF_0000_0003, 1500)
+    assert not peer(found, "s2").around
     assert not found.advance(1.0 + STAGE_S * 0.9)
     assert found.advance(1.0 + STAGE_S)
     assert [route.port for route in peer(found, "s2").routes] == [2]
-    assert peer(found, "s2").around
     settle(found, 1.2)
     assert peer(found, "s2").around
+
+
+def test_detour_is_rather_over_one_that_never_came_back() -> None:
+    # s0 - s1 fails; s2 is as near to s1 over s0 as over s3, s4 has a link of its own
+    fabric = fabric_of((0, 1), (0, 2), (2, 3), (3, 1), (0, 4), (4, 1))
+    found = repair(fabric, "s0")
+    found.set_own({1}, 1.0)
+    link = peer(found, "s1").link
+    assert link is not None and link.port == 41
 
 
 def test_neighbour_is_reached_at_once_over_one_that_never_came_back_here() -> None:
