@@ -57,13 +57,15 @@ class Rig:
         assert self._database is not None
         return self._database
 
-    async def open(self) -> None:
-        """Put the network into the database; start its switches, each with an agent."""
+    async def open(self, *, activate: bool = False) -> None:
+        """Put the network into the database; start its switches, each with an agent. `activate`:
+        it takes effect although no controller has prepared it.
+        """
         self._database = await GlobalDatabase.connect(self.zookeeper)
         base = await self.database.read_fabric()
         await self.database.apply_fabric(base, self.network.fabric, self.network.tenants)
         for vn in self.network.vns.values():
-            await self.database.apply(None, vn)
+            await self.database.apply(None, vn, activate=activate)
         for switch in self.network.fabric.switches:
             self.start_switch(switch)
             self.start_agent(switch)
@@ -86,8 +88,7 @@ class Rig:
             flags += ["--thrift-port", str(self._free_port())]
             flags += ["--notifications-addr", f"ipc://{self.directory}/{name}.notify"]
         self._addresses[name] = address
-        options = ["--grpc-server-addr", address, "--cpu-port", "510"]
-        self._start(name, [*program, *flags, "--", *options])
+        self._start(name, [*program, *flags, "--", "--grpc-server-addr", address])
 
     def start_agent(self, switch: str, *options: str) -> None:
         arguments = ["--switch", switch, "--p4runtime", self._addresses[switch]]

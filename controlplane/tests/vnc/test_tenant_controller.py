@@ -34,7 +34,7 @@ FLOW = fy.P4TableEntry(
 async def rig(tmp_path: Path, zookeeper: str) -> AsyncIterator[Rig]:
     made = Rig(tmp_path, zookeeper, NETWORK)
     try:
-        await made.open()
+        await made.open(activate=True)  # before there is a controller
         yield made
     finally:
         await made.close()
