@@ -4,7 +4,8 @@
 this same slicer in one process, a namespace hop away from switches and controller; both use TLS. A
 flow's setup is over when its entry is acknowledged by all 4 switches. Push: the controller writes.
 Pull: a packet misses at the first switch, and the controller writes when it hears of it; what a new
-flow's first packet waits for.
+flow's first packet waits for. On one machine all of them share its processors: a slicer beside each
+switch has there what the central one has for all.
 """
 
 from __future__ import annotations

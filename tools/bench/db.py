@@ -250,7 +250,9 @@ async def latency(flowspaces: int, changes: int) -> dict[str, list[float]]:
     """Seconds from sending, and from the reply, to each stage: one switch, agent and controller."""
     with ExitStack() as stack:
         system = System(stack)
-        async with await GlobalDatabase.connect(system.address, timeout_s=60.0) as database:
+        async with await GlobalDatabase.connect(
+            system.address, session_timeout_s=20.0, timeout_s=60.0
+        ) as database:
             snapshot = await put(database, network(1, flowspaces))
             system.start(1)
             await system.reached("s1", snapshot.revision)
@@ -314,8 +316,12 @@ async def part_bulk(_: int) -> list[Row]:
     with ExitStack() as stack:
         system = System(stack)
         async with (
-            await GlobalDatabase.connect(system.address, timeout_s=60.0) as writer,
-            await GlobalDatabase.connect(system.address, timeout_s=60.0) as reader,
+            await GlobalDatabase.connect(
+                system.address, session_timeout_s=20.0, timeout_s=60.0
+            ) as writer,
+            await GlobalDatabase.connect(
+                system.address, session_timeout_s=20.0, timeout_s=60.0
+            ) as reader,
         ):
             began, cpu = time.perf_counter(), time.process_time()
             await writer.apply(None, vn)
@@ -341,7 +347,9 @@ async def part_switches(_: int) -> list[Row]:
     wanted = network(4, 10)
     with ExitStack() as stack:
         system = System(stack)
-        async with await GlobalDatabase.connect(system.address, timeout_s=60.0) as database:
+        async with await GlobalDatabase.connect(
+            system.address, session_timeout_s=20.0, timeout_s=60.0
+        ) as database:
             snapshot = await put(database, wanted)
             system.start(4)
             for switch in wanted.fabric.switches:
@@ -410,7 +418,9 @@ async def part_agents(changes: int) -> list[Row]:
     wanted = network(2, 1000)
     with ExitStack() as stack:
         system = System(stack)
-        async with await GlobalDatabase.connect(system.address, timeout_s=60.0) as database:
+        async with await GlobalDatabase.connect(
+            system.address, session_timeout_s=20.0, timeout_s=60.0
+        ) as database:
             snapshot = await put(database, wanted)
             followers = Followers(stack, system, AGENTS, 2)
             await followers.ask("caught")
@@ -514,7 +524,9 @@ async def part_vns(changes: int) -> list[Row]:
         }
         with ExitStack() as stack:
             system = System(stack)
-            async with await GlobalDatabase.connect(system.address, timeout_s=120.0) as database:
+            async with await GlobalDatabase.connect(
+                system.address, session_timeout_s=20.0, timeout_s=120.0
+            ) as database:
                 await put(database, replace(wanted, vns={}, fabric=wanted.fabric))
                 names = list(vns)
                 for start in range(0, count, 50):

@@ -3,6 +3,7 @@ whether it was."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -38,6 +39,9 @@ class Report:
     ) -> None:
         """One measure: the softswitch's figure, and the others' where there are any."""
         self.rows.append((what, ours, bare, bmv2, targets))
+        others = [f"{name} {value}" for name, value in (("bare", bare), ("BMv2", bmv2)) if value]
+        verdicts = [f"{t.text}: {t.value:,.2f} {_verdict(t)}" for t in targets]
+        print(f"= {what}: {ours}", *others, *verdicts, sep="; ", file=sys.stderr, flush=True)
 
     @property
     def missed(self) -> int:

@@ -27,7 +27,15 @@ from dfvisor.p4rt.tls import Credentials
 from rich.console import Console
 from rich.table import Table
 
-from bench.slicer_rig import DEVICE_ID, PIPELINE, VN, push_pipeline, running, switch_command
+from bench.slicer_rig import (
+    DEVICE_ID,
+    PIPELINE,
+    VN,
+    Process,
+    push_pipeline,
+    running,
+    switch_command,
+)
 
 SINGLE = 300  # writes of a round
 BATCH = 1000
@@ -151,19 +159,31 @@ async def writers(*wanted: tuple[str, str | None, int]) -> AsyncIterator[list[Wr
 # -- one after the other, and in batches
 
 
-async def cost(direct: str, slicer: str, rounds: int) -> tuple[Table, bool]:
-    """Single writes and batches, direct and through the slicer."""
+async def cost(direct: str, slicer: Process, rounds: int) -> tuple[Table, bool]:
+    """Single writes and batches, direct and through the slicer; also the slicer's processor time,
+    which other load does not change much.
+    """
     # the switch has one primary, and that is the slicer: the direct client reaches above it while
     # it writes, so it is opened for its rounds only
     single: dict[str, list[float]] = {"direct": [], "slicer": []}
     rate: dict[str, list[float]] = {"direct": [], "slicer": []}
+    single_cpu: list[float] = []
+    update_cpu: list[float] = []
     for round_ in range(rounds):
-        for name, address, slice_name in (("direct", direct, None), ("slicer", slicer, "s0")):
+        for name, address, slice_name in (
+            ("direct", direct, None),
+            ("slicer", slicer.address, "s0"),
+        ):
             async with writers((address, slice_name, 2 + round_)) as (writer,):
                 await writer.singles(40)
+                began = slicer.cpu_s()
                 single[name] += (await writer.singles(SINGLE)).values
+                between = slicer.cpu_s()
                 for kind in (p4r.Update.INSERT, p4r.Update.DELETE):
                     rate[name].append(await writer.batches(BATCHES, BATCH, kind))
+                if slice_name is not None:
+                    single_cpu.append((between - began) / SINGLE * 1e6)
+                    update_cpu.append((slicer.cpu_s() - between) / (2 * BATCHES * BATCH) * 1e6)
     made = Table(title="one write, and batches of 1,000 with 4 in flight (insert, delete)")
     for column in ("", "p50 ms", "p99 ms", "updates/s"):
         made.add_column(column, justify="left" if not column else "right")
@@ -178,6 +198,12 @@ async def cost(direct: str, slicer: str, rounds: int) -> tuple[Table, bool]:
     added = Sample(single["slicer"]).p(50) - Sample(single["direct"]).p(50)
     share = statistics.median(rate["slicer"]) / statistics.median(rate["direct"])
     made.add_row("added, share", f"{added:.2f}", "", f"{share:.0%}")
+    made.add_row(
+        "its CPU, us",
+        f"{statistics.median(single_cpu):.0f} a write",
+        "",
+        f"{statistics.median(update_cpu):.1f} an update",
+    )
     return made, added <= 0.7 and share >= 0.65
 
 
@@ -318,15 +344,15 @@ async def run(rounds: int) -> int:
             await push_pipeline(address)
         slicer = stack.enter_context(
             running("bench.slicer_rig", "slicer", switch, "127.0.0.1:0", "3")
-        ).address
+        )
         table, results["softswitch"] = await cost(direct, slicer, rounds)
         console.print("at the softswitch:", table)
         alone = stack.enter_context(
             running("bench.slicer_rig", "slicer", null.address, "127.0.0.1:0", "3")
-        ).address
+        )
         table, results["acknowledging"] = await cost(null.address, alone, rounds)
         console.print("at a switch that only acknowledges:", table)
-        table, results["floods"] = await floods(slicer, rounds)
+        table, results["floods"] = await floods(slicer.address, rounds)
         console.print(table)
         table, results["idle"] = await many(null.address, (1, 100, 1000))
         console.print(table)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -229,8 +229,7 @@ class GlobalDatabase:
                 return  # a bad record: it is where it was
 
         names = await self.vn_names()
-        for start in range(0, len(names), _VNS_AT_ONCE):
-            await asyncio.gather(*map(correct, names[start : start + _VNS_AT_ONCE]))
+        await _in_turns(correct, names)
 
     async def read_epoch(self) -> int:
         """Raised whenever the database is restored from a copy; 0 before that."""
@@ -278,7 +277,7 @@ class GlobalDatabase:
                     vns[name] = snapshot
 
         names = await self.vn_names()
-        await asyncio.gather(*(read(name) for name in names))
+        await _in_turns(read, names)
         grants: dict[str, Grant] = {}
 
         async def read_grant(name: str) -> None:
@@ -292,7 +291,7 @@ class GlobalDatabase:
                 if held is not None and not (held.grant.bare and name in vns):
                     grants[name] = held.grant
 
-        await asyncio.gather(*(read_grant(name) for name in await self._vns.grants.names()))
+        await _in_turns(read_grant, await self._vns.grants.names())
         return NetworkSnapshot(
             fabric=fabric,
             grants=dict(sorted(grants.items())),
@@ -496,6 +495,12 @@ class GlobalDatabase:
     async def read_stats(self, switch: str) -> SwitchStats | None:
         """The last reading pushed, in one piece; None where there never was one."""
         return await self._reports.stats(switch)
+
+
+async def _in_turns(work: Callable[[str], Awaitable[None]], names: Sequence[str]) -> None:
+    """Some at a time: thousands of requests at once would wait for each other beyond their time."""
+    for start in range(0, len(names), _VNS_AT_ONCE):
+        await asyncio.gather(*map(work, names[start : start + _VNS_AT_ONCE]))
 
 
 async def _make_tree(zk: ZooKeeper) -> None:

@@ -65,6 +65,7 @@ from dfvisor.store.zk import (
     NoNode,
     NotEmpty,
     Operation,
+    Session,
     Set,
     Stat,
     ZooKeeper,
@@ -80,6 +81,7 @@ REMEMBERED_CHANGES = 16
 COLLECT_EVERY = 16  # revisions, where no page was replaced
 ACTIVATE_AT_ONCE = False  # what needs flow entries waits for the VN's leader
 _ATTEMPTS = 20
+_MOST_LOST = 5  # times that the connection may be lost during one change
 _READS_AT_ONCE = 64
 
 Verify = Callable[[VirtualNetwork], None]
@@ -301,7 +303,7 @@ class VnStore:
         wanted = vn
         change = str(uuid.uuid4())
         at_once = ACTIVATE_AT_ONCE if activate is None else activate
-        lost: StoreUnavailable | None = None
+        lost: list[StoreUnavailable] = []  # each an attempt whose outcome was not told
         for attempt in range(_ATTEMPTS):
             try:
                 if attempt or base is None:
@@ -322,14 +324,15 @@ class VnStore:
                     return current
                 return await self._try(current, wanted, change, at_once, why, at_least)
             except (BadVersion, NodeExists, NoNode):
-                lost = None  # somebody was faster
+                pass  # somebody was faster
             except StoreUnavailable as error:
-                if lost:
+                lost.append(error)
+                away = self._zk.state is not Session.CONNECTED and len(lost) > 1
+                if away or len(lost) > _MOST_LOST:
                     raise StoreUnavailable(
                         f"change {change} of virtual network {vn.name}: "
                         f"the outcome is not known: {error}"
                     ) from error
-                lost = error
         raise Conflict(f"virtual network {vn.name} keeps changing; {_ATTEMPTS} attempts failed")
 
     async def _try(

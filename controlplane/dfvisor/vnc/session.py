@@ -257,9 +257,8 @@ class Session:
         self._done = target
         self._backoff.reset()
         if finishing:
-            if self.progress.revision != target.revision or not confirmed:
-                self._check_leading()
-                await client.write([], {COMPLETE: str(target.revision)})
+            self._check_leading()
+            await client.write([], {COMPLETE: str(target.revision)})
             self._report(revision=target.revision, entries=len(held))
         self._on_progress()
 

@@ -24,8 +24,8 @@ SCHEMA = json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 WHOLE = """
 schema: 1
-switches: {s1: {device_id: 1, vtep: 192.0.2.1}}
-links: [{a: "s1:1", b: "s2:1", cost: 2, mtu: 9000}]
+switches: {s1: {device_id: 1, vtep: 192.0.2.1, drained: true}}
+links: [{a: "s1:1", b: "s2:1", cost: 2, mtu: 9000, drained: true, capacity: 10gbit}]
 peers: {o: {vtep: 192.0.2.9, port: "s3:9", mac: "02:00:00:00:64:01", mtu: 1500}}
 tenants: {t: }
 grants:

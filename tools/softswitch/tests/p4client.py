@@ -190,7 +190,7 @@ class Client:
         self.names = Names(config.p4info)
 
     def stream(self) -> StreamClient:
-        stream = StreamClient(self.stub.StreamChannel(timeout=20))
+        stream = StreamClient(self.stub.StreamChannel(timeout=90))
         self._streams.append(stream)
         return stream
 

@@ -29,7 +29,7 @@ def ageing() -> Program:
 def running(cache: Path) -> Iterator[tuple[Engine, list[Wire]]]:
     """Ports 1 and 2; 1 leads to the CPU, the CPU to 2."""
     for port in (1, 2):
-        veth(f"s{port}", f"h{port}")
+        veth(f"s{port}", f"h{port}", mtu=9000)
     wires = [Wire.open(f"h{port}") for port in (1, 2)]
     engine = Engine.build(ageing().encode(), cache_dir=cache)
     try:

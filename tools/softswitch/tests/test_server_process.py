@@ -144,7 +144,7 @@ def test_compile_only_fills_the_cache_and_exits(tmp_path: Path) -> None:
     json, cache = tmp_path / "contract.json", tmp_path / "cache"
     json.write_bytes(contract_config().p4_device_config)
     with started("--compile-only", "--cache-dir", str(cache), str(json)) as process:
-        out, err = process.communicate(timeout=WAIT_S)
+        out, err = process.communicate(timeout=6 * WAIT_S)  # the compiler, on a busy machine
     assert (process.returncode, err) == (0, "")
     assert re.fullmatch(rf"softswitch: {json} is compiled, in {cache} \([0-9.]+ s\)\n", out)
     assert list(cache.glob("*.so"))
