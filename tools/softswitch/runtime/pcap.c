@@ -43,6 +43,10 @@ static void fail(struct sw_pcap *p) {
     sw_pcap_close(p);
 }
 
+static bool put(struct sw_pcap *p, const void *data, uint32_t len) {
+    return !len || fwrite(data, len, 1, p->file) == 1; /* without length there may be no data */
+}
+
 void sw_pcap_write(struct sw_pcap *p, const void *a, uint32_t a_len, const void *b,
                    uint32_t b_len) {
     struct timespec now;
@@ -51,8 +55,7 @@ void sw_pcap_write(struct sw_pcap *p, const void *a, uint32_t a_len, const void 
     clock_gettime(CLOCK_REALTIME, &now);
     const struct record_header header = {(uint32_t)now.tv_sec, (uint32_t)(now.tv_nsec / 1000),
                                          a_len + b_len, a_len + b_len};
-    if (fwrite(&header, sizeof header, 1, p->file) != 1 || fwrite(a, 1, a_len, p->file) != a_len ||
-        fwrite(b, 1, b_len, p->file) != b_len)
+    if (!put(p, &header, sizeof header) || !put(p, a, a_len) || !put(p, b, b_len))
         fail(p);
 }
 
