@@ -2,6 +2,7 @@
 #include "pcap.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <time.h>
 
 #define MAGIC 0xa1b2c3d4
