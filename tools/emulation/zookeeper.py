@@ -10,7 +10,6 @@ A child dies with the thread that started it (PR_SET_PDEATHSIG), so start it fro
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import random
 import signal
 import socket
@@ -26,7 +25,6 @@ JARS = Path("/usr/share/java")
 JAR = JARS / "zookeeper.jar"  # its manifest names all other jars, but for those of netty
 INSTALL = "apt-get install zookeeper default-jre-headless"
 
-_PR_SET_PDEATHSIG = 1
 _START_ATTEMPTS = 3
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _JVM = (
@@ -174,18 +172,14 @@ class ZooKeeperServer:
         if self._sasl:
             jvm.append(f"-Djava.security.auth.login.config={self._jaas(self._sasl)}")
         classpath = ":".join([str(JAR), *(f"{JARS}/netty-{part}.jar" for part in _NETTY)])
-        libc = ctypes.CDLL(None, use_errno=True)
-
-        def die_with_parent() -> None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
+        # not by a preexec_fn: gRPC's handlers of fork would run in the child, and can hang there
+        die_with_parent = ["setpriv", "--pdeathsig", "KILL"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                ["java", *jvm, "-cp", classpath, main, str(file)],
+                [*die_with_parent, "java", *jvm, "-cp", classpath, main, str(file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent,
             )
 
     def _jaas(self, users: dict[str, str]) -> Path:
