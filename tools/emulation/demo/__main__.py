@@ -183,6 +183,11 @@ def stay(net: Emulation, run: Run, console: Console) -> None:
             f"{tool} apply --wait {run.addition}",
             f"{tool} delete slice {run.added.vn} {run.added.slice} --cascade --wait",
         ]
+    lines += [
+        *(f"{tool} history {vn}" for vn in sorted({flow.vn for flow in run.flows})[-1:]),
+        f"{tool} latency",
+        f"{tool} local {net.instance.directory}/*/*.sqlite",
+    ]
     for flow in run.flows[:1]:
         start = net.host(flow.source_host)
         fabric = net.switch(start.plan.port.switch).plan.fabric_ports
