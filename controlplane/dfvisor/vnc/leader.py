@@ -41,6 +41,10 @@ log = logging.getLogger(__name__)
 SHOWN_PROBLEMS = 3
 PATIENCE_S = 3.0
 """How long the others wait for a switch that does not answer."""
+GATHER_S = 5.0
+"""The same for a new leader, who must know which path class each switch has packets bear: agents
+may be about to come back, together with the database.
+"""
 DRAIN_S = 0.25
 """Longer than any packet is under way."""
 
@@ -315,8 +319,8 @@ class Candidate:
         self._revision = snapshot.revision
         if self._compiler is None:  # nothing can be written before it is known what is there
             self._compiler = compiler
-            self._gathering = asyncio.get_running_loop().time() + PATIENCE_S
-            asyncio.get_running_loop().call_later(PATIENCE_S, self._wake.set)
+            self._gathering = asyncio.get_running_loop().time() + GATHER_S
+            asyncio.get_running_loop().call_later(GATHER_S, self._wake.set)
         elif self._gathering is None:
             first = update.repathed or self._stage is Stage.FORWARD
             self._enter(Stage.FORWARD if first else Stage.FLOW, update)
@@ -416,13 +420,17 @@ class Candidate:
         if self._compiler is None:
             return
         if self._gathering is not None:
-            if self._all(lambda _, session: session.held is not None, self._gathering):
+            if self._all(
+                lambda _, session: session.held is not None, self._gathering, absent_too=True
+            ):
                 self._adopt()
             return
         while self._stage is not None:
             if not self._all(
                 lambda switch, session: session.reached(self._targets[switch]),
                 self._since + PATIENCE_S,
+                # it may have packets bear the class whose forwarding would be deleted next
+                absent_too=self._repathed and self._stage is Stage.FLOW,
             ):
                 return
             now = asyncio.get_running_loop().time()
@@ -443,13 +451,16 @@ class Candidate:
                 case Stage.FINISH:
                     self._stage = None
 
-    def _all(self, ready: Callable[[str, Session], bool], patience: float) -> bool:
-        """Whether all sessions are ready. Nobody waits for a switch whose agent is away, nor beyond
-        `patience` for one that cannot be reached.
+    def _all(
+        self, ready: Callable[[str, Session], bool], patience: float, *, absent_too: bool
+    ) -> bool:
+        """Whether all sessions are ready. Nobody waits beyond `patience` for a switch that cannot
+        be reached, and for one whose agent is away only if `absent_too`.
         """
         late = asyncio.get_running_loop().time() >= patience
         return all(
-            ready(switch, session) or (session.away and (late or self._address(switch) is None))
+            ready(switch, session)
+            or (session.away and (late or (not absent_too and self._address(switch) is None)))
             for switch, (session, _) in self._sessions.items()
         )
 
