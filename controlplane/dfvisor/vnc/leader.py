@@ -41,6 +41,11 @@ log = logging.getLogger(__name__)
 SHOWN_PROBLEMS = 3
 PATIENCE_S = 3.0
 """How long the others wait for a switch that does not answer."""
+RESTAMP_PATIENCE_S = 15.0
+"""The same when packets are to bear another path class. A switch whose agent is restarting still
+carries packets, and would drop those of a class that it does not know; agents lead around what has
+failed by themselves meanwhile.
+"""
 GATHER_S = 5.0
 """The same for a new leader, who must know which path class each switch has packets bear: agents
 may be about to come back, together with the database.
@@ -97,6 +102,7 @@ class Candidate:
         self._since = 0.0
         self._targets: dict[str, Target] = {}
         self._repathed = False  # packets under way may follow paths that are to go
+        self._restamps = False  # some packets are to bear another path class
         self._drained = 0.0
         self._sessions: dict[str, tuple[Session, asyncio.Task[None]]] = {}
         self.error = ""
@@ -343,6 +349,7 @@ class Candidate:
             if used:
                 compiler.adopt(name, used.most_common(1)[0][0])
         for name in compiler.conflicts(held):
+            self._restamps = True
             compiler.repath(name, stamped.get(compiler.slices[name], ()))
         self._gathering = None
         self._enter(Stage.FORWARD, None)
@@ -398,10 +405,15 @@ class Candidate:
         self._stage = stage
         self._since = asyncio.get_running_loop().time()
         self._repathed |= update is None or bool(update.repathed)
+        self._restamps |= update is not None and bool(update.repathed)
         for switch, (session, _) in self._sessions.items():
             keys = None if update is None else update.changed.get(switch, ())
             self._aim(switch, session, stage, keys)
-        asyncio.get_running_loop().call_later(PATIENCE_S, self._wake.set)
+        asyncio.get_running_loop().call_later(self._patience_s, self._wake.set)
+
+    @property
+    def _patience_s(self) -> float:
+        return RESTAMP_PATIENCE_S if self._restamps else PATIENCE_S
 
     def _aim(
         self,
@@ -428,9 +440,9 @@ class Candidate:
         while self._stage is not None:
             if not self._all(
                 lambda switch, session: session.reached(self._targets[switch]),
-                self._since + PATIENCE_S,
+                self._since + self._patience_s,
                 # it may have packets bear the class whose forwarding would be deleted next
-                absent_too=self._repathed and self._stage is Stage.FLOW,
+                absent_too=self._restamps or (self._repathed and self._stage is Stage.FLOW),
             ):
                 return
             now = asyncio.get_running_loop().time()
@@ -447,6 +459,7 @@ class Candidate:
                         asyncio.get_running_loop().call_later(DRAIN_S, self._wake.set)
                     if now < self._drained:
                         return
+                    self._restamps = False
                     self._enter(Stage.FINISH, Update())
                 case Stage.FINISH:
                     self._stage = None
