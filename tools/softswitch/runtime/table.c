@@ -226,6 +226,26 @@ struct sw_entry *sw_table_entry(const struct sw_table *t, uint64_t handle) {
     return t->handles[index].entry;
 }
 
+/* The entries of a key, or NULL. */
+static struct sw_entry *same_key(const struct sw_group *g, const uint64_t *key, uint32_t words) {
+    return g->slots[slot_of(g, key, sw_hash(key, g->mask, words), words)];
+}
+
+uint32_t sw_table_find(const struct sw_table *t, const uint64_t *key, const uint64_t *mask,
+                       uint32_t priority, uint64_t *handles, uint32_t most) {
+    const struct sw_group *g = group_find(t, mask);
+    uint32_t n = 0;
+    for (const struct sw_entry *x = g ? same_key(g, key, t->desc->key_words) : NULL; x;
+         x = x->next) {
+        if (t->desc->overlapping && priority && x->priority != priority)
+            continue;
+        if (n < most)
+            handles[n] = x->handle;
+        n++;
+    }
+    return n;
+}
+
 /* --- entries ---------------------------------------------------------------------------------- */
 
 static struct sw_entry *entry_new(struct sw_table *t, struct sw_group *g, const uint64_t *key,
@@ -260,7 +280,7 @@ int sw_table_add(struct sw_table *t, const uint64_t *key, const uint64_t *mask, 
     uint32_t words = t->desc->key_words;
     struct sw_group *known = group_find(t, mask), *g = known;
     if (g) {
-        const struct sw_entry *same = g->slots[slot_of(g, key, sw_hash(key, mask, words), words)];
+        const struct sw_entry *same = same_key(g, key, words);
         if (same && !t->desc->overlapping)
             return -EEXIST;
         for (; same; same = same->next)

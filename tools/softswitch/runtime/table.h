@@ -91,6 +91,10 @@ int sw_table_change(struct sw_table *t, uint64_t handle, uint32_t action, const 
 int sw_table_remove(struct sw_table *t, uint64_t handle);
 void sw_table_default(struct sw_table *t, uint32_t action, const uint64_t *args);
 struct sw_entry *sw_table_entry(const struct sw_table *t, uint64_t handle);
+/* The handles of the entries with this key, `most` at most; of an overlapping table those of one
+ * priority, or of all (0). Returns how many there are. */
+uint32_t sw_table_find(const struct sw_table *t, const uint64_t *key, const uint64_t *mask,
+                       uint32_t priority, uint64_t *handles, uint32_t most);
 
 SW_INLINE uint64_t sw_hash(const uint64_t *key, const uint64_t *mask, uint32_t words) {
     uint64_t h = 0x9e3779b97f4a7c15ull;
