@@ -15,7 +15,7 @@ from softswitch.wire import DescribedAction, DescribedField, DescribedTable, Kin
 
 TABLE, ACTION = 0x2000001, 0x1000001
 MISS = 500
-WIDTHS = {name: width for name, width, _signed in FIELDS}
+WIDTHS: dict[str, int] = {str(name): int(str(width)) for name, width, _signed in FIELDS}
 MATCHES = {"exact": Kind.EXACT, "lpm": Kind.LPM, "ternary": Kind.TERNARY}
 WIDE = 0x20010DB8 << 96 | 7
 
@@ -65,7 +65,7 @@ def request(kind: str, update: int, port: int, priority: int = 3) -> bytes:
 def packet(**changes: int) -> bytes:
     values = {"a": 5, "b": 0xABC, "c": 9, "d": WIDE} | changes
     number = 0
-    for name, width, _signed in FIELDS:
+    for name, width in WIDTHS.items():
         number = number << width | values[name]
     return number.to_bytes(sum(WIDTHS.values()) // 8, "big")
 
