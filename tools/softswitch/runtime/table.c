@@ -32,13 +32,12 @@ int sw_table_init(struct sw_table *t, const struct sw_table_desc *desc, struct s
     return t->default_args ? 0 : -ENOMEM;
 }
 
-static void free_removed(struct sw_table *t) {
-    while (t->removed) {
-        struct sw_entry *x = t->removed;
-        t->removed = x->next;
+static void free_all(struct sw_entry *x) {
+    while (x) {
+        struct sw_entry *next = x->next;
         free(x);
+        x = next;
     }
-    t->n_removed = 0;
 }
 
 void sw_table_clear(struct sw_table *t) {
@@ -46,7 +45,8 @@ void sw_table_clear(struct sw_table *t) {
         free(t->handles[i].entry);
     for (uint32_t i = 0; i < t->n_groups; i++)
         group_free(t->groups[i]);
-    free_removed(t);
+    free_all(t->left);
+    free_all(t->removed);
     free(t->groups);
     free(t->handles);
     free(t->default_args);
@@ -378,15 +378,22 @@ static void lower_priority(struct sw_table *t, struct sw_group *g, uint32_t prio
     open_gate(t);
 }
 
-/* A packet that is under way may have found the entry; none has when the gate was closed since. */
+/* A batch that is under way may have found the entry, a later one has not. */
 static void free_later(struct sw_table *t, struct sw_entry *x) {
     x->next = t->removed;
     t->removed = x;
     if (++t->n_removed < MOST_REMOVED)
         return;
-    close_gate(t);
-    open_gate(t);
-    free_removed(t);
+    /* what was taken out of a lookup's sight must be so before the count is read */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    uint64_t passes = __atomic_load_n(t->gate.passes, __ATOMIC_RELAXED);
+    if (t->left && t->left_at % 2 && t->left_at == passes)
+        return;
+    free_all(t->left);
+    t->left = t->removed;
+    t->left_at = passes;
+    t->removed = NULL;
+    t->n_removed = 0;
 }
 
 int sw_table_remove(struct sw_table *t, uint64_t handle) {

@@ -70,11 +70,13 @@ struct sw_handle {
     uint32_t next_free;
 };
 
-/* Keeps packets out, and lets them in again. */
+/* Keeps packets out, and lets them in again. `passes` counts twice for each batch of packets, when
+ * it begins and when it ends: it is odd while one is under way. */
 struct sw_gate {
     void (*close)(void *owner);
     void (*open)(void *owner);
     void *owner;
+    const uint64_t *passes;
 };
 
 struct sw_table {
@@ -88,7 +90,10 @@ struct sw_table {
     uint32_t n_handles, handle_capacity, free_handle;
     uint32_t default_action;
     uint64_t *default_args;
-    struct sw_entry *removed; /* may still be in a packet's hands */
+    /* Entries that are not found any more, but may be in a packet's hands: those removed before
+     * `passes` was `left_at`, and those removed since. */
+    struct sw_entry *left, *removed;
+    uint64_t left_at;
     uint32_t n_removed;
 };
 

@@ -410,7 +410,7 @@ def test_entries_that_come_and_go_leave_packets_under_way_alone(engine_cache: Pa
     done = threading.Event()
 
     def churn() -> None:
-        rng, held = Random(1), []
+        rng, held = Random(1), list[int]()
         while not done.is_set():
             if held and (len(held) == SIZE - 1 or rng.random() < 0.5):
                 engine.delete("t", held.pop(rng.randrange(len(held))))
