@@ -500,7 +500,12 @@ class Engine:
         drops = Drops()
         self._c.raw("sw_drops_read", ctypes.byref(drops))
         return DropStats(
-            drops.unknown_port, drops.priority, drops.clones, drops.queue_full, drops.events
+            drops.unknown_port,
+            drops.priority,
+            drops.clones,
+            drops.passes,
+            drops.queue_full,
+            drops.events,
         )
 
     def process(self, port: int, packet: bytes) -> list[tuple[int, bytes]]:

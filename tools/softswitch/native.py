@@ -29,6 +29,7 @@ class Drops(ctypes.Structure):
         ("unknown_port", _U64),
         ("priority", _U64),
         ("clones", _U64),
+        ("passes", _U64),
         ("queue_full", _U64),
         ("events", _U64),
     )

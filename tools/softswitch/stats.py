@@ -38,5 +38,6 @@ class DropStats:
     unknown_port: int
     priority: int
     clones: int
+    passes: int
     queue_full: int
     events: int

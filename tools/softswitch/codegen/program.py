@@ -80,9 +80,16 @@ class _Receive:
             )
             args = "struct sw_engine *, const struct sw_packet *, const struct phv *"
             self.w.line(f"static void sw_clone({args});")
+        if self._clones(ir.Again):
+            args = "struct sw_engine *, const struct sw_packet *, const struct phv *"
+            what = "const uint8_t *, uint32_t, uint32_t, uint32_t"
+            self.w.line(f"static void sw_again({args}, {what});")
         self._write_send()
         if self._clones(ir.CloneIngress):
             self._write_ingress_clone()
+        self._write_pass()
+        if self._clones(ir.Again):
+            self._write_again()
         self._write_receive()
 
     def _clones(self, *kinds: type[ir.Statement]) -> bool:
@@ -120,8 +127,12 @@ class _Receive:
                 w.line("const bool cloned = k->cloned;")
                 w.line("if (cloned)")
                 w.line("    sw_keep(k, &clone, p);")
-            test = f"if ({self._get('standard_metadata.egress_spec')} != SW_DROP_PORT)"
-            with w.block(test):
+            passed = f"{self._get('standard_metadata.egress_spec')} != SW_DROP_PORT"
+            if self._again(recirculates=True):
+                with w.block(f"if ({passed} && k->recirculate)"):
+                    self._write_recirculate()
+                passed += " && !k->recirculate"
+            with w.block(f"if ({passed})"):
                 w.line("uint8_t *out = sw_out_begin(e, port);")
                 with w.block("if (out)"):
                     w.line("sw_update_checksums(k, p);")
@@ -138,6 +149,45 @@ class _Receive:
         if clones:
             self._write_keep()
             self._write_clone()
+
+    def _again(self, *, recirculates: bool) -> bool:
+        statements = (s for a in used_actions(self.program) for s in a.body)
+        return any(isinstance(s, ir.Again) and s.recirculates is recirculates for s in statements)
+
+    def _write_recirculate(self) -> None:
+        w = self.w
+        w.line("const uint32_t rest = k->len - k->offset;")
+        w.line("uint8_t *whole = sw_room(e, sw_program.header_bytes + rest);")
+        with w.block("if (whole)"):
+            w.line("sw_update_checksums(k, p);")
+            w.line("const uint32_t n = sw_deparse(p, whole);")
+            w.line("if (rest)")
+            w.line("    memcpy(whole + n, k->data + k->offset, rest);")
+            instance = "SW_INSTANCE_RECIRCULATED"
+            w.line(f"sw_again(e, k, p, whole, n + rest, k->recirculate, {instance});")
+
+    def _write_again(self) -> None:
+        """Begin anew with other bytes; the metadata of a list are there before they are parsed."""
+        w = self.w
+        args = "struct sw_engine *e, const struct sw_packet *k, const struct phv *o"
+        what = "const uint8_t *data, uint32_t len, uint32_t list, uint32_t instance"
+        no_error = self.program.errors.get("NoError", 0)
+        with w.block(f"static void sw_again({args}, {what})"):
+            with w.block("if (k->passes == SW_MAX_PASSES)"):
+                w.line("e->drops.passes++;")
+                w.line("return;")
+            w.line("struct phv phv;")
+            w.line("struct phv *const p = &phv;")
+            start = f".error = {no_error}, .length = len, .passes = k->passes + 1"
+            w.line("struct sw_packet again =")
+            w.line(f"    {{.data = data, .len = len, .port = k->port, {start}}};")
+            w.line("memset(p, 0, sizeof *p);")
+            w.line("(void)o;")
+            self._copy_fields("list", "p", "o")
+            self._set("standard_metadata.instance_type", "instance")
+            self._set("standard_metadata.packet_length", "len")
+            w.line("sw_pass(e, &again, p);")
+        w.line()
 
     def _write_truncate(self) -> None:
         w = self.w
@@ -216,6 +266,7 @@ class _Receive:
                 w.line("struct sw_packet copied = *k;")
                 w.line("copied.depth++;")
                 w.line("copied.truncate = s->truncate;")
+                w.line("copied.recirculate = 0;")
                 self._set("standard_metadata.instance_type", "SW_INSTANCE_EGRESS_CLONE")
                 self._set("intrinsic_metadata.egress_rid", "s->replicas[i].rid")
                 w.line("sw_send(e, &copied, p, s->replicas[i].port);")
@@ -243,6 +294,7 @@ class _Receive:
                     w.line("break;")
 
     def _write_receive(self) -> None:
+        """A packet begins."""
         w = self.w
         args = "struct sw_engine *e, const uint8_t *data, uint32_t len, uint32_t port"
         with w.block(f"static void sw_receive({args})"):
@@ -253,10 +305,17 @@ class _Receive:
             w.line(
                 f"struct sw_packet packet = {{.data = data, .len = len, .port = port, {start}}};"
             )
-            w.line("struct sw_packet *const k = &packet;")
             w.line("memset(p, 0, sizeof *p);")
             self._set("standard_metadata.ingress_port", "port")
             self._set("standard_metadata.packet_length", "len")
+            w.line("sw_pass(e, &packet, p);")
+        w.line()
+
+    def _write_pass(self) -> None:
+        """From the parser to the queues."""
+        w = self.w
+        args = "struct sw_engine *e, struct sw_packet *k, struct phv *p"
+        with w.block(f"static void sw_pass({args})"):
             w.line("k->now_us = sw_packet_us(e);")
             self._set("intrinsic_metadata.ingress_global_timestamp", "k->now_us")
             w.line("sw_parse(e, k, p);")
@@ -268,6 +327,11 @@ class _Receive:
                 w.line("if (k->ingress_cloned)")
                 w.line("    sw_clone_ingress(e, k, p);")
             self._digest()
+            if self._again(recirculates=False):
+                with w.block("if (k->resubmit)"):
+                    again = "k->data, k->len, k->resubmit, SW_INSTANCE_RESUBMITTED"
+                    w.line(f"sw_again(e, k, p, {again});")
+                    w.line("return;")
             group = self._get("intrinsic_metadata.mcast_grp")
             if group is not None:
                 with w.block(f"if ({group})"):

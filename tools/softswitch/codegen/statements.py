@@ -80,6 +80,9 @@ class StatementGen:
                     self.w.line(f"k->digest = {place + 1};")
                 case ir.CloneEgress() | ir.CloneIngress():
                     self._clone(s)
+                case ir.Again(field_list, recirculates):
+                    place = list(self.program.field_lists).index(field_list) + 1
+                    self.w.line(f"k->{'recirculate' if recirculates else 'resubmit'} = {place};")
                 case ir.Exit():
                     self.w.line("k->exit = true;")
                 case ir.Jump(target, None):

@@ -64,6 +64,7 @@ from softswitch.ir.program import (
 )
 from softswitch.ir.statements import (
     Action,
+    Again,
     Assign,
     AssignHeader,
     AssignStack,
@@ -90,6 +91,7 @@ __all__ = [
     "Action",
     "ActionCall",
     "Advance",
+    "Again",
     "Assign",
     "AssignHeader",
     "AssignStack",

@@ -126,6 +126,15 @@ class CloneIngress:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """Let the packet begin anew: as it came, instead of what ingress decided, or (`recirculates`)
+    as egress leaves it, instead of being sent. It keeps the metadata of a field list only."""
+
+    field_list: int
+    recirculates: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """Stop the pipeline after this action."""
 
@@ -153,6 +162,7 @@ Statement: TypeAlias = (
     | GenerateDigest
     | CloneEgress
     | CloneIngress
+    | Again
     | Exit
     | Jump
 )

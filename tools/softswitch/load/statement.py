@@ -26,6 +26,8 @@ _PARAMETERS = {
     "generate_digest": 2,
     "clone_egress_pkt_to_egress": 2,
     "clone_ingress_pkt_to_egress": 2,
+    "resubmit": 1,
+    "recirculate": 1,
     "exit": 0,
     "_jump": 1,
     "_jump_if_zero": 2,
@@ -108,6 +110,11 @@ def load_statement(expressions: Expressions, item: View) -> ir.Statement:
                 raise args[1].fail(f"no field list {fields}")
             clone = ir.CloneIngress if "ingress" in op else ir.CloneEgress
             return clone(expressions.data(args[0]), fields)
+        case "resubmit" | "recirculate":
+            fields = _constant(expressions, args[0])
+            if fields not in scope.field_lists:
+                raise args[0].fail(f"no field list {fields}")
+            return ir.Again(fields, op == "recirculate")
         case "exit":
             return ir.Exit()
         case "_jump":

@@ -63,6 +63,28 @@ int sw_release(struct sw_engine *e) {
     return 0;
 }
 
+struct sw_room {
+    struct sw_room *next;
+    uint8_t data[];
+};
+
+uint8_t *sw_room(struct sw_engine *e, uint32_t len) {
+    struct sw_room *room = malloc(sizeof *room + len);
+    if (!room)
+        return NULL;
+    room->next = e->rooms;
+    e->rooms = room;
+    return room->data;
+}
+
+void sw_free_rooms(struct sw_room *rooms) {
+    while (rooms) {
+        struct sw_room *next = rooms->next;
+        free(rooms);
+        rooms = next;
+    }
+}
+
 static void close_gate(void *e) {
     sw_lock(e);
 }
@@ -573,7 +595,7 @@ int sw_process(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t
     *out = e->processed.data;
     *out_len = e->processed.used;
     bool failed = e->processed.failed;
-    sw_end(e);
+    sw_free_rooms(sw_end(e));
     return failed ? -ENOMEM : 0;
 }
 
@@ -590,7 +612,7 @@ int sw_replay(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t 
             at = at + 1 < n ? at + 1 : 0;
         }
         e->sink = NULL;
-        sw_end(e);
+        sw_free_rooms(sw_end(e));
     }
     *out = sink.used;
     return 0;

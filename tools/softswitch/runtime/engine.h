@@ -20,12 +20,15 @@
 #define SW_AGE_MOST 1024 /* entries that are looked at while packets wait */
 #define SW_NO_PORT UINT32_MAX
 #define SW_MAX_CLONES 8 /* of clones of clones */
+#define SW_MAX_PASSES 32
 
 enum {
     SW_INSTANCE_NORMAL = 0,
     SW_INSTANCE_INGRESS_CLONE = 1,
     SW_INSTANCE_EGRESS_CLONE = 2,
-    SW_INSTANCE_REPLICATION = 5
+    SW_INSTANCE_RECIRCULATED = 4,
+    SW_INSTANCE_REPLICATION = 5,
+    SW_INSTANCE_RESUBMITTED = 6
 };
 
 struct sw_engine;
@@ -45,8 +48,10 @@ struct sw_packet {
     uint32_t clone_session, clone_list;
     bool ingress_cloned;
     uint32_t ingress_clone_session, ingress_clone_list;
-    uint32_t depth;    /* clone of a clone of ... */
-    uint32_t truncate; /* send at most so many bytes; 0: all */
+    uint32_t resubmit, recirculate; /* field list of what begins anew, counted from 1; 0: nothing */
+    uint32_t passes;                /* how often it has begun anew */
+    uint32_t depth;                 /* clone of a clone of ... */
+    uint32_t truncate;              /* send at most so many bytes; 0: all */
 };
 
 struct sw_program {
@@ -91,6 +96,7 @@ struct sw_drops {
     uint64_t unknown_port; /* sent to a port that does not exist */
     uint64_t priority;     /* standard_metadata.priority beyond the number of queues */
     uint64_t clones;       /* clones of clones beyond SW_MAX_CLONES */
+    uint64_t passes;       /* begun anew more than SW_MAX_PASSES times */
     uint64_t queue_full;   /* of a port with a rate */
     uint64_t events;       /* packet-ins, digests and idle entries that the queue had no room for */
 };
@@ -132,7 +138,8 @@ struct sw_engine {
     struct sw_wire *wire; /* NULL: no table is described */
     struct sw_sink *sink; /* set while process() runs */
     struct sw_sink processed;
-    uint8_t *scratch; /* room for headers, behind SW_OUT_PREFIX bytes */
+    struct sw_room *rooms; /* of this batch */
+    uint8_t *scratch;      /* room for headers, behind SW_OUT_PREFIX bytes */
 };
 
 #define SW_GROUPS 65536
@@ -161,6 +168,9 @@ void sw_out_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t 
 
 /* Packets that wait in a port's queue. */
 uint32_t sw_queue_depth(const struct sw_engine *e, uint32_t port, uint64_t queue);
+
+/* Room for a packet that begins anew, until what came of it is sent. NULL: no memory. */
+uint8_t *sw_room(struct sw_engine *e, uint32_t len);
 
 const struct sw_session *sw_session(const struct sw_engine *e, uint32_t id);
 
@@ -196,10 +206,16 @@ SW_INLINE void sw_begin(struct sw_engine *e) {
     e->packet_us = sw_now_us(e);
 }
 
-SW_INLINE void sw_end(struct sw_engine *e) {
+/* What sw_room() gave is the caller's, who frees it when everything is sent. */
+SW_INLINE struct sw_room *sw_end(struct sw_engine *e) {
+    struct sw_room *rooms = e->rooms;
+    e->rooms = NULL;
     __atomic_store_n(&e->passes, e->passes + 1, __ATOMIC_RELEASE);
     sw_unlock(e);
+    return rooms;
 }
+
+void sw_free_rooms(struct sw_room *rooms);
 
 SW_INLINE void sw_count(struct sw_engine *e, uint32_t counter, uint64_t index,
                         const struct sw_packet *k) {

@@ -180,10 +180,11 @@ static uint32_t receive_batch(struct sw_engine *e, struct sw_port *p) {
         if (frame.queued)
             flush_all(io); /* while its bytes are there */
     }
-    sw_end(e);
+    struct sw_room *rooms = sw_end(e);
     sw_stat(&p->stats.rx_packets, packets);
     sw_stat(&p->stats.rx_bytes, bytes);
     flush_all(io);
+    sw_free_rooms(rooms);
     sw_pcap_flush(&p->received);
     sw_ring_release(&p->ring, n);
     return n;
@@ -256,8 +257,9 @@ static void receive_injected(struct sw_engine *e) {
         e->injected = one->id;
         sw_program.receive(e, one->data, one->len, one->port);
         e->injected = 0;
-        sw_end(e);
+        struct sw_room *rooms = sw_end(e);
         flush_all(io); /* while its bytes are there */
+        sw_free_rooms(rooms);
         free(one);
     }
 }

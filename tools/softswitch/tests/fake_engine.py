@@ -309,7 +309,7 @@ class FakeEngine:
         return []
 
     def drop_stats(self) -> DropStats:
-        return DropStats(0, 0, 0, 0, 0)
+        return DropStats(0, 0, 0, 0, 0, 0)
 
     def capture(self, port: int, received: Path, sent: Path) -> None:
         assert port in self.ports

@@ -217,7 +217,7 @@ def test_multicast_group_out_of_range_or_missing_is_refused(directed: Engine) ->
             directed.multicast_set(group, [])
     with pytest.raises(UnknownNameError):
         directed.multicast_delete(99)
-    assert directed.drop_stats() == DropStats(0, 0, 0, 0, 0)
+    assert directed.drop_stats() == DropStats(0, 0, 0, 0, 0, 0)
 
 
 # --- headers and counters -------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def environment() -> dict[str, str]:
 
 
 SUBJECTS = ["tables", "parser", "packets", "arithmetic", "bmv2", "io", "extras", "profiles"]
-SUBJECTS += ["meters", "events", "rates", "state", "wire"]
+SUBJECTS += ["meters", "events", "rates", "state", "wire", "again"]
 SUBJECTS = [*(f"engine_{subject}" for subject in SUBJECTS), "server_wire"]
 
 
