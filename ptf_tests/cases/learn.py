@@ -1,7 +1,9 @@
 """Host learning: senders that the switch does not know are reported, once for each packet."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import RECEIVE_TIMEOUT_S, SwitchCase
-from ptf_tests.network import BLUE, FAR, NOBODY, ONE, RED, TWO, A, DropReason
+from ptf_tests.network import BLUE, FAR, NOBODY, ONE, RED, TWO, A
 from ptf_tests.p4rt import Learned
 from ptf_tests.packets import arriving, leaving, tagged, udp
 from ptf_tests.tables import mac
