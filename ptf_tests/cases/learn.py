@@ -1,10 +1,11 @@
 """Host learning: senders that the switch does not know are reported, once for each packet."""
 
+from dfvisor.p4rt.drops import DropReason
 from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
 from ptf_tests.base import RECEIVE_TIMEOUT_S, SwitchCase
-from ptf_tests.network import BLUE, FAR, NOBODY, ONE, RED, TWO, A, B, DropReason
+from ptf_tests.network import BLUE, FAR, NOBODY, ONE, RED, TWO, A, B
 from ptf_tests.p4rt import Learned
 from ptf_tests.packets import arp, arriving, leaving, tagged, udp
 from ptf_tests.tables import ipv4, ipv6, mac

@@ -1,7 +1,9 @@
 """The path class of a slice: stamped where a packet comes in, by one entry."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import FAR, FAR_B, FOREIGN, ONE, OTHER_PATH, RED, TWO, A, B, DropReason
+from ptf_tests.network import FAR, FAR_B, FOREIGN, ONE, OTHER_PATH, RED, TWO, A, B
 from ptf_tests.packets import STAMPED, arp, arriving, gold, leaving
 from ptf_tests.tables import mac
 
