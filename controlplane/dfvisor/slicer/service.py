@@ -354,7 +354,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                 self._access.check_writer(role)
 
         check()
-        conditions = metadata_numbers(context, (REVISION, ACTIVE, COMPLETE))
+        conditions = metadata_numbers(context, (REVISION, ACTIVE, COMPLETE, HOLD))
         if conditions:
             await self._wait_for_revision(role, conditions)
         translator = self._access.translator(role)
@@ -371,7 +371,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         complete = conditions.get(COMPLETE)
         if complete is not None and not any(status.code for status in statuses):
             check()
-            hold = bool(metadata_number(context, HOLD))
+            hold = bool(conditions.get(HOLD))
             self._directory.flows_completed(role.vn, complete, hold=hold)
         return statuses
 
