@@ -158,11 +158,15 @@ class SliceDirectory(Protocol):
 class SwitchPort(Protocol):
     """The agent's own connection to its switch, on which it is primary. No role, no translation."""
 
-    async def write(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
+    async def write(
+        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+    ) -> list[UpdateStatus]:
         """Carry out the updates, continuing after errors; one status per update, in their order.
 
-        Raises SwitchUnavailable (or NotPrimary) when the switch is away: the outcome is then
-        unknown, and the agent calls `Slicer.replay` once the switch is back.
+        `at_once`: all of them between two packets, or none (DATAPLANE_ATOMIC); from a switch that
+        has no such thing RpcFailed with UNIMPLEMENTED. Raises SwitchUnavailable (or NotPrimary)
+        when the switch is away: the outcome is then unknown, and the agent calls `Slicer.replay`
+        once the switch is back.
         """
         ...
 

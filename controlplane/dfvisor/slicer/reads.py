@@ -6,7 +6,7 @@ A slice's role also sees the entries of others within the flowspaces that it may
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from dfvisor.model.space import Space
 from dfvisor.p4rt.p4info import Schema
@@ -18,7 +18,10 @@ from dfvisor.slicer.tables import FlowTables, Place
 from dfvisor.slicer.translate import Translator
 from dfvisor.slicer.view import DROP_CELLS, DROPS, METERS
 
-CHUNK = 32  # entities of one answer; others get the event loop in between
+CHUNK = 32
+"""Entities of one answer, which take some 0.3 ms; then others get the event loop."""
+REST_S = 0.001
+"""Between answers while another role wants to write, whoever they are for."""
 
 _NO_COUNTER = p4r.CounterData()
 
@@ -36,6 +39,7 @@ class Reader:
         self._schema = schema
         self._directory = directory
         self._tables = tables
+        self._gate = asyncio.Lock()  # one answer is made at a time
 
     async def read(
         self, translator: Translator, asked: p4r.Entity
@@ -66,28 +70,37 @@ class Reader:
     ) -> AsyncIterator[list[p4r.Entity]]:
         """Entries; with their counters if `counted`, of which nothing else is shown if `alone`."""
         found = self._select(translator, pattern)
+        turns = self._tables.turns
         for start in range(0, len(found), CHUNK):
-            chunk = found[start : start + CHUNK]
-            counters = await self._counters(chunk) if counted else {}
-            entities: list[p4r.Entity] = []
-            for place, gre_key, entry in chunk:
-                counter = counters.get(place)
-                if counter is None:
-                    if counted:
-                        continue  # deleted meanwhile
-                    counter = _NO_COUNTER
-                entity = p4r.Entity()
-                shown = entity.direct_counter_entry.table_entry if alone else entity.table_entry
-                shown.ParseFromString(entry)
-                translator.to_view(shown, gre_key)
-                if alone:
-                    shown.ClearField("action")
-                    entity.direct_counter_entry.data.CopyFrom(counter)
-                elif counted:
-                    shown.counter_data.CopyFrom(counter)
-                entities.append(entity)
+            async with self._gate:
+                entities = await self._shown(
+                    translator, found[start : start + CHUNK], counted, alone
+                )
+                await asyncio.sleep(REST_S if turns.contended(translator.role) else 0)
             yield entities
-            await asyncio.sleep(0)
+
+    async def _shown(
+        self, translator: Translator, chunk: Found, counted: bool, alone: bool
+    ) -> list[p4r.Entity]:
+        counters = await self._counters(chunk) if counted else {}
+        entities: list[p4r.Entity] = []
+        for place, gre_key, entry in chunk:
+            counter = counters.get(place)
+            if counter is None:
+                if counted:
+                    continue  # deleted meanwhile
+                counter = _NO_COUNTER
+            entity = p4r.Entity()
+            shown = entity.direct_counter_entry.table_entry if alone else entity.table_entry
+            shown.ParseFromString(entry)
+            translator.to_view(shown, gre_key)
+            if alone:
+                shown.ClearField("action")
+                entity.direct_counter_entry.data.CopyFrom(counter)
+            elif counted:
+                shown.counter_data.CopyFrom(counter)
+            entities.append(entity)
+        return entities
 
     def _select(self, translator: Translator, pattern: p4r.TableEntry) -> Found:
         """The role's entries that a pattern asks for: table 0 is all tables, no key all keys."""
@@ -111,12 +124,17 @@ class Reader:
         priority = pattern.priority.to_bytes(HEAD, "big") if pattern.priority > 0 else b""
         found: Found = []
         for info, within in self._readable(translator):
-            for key, entry in mirror.of(info.slice_id).items():
-                if not key.startswith(head) or (priority and key[HEAD : 2 * HEAD] != priority):
-                    continue
-                if within is not None and not self._tables.covered(entry, within):
-                    continue
-                found.append(((info.slice_id, key), info.key, entry))
+            slice_id, gre_key = info.slice_id, info.key
+            entries: Iterable[tuple[bytes, bytes]] = mirror.of(slice_id).items()
+            if head or priority:
+                entries = [
+                    (key, entry)
+                    for key, entry in entries
+                    if key.startswith(head) and (not priority or key[HEAD : 2 * HEAD] == priority)
+                ]
+            if within is not None:
+                entries = [one for one in entries if self._tables.covered(one[1], within)]
+            found += [((slice_id, key), gre_key, entry) for key, entry in entries]
         return found
 
     def _readable(self, translator: Translator) -> list[tuple[SliceInfo, Space | None]]:

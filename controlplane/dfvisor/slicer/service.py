@@ -26,7 +26,7 @@ from dfvisor.slicer.identity import ANYBODY, Identity
 from dfvisor.slicer.limits import Accounts, Limits
 from dfvisor.slicer.packets import packet_in, packet_out
 from dfvisor.slicer.reads import Reader
-from dfvisor.slicer.refusal import Refused, denied, invalid, missing, unimplemented
+from dfvisor.slicer.refusal import Refused, denied, invalid, missing
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.streams import Stream, Streams, number
 from dfvisor.slicer.tables import FlowTables
@@ -49,6 +49,7 @@ POLITE_CALLS = 2
 GREEDY_PRICE = 5
 NOBODY = Role("")
 """Whose account the requests for roles of VNs that are not here go to."""
+ALL_OR_NOTHING = (p4r.WriteRequest.ROLLBACK_ON_ERROR, p4r.WriteRequest.DATAPLANE_ATOMIC)
 TO_CONTROLLERS = (PuntReason.FLOW_MISS, PuntReason.FLOW_ACTION)
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -359,13 +360,11 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         updates = request.updates
         if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR or len(updates) <= 1:
             statuses = await self._tables.apply(translator, updates, check)
-        elif request.atomicity == p4r.WriteRequest.ROLLBACK_ON_ERROR:
-            statuses = await self._tables.apply_all(translator, updates, check)
+        elif request.atomicity in ALL_OR_NOTHING:
+            at_once = request.atomicity == p4r.WriteRequest.DATAPLANE_ATOMIC
+            statuses = await self._tables.apply_all(translator, updates, check, at_once=at_once)
         else:
-            raise unimplemented(
-                "DATAPLANE_ATOMIC is offered for one update at a time, because the switch has no "
-                "more; use ROLLBACK_ON_ERROR or CONTINUE_ON_ERROR"
-            )
+            raise invalid(f"atomicity {request.atomicity} is not known")
         complete = conditions.get(COMPLETE)
         if complete is not None and not any(status.code for status in statuses):
             check()

@@ -20,13 +20,13 @@ import grpc
 
 from dfvisor.errors import SwitchError
 from dfvisor.model.space import Space
-from dfvisor.p4rt.errors import SchemaError
+from dfvisor.p4rt.errors import RpcFailed, SchemaError
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SwitchPort, UpdateStatus
 from dfvisor.slicer.layout import TableLayout, layouts
 from dfvisor.slicer.mirror import HEAD, Mirror
-from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid, missing
+from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid, missing, unimplemented
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.translate import DEMOTE, FLOW, Translator, demotable
 from dfvisor.slicer.turns import Turns
@@ -320,11 +320,14 @@ class FlowTables:
         translator: Translator,
         updates: Sequence[p4r.Update],
         check: Callable[[], None],
+        *,
+        at_once: bool = False,
     ) -> list[UpdateStatus]:
         """Carry out all of a role's updates, or leave everything as it was (ROLLBACK_ON_ERROR).
 
-        Packets may meet the entries in between. The status of an update that is not to blame is
-        then ABORTED. An entry that is brought back starts counting anew.
+        Packets may meet the entries in between, unless `at_once` (DATAPLANE_ATOMIC), which is for
+        the switch to do: Refused if it can't. The status of an update that is not to blame is then
+        ABORTED. An entry that is brought back starts counting anew.
         """
         if len(updates) > ATOMIC_UPDATES:
             raise exhausted(
@@ -342,7 +345,8 @@ class FlowTables:
                 if blocker is None:
                     statuses, planned = self._plan_all(now, updates)
                     if planned:
-                        flight = self._fly_all(role, planned, statuses)
+                        fly = self._fly_at_once if at_once else self._fly_all
+                        flight = fly(role, planned, statuses)
                         landed = self._take_off(flight, f"all for {role}")
                         launched = True
             finally:
@@ -407,6 +411,27 @@ class FlowTables:
             if len(done) < len(planned):
                 await self._roll_back(done)
                 statuses[:] = _aborted(statuses, "it was rolled back")
+        finally:
+            self._settle(planned)
+            self.turns.leave(role)
+
+    async def _fly_at_once(
+        self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
+    ) -> None:
+        try:
+            answers = await self._switch.write([one.message for one in planned], at_once=True)
+            for one, answer in zip(planned, answers, strict=True):
+                statuses[one.index] = self._refused(one, answer)
+            if not any(answer.code for answer in answers):
+                for one in planned:
+                    self._note(one.place, one.after)
+        except RpcFailed as error:
+            if error.code is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            raise unimplemented(
+                "this switch has no DATAPLANE_ATOMIC for more than one update; use "
+                "ROLLBACK_ON_ERROR or CONTINUE_ON_ERROR"
+            ) from error
         finally:
             self._settle(planned)
             self.turns.leave(role)
