@@ -59,6 +59,9 @@ class StaticDirectory:
         name = self._names.get(slice_id)
         return (VN, name) if name else None
 
+    def vn_by_id(self, vn_id: int) -> str | None:
+        return None
+
     def writer(self, vn: str, slice_name: str) -> str | None:
         return f"slice/{vn}/{slice_name}"
 

@@ -87,6 +87,10 @@ class SliceDirectory(Protocol):
         """VN and name of the slice with this local id; None if there is none."""
         ...
 
+    def vn_by_id(self, vn_id: int) -> str | None:
+        """The VN with this number in the switch; None if there is none."""
+        ...
+
     def writer(self, vn: str, slice_name: str) -> str | None:
         """The one role that may write the slice's entries; None: `vn/<vn>` while it has a primary,
         otherwise `slice/<vn>/<slice>`.

@@ -176,6 +176,9 @@ class FakeDirectory:
                     return vn, name
         return None
 
+    def vn_by_id(self, vn_id: int) -> str | None:
+        return {1: "red", 2: "blue"}.get(vn_id)
+
     def writer(self, vn: str, slice_name: str) -> str | None:
         return self.writers.get((vn, slice_name))
 
