@@ -16,7 +16,7 @@ from dfvisor.agent.inbox import LearnReport
 from dfvisor.agent.numbers import Numbers, NumbersExhausted
 from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
-from dfvisor.agent.steps import best_effort_part, both, kept, offered, prepared
+from dfvisor.agent.steps import both, kept, offered, prepared, unled_part
 from dfvisor.model.grants import Grant
 from dfvisor.model.learned import PREFIX, with_hosts
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
@@ -226,9 +226,15 @@ class Planner:
         grant = self._grants.get(name)  # what was good once stays, also when less is granted since
         choices = [good] if waiting else [newest, good]
         if waiting and newest is not None and self._overdue.get(name) == newest[0]:
-            error = error or f"revision {newest[0]} waits for a controller: best effort only"
-            part = best_effort_part(good[1] if good else None, newest[1])
-            choices.insert(0, (good[0] if good else 0, part))
+            part = unled_part(
+                good[1] if good else None, newest[1], grant.controllers if grant else ()
+            )
+            if part is newest[1]:  # there is nothing to wait for
+                choices.insert(0, newest)
+                waiting = False
+            else:
+                error = error or f"revision {newest[0]} waits for a controller: best effort only"
+                choices.insert(0, (good[0] if good else 0, part))
         coming = None
         if waiting and newest is not None:
             try:

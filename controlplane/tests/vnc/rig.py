@@ -13,10 +13,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
+from dfvisor.model.grants import Grant
 from dfvisor.model.records import Network
 from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import SLICE_TABLES, TableEntry
@@ -57,13 +58,16 @@ class Rig:
         assert self._database is not None
         return self._database
 
-    async def open(self, *, activate: bool = False) -> None:
+    async def open(self, *, activate: bool = False, grants: Sequence[Grant] = ()) -> None:
         """Put the network into the database; start its switches, each with an agent. `activate`:
         it takes effect although no controller has prepared it.
         """
         self._database = await GlobalDatabase.connect(self.zookeeper)
         base = await self.database.read_fabric()
         await self.database.apply_fabric(base, self.network.fabric, self.network.tenants)
+        if grants:
+            network = await self.database.read_network()
+            await self.database.apply_grants(network, {grant.vn: grant for grant in grants})
         for vn in self.network.vns.values():
             await self.database.apply(None, vn, activate=activate)
         for switch in self.network.fabric.switches:
