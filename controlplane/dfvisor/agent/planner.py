@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dfvisor.agent.book import Book, Clash
 from dfvisor.agent.desired import LEARN, VnPlan, fabric_items, neighbours, vn_plan
+from dfvisor.agent.edge import Address
 from dfvisor.agent.hosts import HostBook, Outcome
 from dfvisor.agent.inbox import LearnReport
 from dfvisor.agent.numbers import Numbers, NumbersExhausted
@@ -18,9 +19,10 @@ from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
 from dfvisor.agent.steps import both, kept, offered, prepared, unled_part
 from dfvisor.model.grants import Grant
-from dfvisor.model.learned import PREFIX, with_hosts
+from dfvisor.model.learned import PREFIX, settle_addresses, with_hosts
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
 from dfvisor.model.stale import expired, without_database
+from dfvisor.model.types import Mac
 from dfvisor.model.validate import validate, validate_vn
 from dfvisor.p4rt.entries import EntryKey, Item
 
@@ -165,7 +167,7 @@ class Planner:
                     if one.mac.value == report.mac and not one.name.startswith(PREFIX):
                         owner = f"endpoint {one.name}"
                         return name, self.hosts.hosts(name).refuse(one.mac, report.port, owner)
-                return name, self.hosts.add(name, report.mac, report.port)
+                return name, self.hosts.add(name, report.mac, report.port, report.ip)
         return None  # of a VN that is gone or learns no more: the report was under way
 
     def learned(self, name: str) -> Mapping[int, int]:
@@ -340,13 +342,21 @@ class Planner:
         problems = validate_vn(self._fabric, vn, grant)
         if problems:
             raise _Impossible(_summary([str(problem) for problem in problems]))
+        hosts = self.hosts.everywhere(vn.name)
+        owners = settle_addresses(vn, hosts) if vn.learning and hosts else {}
+        addresses = self.hosts.addresses(vn.name)
         return vn_plan(
             self.site,
-            with_hosts(without_database(vn, self.away_s), self.hosts.elsewhere(vn.name)),
+            with_hosts(without_database(vn, self.away_s), self.hosts.elsewhere(vn.name), owners),
             self._numbers,
             self._plans.get(vn.name),
             self.hosts.of(vn.name),
             self.hosts.doubted(vn.name),
+            [
+                Address(mac, ip, answered=owners.get(ip) == Mac(mac))
+                for mac, ips in addresses.items()
+                for ip in ips
+            ],
         )
 
 
