@@ -207,6 +207,7 @@ class Candidate:
             self._news = False
             self._pass_on()
         await self._advance(self._ownership)
+        self._fail(self._refused or self._turning.waiting_for)
 
     def _owners_changed(self) -> None:
         self.wake()
