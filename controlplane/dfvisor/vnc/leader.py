@@ -89,6 +89,7 @@ class Candidate:
         self._checker = Checker()
         self._checked: VirtualNetwork | None = None  # the last one, good or bad
         self._good: VirtualNetwork | None = None  # the last good one
+        self._controlled: tuple[str, ...] = ()  # slices with controllers of the tenant's own
         self._revision = 0  # that they are of
         self._refused = ""  # why they are not of the newest revision
         self._ownership: Ownership | None = None
@@ -206,6 +207,7 @@ class Candidate:
             self._news = False
             self._pass_on()
         await self._advance(self._ownership)
+        self._fail(self._refused or self._turning.waiting_for)
 
     def _owners_changed(self) -> None:
         self.wake()
@@ -235,6 +237,8 @@ class Candidate:
         if self._compiler is None or self._good is None or fabric is None or described is None:
             return
         wanted = self._compiler.switches
+        if self._controlled:  # slices of tenants' own, for which nothing is compiled
+            wanted |= slices_at(fabric.fabric, self._good).keys()
         if fabric.fabric.links != described.links:  # and where it is when they are back
             wanted |= slices_at(described, self._good).keys()
         if (wanted, fabric.revision) != self._indexed:
@@ -317,11 +321,13 @@ class Candidate:
             return
         try:
             known = changed if self._good is checked else None
-            update = compiler.update(trees, snapshot.vn, known)
+            left_out = snapshot.grant.controllers
+            update = compiler.update(trees, snapshot.vn, known, left_out)
         except CompileError as error:
             self._refuse(str(error))
             return
         self._good = snapshot.vn
+        self._controlled = left_out
         self._cut_off = cut_off(fabric.fabric)
         self._refused = ""
         self._revision = snapshot.revision
