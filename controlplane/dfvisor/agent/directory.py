@@ -21,12 +21,13 @@ class Directory:
     so nothing is offered that is not there. `on_flows` is told what `flows_completed` is told.
     """
 
-    def __init__(self, on_flows: Callable[[str, int], None], switch: str = "") -> None:
+    def __init__(self, on_flows: Callable[[str, int, bool], None], switch: str = "") -> None:
         self._on_flows = on_flows
         self.on_offered: Callable[[str, int], None] = lambda vn, revision: None
         self._switch = switch
         self._spaces: dict[str, Spaces] = {}
         self._slices: dict[int, tuple[str, str]] = {}
+        self._vn_ids: dict[int, str] = {}
         self._links: dict[int, int] = {}
         self._fences: dict[str, Fence] = {}
         self._grants: dict[str, Grant] = {}
@@ -81,12 +82,15 @@ class Directory:
         entries may match, if not what the plan's VN says.
         """
         if plan is None:
-            self._plans.pop(vn, None)
+            held = self._plans.pop(vn, None)
+            if held is not None and self._vn_ids.get(held.vn_id) == vn:
+                del self._vn_ids[held.vn_id]
             self._revisions.pop(vn, None)
             self._active.pop(vn, None)
             self._spaces.pop(vn, None)
         else:
             self._plans[vn] = plan
+            self._vn_ids[plan.vn_id] = vn
             self._revisions[vn] = revision
             self._active[vn] = revision if active is None else active
             self._spaces.setdefault(vn, Spaces()).update(space or plan.vn)
@@ -134,6 +138,9 @@ class Directory:
 
     def slice_by_id(self, slice_id: int) -> tuple[str, str] | None:
         return self._slices.get(slice_id)
+
+    def vn_by_id(self, vn_id: int) -> str | None:
+        return self._vn_ids.get(vn_id)
 
     def writer(self, vn: str, slice_name: str) -> str | None:
         grant = self._grants.get(vn)
@@ -232,8 +239,8 @@ class Directory:
             return False
         return True
 
-    def flows_completed(self, vn: str, revision: int) -> None:
-        self._on_flows(vn, revision)
+    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
+        self._on_flows(vn, revision, hold)
 
 
 def _vlans(plan: VnPlan, switch: str, port: int) -> set[int | None]:
