@@ -17,6 +17,7 @@ from dfvisor.errors import StoreError
 from dfvisor.model import plain as form
 from dfvisor.model.granted import parse_grant, render_grant
 from dfvisor.model.grants import Grant
+from dfvisor.model.named import Named
 from dfvisor.model.plain import Problems
 from dfvisor.model.records import (
     Endpoint,
@@ -218,11 +219,11 @@ def settings_in(name: str, revision: Revision, path: str) -> VirtualNetwork:
 
 def assemble(settings: VirtualNetwork, records: Mapping[Key, Record]) -> VirtualNetwork:
     """The VN of these settings with these records, in order of their names."""
-    vn = settings_of(settings)
-    kinds = {kind: getattr(vn, kind) for kind in KINDS}
+    kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
     for key in sorted(records):
         kinds[key[0]][key[1]] = records[key]
-    return vn
+    found: dict[str, Any] = {kind: Named(held) for kind, held in kinds.items()}
+    return replace(settings, **found)
 
 
 def plain_record(record: Record) -> dict[str, Plain]:

@@ -770,6 +770,9 @@ def _new_generation(number: int) -> str:
 def _moves(old: VirtualNetwork, new: VirtualNetwork) -> bool:
     """Whether the VN may have come to other switches."""
 
+    if old.endpoints == new.endpoints and old.slices == new.slices:
+        return False
+
     def places(vn: VirtualNetwork) -> object:
         ends = {(one.port.switch if one.port else None, one.peer) for one in vn.endpoints.values()}
         return ends, {slice_.avoid for slice_ in vn.slices.values() if not slice_.best_effort}
