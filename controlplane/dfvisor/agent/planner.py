@@ -21,7 +21,8 @@ from dfvisor.model.grants import Grant
 from dfvisor.model.learned import PREFIX, with_hosts
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
 from dfvisor.model.stale import expired, without_database
-from dfvisor.model.validate import validate, validate_vn
+from dfvisor.model.validate import validate
+from dfvisor.model.verdicts import Verdicts
 from dfvisor.p4rt.entries import EntryKey, Item
 
 FABRIC = ""
@@ -74,6 +75,8 @@ class Planner:
         self._active: dict[str, int] = {}  # revisions that may take effect
         self._overdue: dict[str, int] = {}  # that have waited long enough
         self._plans: dict[str, VnPlan] = {}  # the live ones
+        self._coming: dict[str, VnPlan] = {}  # those that wait to be
+        self._verdicts: dict[str, Verdicts] = {}
         self._kept: dict[str, dict[EntryKey, Item]] = {}  # what stays of those before
         self._past: dict[str, VnPlan] = {}  # what the slicer may still build on of those
         self.hosts = HostBook(switch, time.time)
@@ -235,6 +238,8 @@ class Planner:
                 coming = self._plan(newest[1], grant)
             except (_Impossible, NumbersExhausted) as reason:
                 error = str(reason)
+            if coming is not None:
+                self._coming[name] = coming
         for held in choices:
             if held is None:
                 continue
@@ -245,6 +250,8 @@ class Planner:
                 error = error or str(reason)
                 continue
             self._settle(name, live)
+            if not waiting:
+                self._coming.pop(name, None)
             if held in (newest, good):
                 self._good[name] = held
             return self._staged(name, held, live, coming, newest, error)
@@ -294,7 +301,7 @@ class Planner:
             self._settle(name, None)
             if self._kept.get(name):
                 return Staged(name=name, revision=0, vn=None, plan=past, gone=True, keeps=True)
-        for record in (self._kept, self._past, self._plans):
+        for record in (self._kept, self._past, self._plans, self._coming, self._verdicts):
             record.pop(name, None)
         self.hosts.forget(name)
         self._book.set_part(name, ())
@@ -305,10 +312,10 @@ class Planner:
         stay = kept(self._plans.get(name), live, self._kept.get(name, {}))
         items: list[Item] = list(stay.values())
         if live is not None:
-            items += live.items
+            items += live.base
         if coming is not None:
             items += prepared(live, coming, stay)
-        self._book.set_part(name, items)
+        self._book.set_part(name, items, live.classified if live is not None else {})
 
     def _settle(self, name: str, live: VnPlan | None) -> None:
         """The plan is live from now on."""
@@ -331,14 +338,18 @@ class Planner:
     def _plan(self, vn: VirtualNetwork, grant: Grant | None) -> VnPlan | None:
         if self._fabric is None or self.site is None:
             return None
-        problems = validate_vn(self._fabric, vn, grant)
+        verdicts = self._verdicts.setdefault(vn.name, Verdicts())
+        problems = verdicts.problems(vn, self._fabric, grant)
         if problems:
             raise _Impossible(_summary([str(problem) for problem in problems]))
+        before = self._coming.get(vn.name)
+        if before is None or before.vn is not vn:
+            before = self._plans.get(vn.name)
         return vn_plan(
             self.site,
             with_hosts(without_database(vn, self.away_s), self.hosts.elsewhere(vn.name)),
             self._numbers,
-            self._plans.get(vn.name),
+            before,
             self.hosts.of(vn.name),
             self.hosts.doubted(vn.name),
         )

@@ -15,7 +15,7 @@ import msgspec
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.desired import VnPlan
 from dfvisor.agent.link import Link
-from dfvisor.agent.readings import COUNTED_TABLES, drop_cells, legend, readings
+from dfvisor.agent.readings import COUNTED_TABLES, Legend, drop_cells, readings
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.store.database import GlobalDatabase
 from dfvisor.store.stats import AgentInfo, Applied, Latency, RoleCount, SwitchStats
@@ -91,6 +91,7 @@ class Statistics:
     ) -> None:
         self._roles = roles
         self._switch = switch
+        self._legend = Legend(switch)
         self._database = database
         self._link = link
         self._plans = plans
@@ -128,7 +129,8 @@ class Statistics:
         at = time.time()
         entries = await link.client.read_direct(*COUNTED_TABLES)
         drops = await link.client.read_counters("drops", drop_cells(plans))
-        found = readings(self._switch, at, legend(self._switch, plans), entries, drops)
+        self._legend.follow(plans)
+        found = readings(self._switch, at, self._legend, entries, drops)
         return msgspec.structs.replace(found, latency=self._latency(), roles=self._roles())
 
     def _worth_publishing(self, stats: SwitchStats) -> bool:

@@ -23,7 +23,8 @@ from dfvisor.model.checker import Checker
 from dfvisor.model.grants import Grant
 from dfvisor.model.presence import slices_at
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
-from dfvisor.model.validate import outside_grant, validate
+from dfvisor.model.validate import validate
+from dfvisor.model.within import Within
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.entries import EntryKey
 from dfvisor.p4rt.tls import Credentials
@@ -87,6 +88,7 @@ class Candidate:
         self._indexed: tuple[frozenset[str], int] | None = None  # switches, as of which fabric
         self._compiler: Compiler | None = None  # of the last good records
         self._checker = Checker()
+        self._within = Within()
         self._checked: VirtualNetwork | None = None  # the last one, good or bad
         self._good: VirtualNetwork | None = None  # the last good one
         self._revision = 0  # that they are of
@@ -310,7 +312,7 @@ class Candidate:
             snapshot.vn, changed, fabric.fabric, fabric, lambda vn: _problems(vn, fabric)
         )
         if not problems:
-            problems = outside_grant(snapshot.vn, snapshot.grant)
+            problems = self._within.problems(snapshot.vn, snapshot.grant)
         if problems:
             self._refuse(f"{len(problems)} problems in its records: {_shown(problems)}")
             return
