@@ -46,7 +46,7 @@ from rich.console import Console
 from rich.table import Table
 
 VN, TENANT = "bench", "bench"
-DEADLINE_S = 900.0
+DEADLINE_S = 200.0
 POLL_S = 0.02
 PROCESSES = 4
 AGENTS = 500
@@ -190,8 +190,23 @@ class System:
             process(command, self.directory / f"{name}.log", stdout=subprocess.DEVNULL)
         )
 
+    async def whole(self, database: GlobalDatabase, switches: Sequence[str], revision: int) -> None:
+        """Wait until the switches hold all entries of the revision."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            applied = await database.read_applied(switches)
+            states = [one.vns[VN] for one in applied.values() if VN in one.vns]
+            done = [min(one.revision, one.flows) >= revision for one in states]
+            if len(done) == len(switches) and all(done):
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"revision {revision} after {DEADLINE_S:g} s: {states}")
+            await asyncio.sleep(POLL_S)
+
     async def reached(self, switch: str, revision: int) -> dict[str, float]:
-        """When the revision reached each stage, once it is active there."""
+        """When a change of somebody who had the one before reached each stage, once it is active
+        there.
+        """
         deadline = time.monotonic() + DEADLINE_S
         while True:
             times: dict[str, float] = {}
@@ -200,7 +215,7 @@ class System:
                 vn, number, stage, at = line.split()
                 if vn == VN and int(number) >= revision:
                     times.setdefault(stage, float(at))
-            if {"edge", "switch"} <= times.keys():
+            if "active" in times:
                 return times
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{switch}: revision {revision} after {DEADLINE_S:g} s")
@@ -255,7 +270,7 @@ async def latency(flowspaces: int, changes: int) -> dict[str, list[float]]:
         ) as database:
             snapshot = await put(database, network(1, flowspaces))
             system.start(1)
-            await system.reached("s1", snapshot.revision)
+            await system.whole(database, ["s1"], snapshot.revision)
             sent = Sent(database)
             found: dict[str, list[float]] = {}
             for number in range(changes + 5):
@@ -265,7 +280,6 @@ async def latency(flowspaces: int, changes: int) -> dict[str, list[float]]:
                 system.trace("s1").write_text("")
                 if number < 5:
                     continue  # warming up
-                times["active"] = max(times["edge"], times["switch"])
                 for stage, at in times.items():
                     found.setdefault(stage, []).append(at - sent.at)
                 found.setdefault("reply", []).append(sent.answered - sent.at)
@@ -352,19 +366,18 @@ async def part_switches(_: int) -> list[Row]:
         ) as database:
             snapshot = await put(database, wanted)
             system.start(4)
-            for switch in wanted.fabric.switches:
-                await system.reached(switch, snapshot.revision)
-            began = time.time()
-            snapshot = await database.apply(snapshot, network(4, count).vns[VN])
-            ended = [
-                max((await system.reached(switch, snapshot.revision)).values())
-                for switch in wanted.fabric.switches
-            ]
-    rate = count / (max(ended) - began)
+            switches = list(wanted.fabric.switches)
+            await system.whole(database, switches, snapshot.revision)
+            vn = network(4, count).vns[VN]
+            began = time.perf_counter()
+            snapshot = await database.apply(snapshot, vn)
+            await system.whole(database, switches, snapshot.revision)
+            spent_s = time.perf_counter() - began
+    rate = count / spent_s
     return [
         Row(
             "100,000 flowspaces until all entries are in 4 softswitches",
-            f"{rate:,.0f}/s ({max(ended) - began:.1f} s)",
+            f"{rate:,.0f}/s ({spent_s:.1f} s)",
             ">= 8,000/s",
             rate >= 8_000,
         )

@@ -124,6 +124,10 @@ class Agent:
         self._directory.on_offered = lambda vn, revision: self.tracer.slicer(
             vn, revision, time.time()
         )
+        self._directory.on_written = lambda vn, revision: self.tracer.written(
+            vn, revision, time.time()
+        )
+        self._directory.on_activated = self._told_active
         self._link: Link | None = None
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()  # there is something to start from
@@ -341,6 +345,11 @@ class Agent:
         self._directory.set_fence(
             name, Fence(active.epoch, active.election_id) if active and led else None
         )
+
+    def _told_active(self, name: str, revision: int) -> None:
+        """By the VN's leader; the database follows."""
+        if self._planner.tell_active(name, revision):
+            self._mark(name)
 
     def vn_unreadable(self, name: str, reason: str) -> None:
         log.error("VN %s: unreadable: %s", name, reason)

@@ -73,6 +73,7 @@ class Planner:
         self._grants: dict[str, Grant | None] = {}
         self._unreadable: dict[str, str] = {}
         self._active: dict[str, int] = {}  # revisions that may take effect
+        self._told: dict[str, int] = {}  # the same by the leader, who is faster than the database
         self._overdue: dict[str, int] = {}  # that have waited long enough
         self._plans: dict[str, VnPlan] = {}  # the live ones
         self._coming: dict[str, VnPlan] = {}  # those that wait to be
@@ -132,7 +133,7 @@ class Planner:
             held.pop(name, None)
         self._unreadable.pop(name, None)
         self._grants.pop(name, None)
-        for record in (self._active, self._overdue):
+        for record in (self._active, self._told, self._overdue):
             record.pop(name, None)
 
     def set_active(self, name: str, revision: int | None) -> bool:
@@ -145,6 +146,13 @@ class Planner:
             self._active.pop(name, None)
         else:
             self._active[name] = revision
+        return waited and newest is not None and self._may(name, newest[0])
+
+    def tell_active(self, name: str, revision: int) -> bool:
+        """As `set_active`, before the database says so: that may not take it back."""
+        newest = self._newest.get(name)
+        waited = newest is not None and not self._may(name, newest[0])
+        self._told[name] = max(revision, self._told.get(name, 0))
         return waited and newest is not None and self._may(name, newest[0])
 
     def set_overdue(self, name: str, revision: int) -> bool:
@@ -267,7 +275,7 @@ class Planner:
     def _may(self, name: str, revision: int) -> bool:
         """Whether a revision may take effect."""
         active = self._active.get(name)
-        return active is None or active >= revision
+        return active is None or max(active, self._told.get(name, 0)) >= revision
 
     def _staged(
         self,

@@ -39,6 +39,11 @@ REVISION = "dfvisor-revision"
 """Request metadata: carry the Write out once the agent holds this revision of the VN."""
 ACTIVE = "dfvisor-active"
 """Request metadata: carry the Write out once the agent has activated this revision of the VN."""
+ACTIVATE = "dfvisor-activate"
+"""Request metadata: the VN's controller says that this revision may take effect."""
+AT_ONCE = "dfvisor-at-once"
+"""Request metadata, in ms: how long to wait for a revision at most; then the answer is ABORTED, and
+nothing was done."""
 COMPLETE = "dfvisor-complete"
 """Request metadata: with this Write the VN's flow entries of this revision are complete here."""
 REVISION_WAIT_S = 5.0
@@ -357,6 +362,13 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                 "DATAPLANE_ATOMIC is offered for one update at a time, because the switch has no "
                 "more; use ROLLBACK_ON_ERROR or CONTINUE_ON_ERROR"
             )
+        written = metadata_number(context, REVISION)
+        if written is not None and role.whole_vn and updates:
+            self._directory.flows_written(role.vn, written)
+        activate = metadata_number(context, ACTIVATE)
+        if activate is not None:
+            check()
+            self._directory.activate(role.vn, activate)
         complete = metadata_number(context, COMPLETE)
         if complete is not None and not any(status.code for status in statuses):
             check()
@@ -366,15 +378,18 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
     async def _wait_for_revision(self, role: Role, context: Context) -> None:
         revision = metadata_number(context, REVISION)
         complete = metadata_number(context, COMPLETE)
-        if complete is not None and not role.whole_vn:
-            raise denied(f"{COMPLETE} is for role vn/{role.vn}")
+        for name in (COMPLETE, ACTIVATE):
+            if metadata_number(context, name) is not None and not role.whole_vn:
+                raise denied(f"{name} is for role vn/{role.vn}")
+        limit_ms = metadata_number(context, AT_ONCE)
+        wait_s = REVISION_WAIT_S if limit_ms is None else min(REVISION_WAIT_S, limit_ms / 1000)
         wanted = max((one for one in (revision, complete) if one is not None), default=None)
         if wanted is not None and not await self._directory.wait_for_revision(
-            role.vn, wanted, REVISION_WAIT_S
+            role.vn, wanted, wait_s
         ):
             held = self._directory.revision(role.vn)
             raise Refused(
-                grpc.StatusCode.UNAVAILABLE,
+                grpc.StatusCode.UNAVAILABLE if limit_ms is None else grpc.StatusCode.ABORTED,
                 f"virtual network {role.vn}: this switch holds revision {held}, not yet {wanted}",
             )
         active = metadata_number(context, ACTIVE)

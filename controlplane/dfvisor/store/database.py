@@ -404,12 +404,13 @@ class GlobalDatabase:
         """As the leader, write name and election id to `active`; Conflict when not the leader."""
         return await self._owners.claim(ownership)
 
-    async def activate(self, ownership: Ownership, revision: int) -> Active:
+    async def activate(self, ownership: Ownership, revision: int, *, moved: bool = True) -> Active:
         """As the leader, say that the revision may take effect: all that it needs is prepared.
+        `moved` False: it is at the switches where that before was.
 
         Returns what `active` is then (perhaps of a later revision); Conflict when not the leader.
         """
-        return await self._owners.activate(ownership, revision)
+        return await self._owners.activate(ownership, revision, moved)
 
     async def read_active(self, vn: str, watch: Callable[[], None] | None = None) -> Active | None:
         """Activated revision and leader; None where there is no such VN.

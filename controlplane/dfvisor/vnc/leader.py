@@ -95,10 +95,12 @@ class Candidate:
         self._refused = ""  # why they are not of the newest revision
         self._ownership: Ownership | None = None
         self._claimed = False
+        self._claimed_of = ""  # the origin of the VN that was claimed
         self._election_id: ElectionId = (0, 0)
         self._watch: Watch | None = None
         self._learned = LearnedHosts(self.look)
         self._active = 0  # the revision that is, at least
+        self._moved = True  # the VN may be at other switches than when it was activated last
         self._gathering: float | None = None  # until when to wait for what switches hold
         self._stage: Stage | None = None  # that sessions are aimed at; None: all is done
         self._since = 0.0
@@ -108,6 +110,10 @@ class Candidate:
         self._drained = 0.0
         self._sessions: dict[str, tuple[Session, asyncio.Task[None]]] = {}
         self.error = ""
+
+    @property
+    def _origin(self) -> str:
+        return "" if self._snapshot is None else self._snapshot.manifest.origin
 
     # -- what others see
 
@@ -198,8 +204,9 @@ class Candidate:
             return
         if not self._claimed:
             await self._claim(self._ownership)
-        if await self._read():  # the VN may be another one of the same name
-            await self._claim(self._ownership)
+        if await self._read() and self._origin != self._claimed_of:
+            await self._claim(self._ownership)  # it is another VN of the same name
+            self._claimed_of = self._origin
         self._compile()
         self._fail(self._refused)
         await self._index(database)
@@ -316,6 +323,8 @@ class Candidate:
         if problems:
             self._refuse(f"{len(problems)} problems in its records: {_shown(problems)}")
             return
+        if changed is None or changed.structure or changed.endpoints or not same:
+            self._moved = True
         try:
             known = changed if self._good is checked else None
             update = compiler.update(trees, snapshot.vn, known)
@@ -453,8 +462,12 @@ class Candidate:
                     self._enter(Stage.FLOW, Update())
                 case Stage.FLOW:
                     if self._active < self._revision:
-                        active = await self._around.database.activate(ownership, self._revision)
-                        self._active = active.revision
+                        for session, _ in self._sessions.values():
+                            session.activate(self._revision)
+                        active = await self._around.database.activate(
+                            ownership, self._revision, moved=self._moved
+                        )
+                        self._active, self._moved = active.revision, False
                     if self._repathed:  # packets under way still follow the paths before
                         self._repathed = False
                         self._drained = now + DRAIN_S

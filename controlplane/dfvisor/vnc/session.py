@@ -17,16 +17,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import grpc
+
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import SwitchError
 from dfvisor.p4rt.client import ElectionId, P4RuntimeClient
 from dfvisor.p4rt.entries import EntryKey, TableEntry, entry_key
-from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
+from dfvisor.p4rt.errors import NotPrimary, RpcFailed, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.slicer.roles import Role
-from dfvisor.slicer.service import ACTIVE, COMPLETE, REVISION
+from dfvisor.slicer.service import ACTIVATE, ACTIVE, AT_ONCE, COMPLETE, REVISION
 from dfvisor.slicer.view import TABLES
 from dfvisor.vnc.stages import Stage, Step, Wanted, steps
 
@@ -36,6 +38,7 @@ CONNECT_TIMEOUT_S = 5.0
 UPDATES_PER_WRITE = 250  # of at most about 500 bytes each; the slicer takes 256 KiB
 KEYS_AT_A_TIME = 2000  # looked at before others get a turn
 SHOWN_FAILURES = 5
+AT_ONCE_MS = 20  # agents read a revision when controllers do: hardly ever is there more to wait for
 
 
 Change: TypeAlias = tuple[p4r.Update, Step]
@@ -98,6 +101,8 @@ class Session:
         self._target: Target | None = None
         self._done: Target | None = None
         self._pending: dict[EntryKey, None] | None = None  # to be looked at; None: all
+        self._client: P4RuntimeClient | None = None  # while connected
+        self._telling: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._backoff = Backoff(0.1, 5.0)
 
@@ -166,6 +171,7 @@ class Session:
             async with self._turns:
                 schema, held = await self._open(client)
             self.held = held
+            self._client = client
             self._on_progress()
             lost = asyncio.create_task(client.wait_lost(), name=f"lost {self.vn}@{self.switch}")
             try:
@@ -183,7 +189,9 @@ class Session:
             finally:
                 lost.cancel()
         finally:
-            self.held = self._done = None
+            self.held = self._done = self._client = None
+            for task in self._telling:
+                task.cancel()
             await client.close()
 
     async def _open(self, client: P4RuntimeClient) -> tuple[Schema, dict[EntryKey, TableEntry]]:
@@ -217,8 +225,6 @@ class Session:
         was carried out all the same.
         """
         confirmed = self._done is not None and self._done.revision == target.revision
-        if not confirmed and not await self._until_held(client, target, REVISION):
-            return
         finishing = target.stage is Stage.FINISH
         if finishing and not await self._until_held(client, target, ACTIVE):
             return
@@ -234,10 +240,23 @@ class Session:
         ]
         refused: list[str] = []
         async with self._turns if len(work) > UPDATES_PER_WRITE else nullcontext():
+            metadata = {REVISION: str(target.revision)}
             for start in range(0, len(work), UPDATES_PER_WRITE):
                 self._check_leading()
                 chunk = work[start : start + UPDATES_PER_WRITE]
-                refused += await self._write(client, chunk, held, {REVISION: str(target.revision)})
+                if not confirmed:
+                    first = await self._write_at_once(client, chunk, held, metadata)
+                    confirmed = True
+                    if first is not None:
+                        refused += first
+                        continue
+                    if not await self._until_held(client, target, REVISION):
+                        self._put_back(pending, work)
+                        return
+                refused += await self._write(client, chunk, held, metadata)
+        if not confirmed and not await self._until_held(client, target, REVISION):
+            self._put_back(pending, work)
+            return
         self.refusing = bool(refused)
         if refused:
             shown = "; ".join(refused[:SHOWN_FAILURES])
@@ -261,6 +280,46 @@ class Session:
             await client.write([], {COMPLETE: str(target.revision)})
             self._report(revision=target.revision, entries=len(held))
         self._on_progress()
+
+    def _put_back(self, pending: dict[EntryKey, None], work: Iterable[Change]) -> None:
+        """These keys are to be looked at with the next target."""
+        if self._pending is pending:
+            pending.update((step.key, None) for _, step in work)
+
+    async def _write_at_once(
+        self,
+        client: P4RuntimeClient,
+        work: Sequence[Change],
+        held: dict[EntryKey, TableEntry],
+        metadata: Mapping[str, str],
+    ) -> list[str] | None:
+        """Write a chunk if the agent has prepared the revision already, or is about to; the
+        refusals as text. None, and nothing was done, if not.
+        """
+        try:
+            return await self._write(client, work, held, {**metadata, AT_ONCE: str(AT_ONCE_MS)})
+        except RpcFailed as error:
+            if error.code is not grpc.StatusCode.ABORTED:
+                raise
+            return None
+
+    def activate(self, revision: int) -> None:
+        """Tell the agent that the revision may take effect. It hears so from the database, too, so
+        nothing depends on this but time.
+        """
+        if self._client is not None and self._may_write():
+            task = asyncio.get_running_loop().create_task(
+                self._tell(self._client, {ACTIVATE: str(revision)}),
+                name=f"activate {self.vn}@{self.switch}",
+            )
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, client: P4RuntimeClient, metadata: Mapping[str, str]) -> None:
+        try:
+            await client.write([], metadata)
+        except SwitchError as error:
+            log.debug("VN %s, switch %s: %s", self.vn, self.switch, error)
 
     async def _until_held(self, client: P4RuntimeClient, target: Target, what: str) -> bool:
         """Wait until the agent has prepared, or activated, the revision; False if there is another
