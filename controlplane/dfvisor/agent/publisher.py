@@ -26,6 +26,7 @@ STATS_INTERVAL_S = 1.0
 STATS_SHARE = 0.25  # of the time at most spent on reading counters
 UNCHANGED_INTERVAL_S = 5.0  # readings that repeat the last one are published this often
 WRITE_TIMEOUT_S = 5.0
+REPORT_DELAY_S = 0.01  # a change passes several states in so short a time, of which the last counts
 
 Database = Callable[[], GlobalDatabase | None]
 
@@ -57,6 +58,7 @@ class Reports:
         backoff = Backoff(0.1, 2.0)
         while True:
             await self._wake.wait()
+            await asyncio.sleep(REPORT_DELAY_S)
             self._wake.clear()
             database = self._database()
             if database is None:

@@ -489,6 +489,10 @@ class GlobalDatabase:
         """By switch, of all or of these; also of agents that are no longer live."""
         return await self._reports.applied(switches)
 
+    async def read_heard(self, switches: Collection[str]) -> dict[str, float]:
+        """When each of these agents last wrote something here, in seconds since the epoch."""
+        return await self._reports.heard(switches)
+
     async def publish_stats(self, stats: SwitchStats) -> None:
         """Push a reading of the switch's counters."""
         await self._reports.publish_stats(stats)
