@@ -366,7 +366,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         if written is not None and role.whole_vn and updates:
             self._directory.flows_written(role.vn, written)
         activate = metadata_number(context, ACTIVATE)
-        if activate is not None:
+        if activate is not None and not any(status.code for status in statuses):
             check()
             self._directory.activate(role.vn, activate)
         complete = metadata_number(context, COMPLETE)
@@ -394,10 +394,10 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             )
         active = metadata_number(context, ACTIVE)
         if active is not None and not await self._directory.wait_for_active(
-            role.vn, active, REVISION_WAIT_S
+            role.vn, active, wait_s
         ):
             raise Refused(
-                grpc.StatusCode.UNAVAILABLE,
+                grpc.StatusCode.UNAVAILABLE if limit_ms is None else grpc.StatusCode.ABORTED,
                 f"virtual network {role.vn}: revision {active} is not active on this switch yet",
             )
 

@@ -435,7 +435,9 @@ class Candidate:
     ) -> None:
         assert self._compiler is not None
         wanted = SwitchEntries(self._compiler, switch)
-        target = self._targets[switch] = Target(self._revision, stage, wanted)
+        target = self._targets[switch] = Target(
+            self._revision, stage, wanted, alone=len(self._sessions) == 1
+        )
         session.aim(target, keys)
 
     async def _advance(self, ownership: Ownership) -> None:
@@ -462,8 +464,9 @@ class Candidate:
                     self._enter(Stage.FLOW, Update())
                 case Stage.FLOW:
                     if self._active < self._revision:
-                        for session, _ in self._sessions.values():
-                            session.activate(self._revision)
+                        if len(self._sessions) > 1:  # one alone has done it with its last entries
+                            for session, _ in self._sessions.values():
+                                session.activate(self._revision)
                         active = await self._around.database.activate(
                             ownership, self._revision, moved=self._moved
                         )

@@ -51,6 +51,7 @@ class Target:
     revision: int
     stage: Stage
     wanted: Wanted
+    alone: bool = False  # no other switch is concerned: it may activate what it has prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,10 +225,6 @@ class Session:
         Left unfinished when there is another target. SwitchError lists what was refused; the rest
         was carried out all the same.
         """
-        confirmed = self._done is not None and self._done.revision == target.revision
-        finishing = target.stage is Stage.FINISH
-        if finishing and not await self._until_held(client, target, ACTIVE):
-            return
         if self._pending is None:
             every = await _all_keys(held, target.wanted)
             if target is not self._target:
@@ -238,24 +235,11 @@ class Session:
             (_update(schema, step), step)
             for step in steps(held, target.wanted, target.stage, pending)
         ]
-        refused: list[str] = []
         async with self._turns if len(work) > UPDATES_PER_WRITE else nullcontext():
-            metadata = {REVISION: str(target.revision)}
-            for start in range(0, len(work), UPDATES_PER_WRITE):
-                self._check_leading()
-                chunk = work[start : start + UPDATES_PER_WRITE]
-                if not confirmed:
-                    first = await self._write_at_once(client, chunk, held, metadata)
-                    confirmed = True
-                    if first is not None:
-                        refused += first
-                        continue
-                    if not await self._until_held(client, target, REVISION):
-                        self._put_back(pending, work)
-                        return
-                refused += await self._write(client, chunk, held, metadata)
-        if not confirmed and not await self._until_held(client, target, REVISION):
-            self._put_back(pending, work)
+            refused = await self._carry_out(client, held, target, work)
+        if refused is None:
+            if self._pending is pending:  # to be looked at with the next target
+                pending.update((step.key, None) for _, step in work)
             return
         self.refusing = bool(refused)
         if refused:
@@ -275,16 +259,49 @@ class Session:
             return
         self._done = target
         self._backoff.reset()
-        if finishing:
-            self._check_leading()
-            await client.write([], {COMPLETE: str(target.revision)})
+        if target.stage is Stage.FINISH:
             self._report(revision=target.revision, entries=len(held))
         self._on_progress()
 
-    def _put_back(self, pending: dict[EntryKey, None], work: Iterable[Change]) -> None:
-        """These keys are to be looked at with the next target."""
-        if self._pending is pending:
-            pending.update((step.key, None) for _, step in work)
+    async def _carry_out(
+        self,
+        client: P4RuntimeClient,
+        held: dict[EntryKey, TableEntry],
+        target: Target,
+        work: Sequence[Change],
+    ) -> list[str] | None:
+        """Write, once the agent has got as far; the refusals as text. None, and nothing was done,
+        if there is another target before.
+        """
+        number = str(target.revision)
+        confirmed = self._done is not None and self._done.revision == target.revision
+        conditions, last = {REVISION: number}, {}
+        if target.stage is Stage.FINISH:
+            conditions[ACTIVE] = last[COMPLETE] = number
+        elif target.stage is Stage.FLOW and target.alone:
+            last[ACTIVATE] = number
+        sure = confirmed and target.stage is not Stage.FINISH
+        chunks = [
+            work[start : start + UPDATES_PER_WRITE]
+            for start in range(0, len(work), UPDATES_PER_WRITE)
+        ]
+        if not chunks and (last or not sure):
+            chunks.append([])
+        refused: list[str] = []
+        for place, chunk in enumerate(chunks):
+            self._check_leading()
+            metadata = conditions | (last if place == len(chunks) - 1 and not refused else {})
+            if not sure:
+                sure = True
+                done = await self._write_at_once(client, chunk, held, metadata)
+                if done is not None:
+                    refused += done
+                    continue
+                for what in conditions:
+                    if not await self._until_held(client, target, what):
+                        return None
+            refused += await self._write(client, chunk, held, metadata)
+        return refused
 
     async def _write_at_once(
         self,
