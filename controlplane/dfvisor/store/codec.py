@@ -31,6 +31,15 @@ from dfvisor.model.records import (
     UnknownUnicast,
     VirtualNetwork,
 )
+from dfvisor.model.render import (
+    render_endpoint,
+    render_flowspace,
+    render_link,
+    render_peer,
+    render_profile,
+    render_slice,
+    render_switch,
+)
 from dfvisor.model.source import Path, Plain
 from dfvisor.store import bulk
 from dfvisor.store.schema import WrongVersion, newest, upgrade
@@ -230,13 +239,13 @@ def plain_record(record: Record) -> dict[str, Plain]:
     """The record in its plain form."""
     match record:
         case Profile():
-            return form.render_profile(record)
+            return render_profile(record)
         case Slice():
-            return form.render_slice(record)
+            return render_slice(record)
         case Endpoint():
-            return form.render_endpoint(record)
+            return render_endpoint(record)
         case Flowspace():
-            return form.render_flowspace(record)
+            return render_flowspace(record)
 
 
 def encode_record(record: Record) -> bytes:
@@ -297,15 +306,15 @@ def decode_records(plain: Mapping[str, Any], path: str) -> dict[Key, Record]:
 
 
 def encode_switch(switch: Switch) -> bytes:
-    return encode_plain(form.render_switch(switch), "switch")
+    return encode_plain(render_switch(switch), "switch")
 
 
 def encode_link(link: Link) -> bytes:
-    return encode_plain(form.render_link(link), "link")
+    return encode_plain(render_link(link), "link")
 
 
 def encode_peer(peer: Peer) -> bytes:
-    return encode_plain(form.render_peer(peer), "peer")
+    return encode_plain(render_peer(peer), "peer")
 
 
 def encode_grant(grant: Grant) -> bytes:

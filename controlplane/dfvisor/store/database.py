@@ -37,8 +37,9 @@ from dfvisor.store.links import LinkStates
 from dfvisor.store.owners import Owners, Ownership, raise_epoch, read_epoch
 from dfvisor.store.presence import Presence
 from dfvisor.store.reports import Reports
+from dfvisor.store.revisions import VnSnapshot
 from dfvisor.store.stats import Active, AgentInfo, Applied, Seen, SwitchStats
-from dfvisor.store.vns import PAGE_GRACE_S, Verify, VnSnapshot, VnStore
+from dfvisor.store.vns import PAGE_GRACE_S, Verify, VnStore
 from dfvisor.store.watch import Tasks, Watch, Watches, until_connected
 from dfvisor.store.zk import NodeExists, Session, ZooKeeper
 
@@ -305,7 +306,7 @@ class GlobalDatabase:
         vn: VirtualNetwork,
         *,
         verify: Verify | None = None,
-        activate: bool | None = None,
+        activate: bool = False,
         why: str = "",
         at_least: int = 0,
     ) -> VnSnapshot:
@@ -316,10 +317,10 @@ class GlobalDatabase:
         No-op (same revision) when nothing differs. After a lost connection the outcome is looked
         up; StoreUnavailable when it could not be.
 
-        `activate` True: the revision takes effect at once. False: only if there are no flow entries
-        to prepare for it; otherwise when the VN's leader says so by `activate`. None: as the
-        system is set up (`vns.ACTIVATE_AT_ONCE`). `why` is for the history. `at_least` makes it a
-        revision of this number or a higher one, even if nothing differs.
+        `activate`: the revision takes effect at once. Otherwise it does so if there are no flow
+        entries to prepare for it; else when the VN's leader says so by `activate`. `why` is for the
+        history. `at_least` makes it a revision of this number or a higher one, even if nothing
+        differs.
         """
         return await self._vns.apply(base, vn, verify, activate, why, at_least)
 
