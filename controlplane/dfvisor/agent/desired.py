@@ -33,6 +33,7 @@ INFRASTRUCTURE = (
     "access_port",
     "source_guard",
     "known_host",
+    "known_address",
     "arp_responder",
     "nd_responder",
     "classifier",

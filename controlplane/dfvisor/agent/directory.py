@@ -22,7 +22,7 @@ class Directory:
     other `on_...` likewise.
     """
 
-    def __init__(self, on_flows: Callable[[str, int], None], switch: str = "") -> None:
+    def __init__(self, on_flows: Callable[[str, int, bool], None], switch: str = "") -> None:
         self._on_flows = on_flows
         self.on_offered: Callable[[str, int], None] = lambda vn, revision: None
         self.on_written: Callable[[str, int], None] = lambda vn, revision: None
@@ -241,8 +241,8 @@ class Directory:
     def flows_written(self, vn: str, revision: int) -> None:
         self.on_written(vn, revision)
 
-    def flows_completed(self, vn: str, revision: int) -> None:
-        self._on_flows(vn, revision)
+    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
+        self._on_flows(vn, revision, hold)
 
 
 def _vlans(plan: VnPlan, switch: str, port: int) -> set[int | None]:

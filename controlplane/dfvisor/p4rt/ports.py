@@ -160,8 +160,10 @@ class SliceDirectory(Protocol):
         """Flow entries of the revision are in the switch."""
         ...
 
-    def flows_completed(self, vn: str, revision: int) -> None:
-        """The VN's controller has completed its flow entries of this revision on this switch."""
+    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
+        """The VN's controller has completed its flow entries of this revision on this switch.
+        `hold`: packets may still take ways of earlier states.
+        """
         ...
 
 

@@ -105,7 +105,10 @@ class Accounts:
 
     def count(self, role: Role, what: str, number: int = 1) -> None:
         """Something has become of a role's request."""
-        self._counts.setdefault(role, Counter())[what] += number
+        counts = self._counts.get(role)
+        if counts is None:
+            counts = self._counts[role] = Counter()
+        counts[what] += number
 
     def forget(self, keep: Callable[[Role], bool]) -> None:
         """Let go of the roles that are not to be kept."""

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -119,12 +119,12 @@ class FlowTables:
         then.
         """
         statuses = [OK] * len(updates)
-        flights: deque[asyncio.Task[None]] = deque()
+        flights: deque[asyncio.Future[None]] = deque()
         start = 0
         try:
             while start < len(updates):
                 if len(flights) >= UNDER_WAY:
-                    await asyncio.shield(flights.popleft())
+                    await flights.popleft()
                 role = translator.role
                 await self.turns.enter(role)
                 try:
@@ -139,14 +139,15 @@ class FlowTables:
                     statuses[start:] = [error.status] * (len(updates) - start)
                     break
                 if planned:
-                    flights.append(self._launch(role, planned, statuses))
+                    flight = self._fly(role, planned, statuses)
+                    flights.append(self._take_off(flight, f"writing for {role}"))
                 else:
                     self.turns.leave(role)
                     if blocker is not None:
                         await blocker.wait()
         finally:
             while flights:
-                await asyncio.shield(flights.popleft())
+                await flights.popleft()
         return statuses
 
     def _share(self, role: Role) -> int:
@@ -202,11 +203,14 @@ class FlowTables:
 
         `overlay`: what the chunk's updates before it make of the mirror. `landed` is the chunk's.
         """
-        what = update.entity.WhichOneof("entity") or "nothing"
-        if what != "table_entry":
-            raise denied(f"role {translator.role} may write table entries only, not {what}")
         message = update.entity.table_entry
-        identity = translator.identify(message)
+        identity = translator.recognize(update)
+        recognized = identity is not None
+        if identity is None:
+            what = update.entity.WhichOneof("entity") or "nothing"
+            if what != "table_entry":
+                raise denied(f"role {translator.role} may write table entries only, not {what}")
+            identity = translator.identify(message)
         place = (identity.rights.info.slice_id, identity.key)
         flying = self._flying.get(place)
         if flying is not None and flying is not landed:
@@ -218,8 +222,10 @@ class FlowTables:
         if kind == p4r.Update.DELETE:
             if before is None:
                 raise missing(f"no such entry in table {identity.layout.name}: {_text(message)}")
+            if not recognized:
+                _key_only(message)
+                translator.learn(identity, update)
             translator.key_to_switch(identity, message)
-            _key_only(message)
             after = None
         elif kind in (p4r.Update.INSERT, p4r.Update.MODIFY):
             translator.check_entry(identity, message)
@@ -234,6 +240,8 @@ class FlowTables:
                 translator.check_quota(identity, held)
             elif before is None:
                 raise missing(f"no such entry in table {identity.layout.name}: {_text(message)}")
+            if not recognized:
+                translator.learn(identity, update)
             translator.to_switch(identity, message)
             after = message.SerializeToString()
         else:
@@ -246,19 +254,15 @@ class FlowTables:
             self._growing[place[0], identity.key[:HEAD]] += growth
         return one
 
-    def _launch(
-        self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
-    ) -> asyncio.Task[None]:
-        """Send a chunk; its turn ends with it, whatever becomes of the client."""
-        task = asyncio.create_task(self._fly(role, planned, statuses), name=f"writing for {role}")
+    def _take_off(self, flight: Coroutine[None, None, None], name: str) -> asyncio.Future[None]:
+        """Begin a flight, which ends also if nobody waits for it any more; done when it has
+        landed.
+        """
+        landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(_land(flight, landed), name=name)
         self._flights.add(task)
-        task.add_done_callback(self._landed)
-        return task
-
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        self._flights.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waits gets it too; nobody may
+        task.add_done_callback(self._flights.discard)
+        return landed
 
     async def _fly(self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]) -> None:
         began = time.perf_counter()
@@ -270,8 +274,8 @@ class FlowTables:
                 else:
                     self._note(one.place, one.after)
         finally:
-            for one in planned:
-                self.written_by[one.place[0]] = role
+            for slice_id in {one.place[0] for one in planned}:
+                self.written_by[slice_id] = role
             self._settle(planned)
             self.turns.leave(role)
         self._measure(began, len(planned))
@@ -299,17 +303,15 @@ class FlowTables:
     def _settle(self, planned: Sequence[Planned]) -> None:
         """These entries are not under way any more."""
         landed: asyncio.Event | None = None
-        growths: Counter[tuple[int, bytes]] = Counter()
         for one in planned:
             landed = self._flying.pop(one.place, landed)
             if one.growth:
-                growths[one.place[0], one.place[1][:HEAD]] += one.growth
+                count = (one.place[0], one.place[1][:HEAD])
+                self._growing[count] -= one.growth
+                if not self._growing[count]:
+                    del self._growing[count]
         if landed is not None:
             landed.set()
-        for count, growth in growths.items():
-            self._growing[count] -= growth
-            if not self._growing[count]:
-                del self._growing[count]
 
     # -- all or nothing
 
@@ -340,7 +342,8 @@ class FlowTables:
                 if blocker is None:
                     statuses, planned = self._plan_all(now, updates)
                     if planned:
-                        flight = self._launch_all(role, planned, statuses)
+                        flight = self._fly_all(role, planned, statuses)
+                        landed = self._take_off(flight, f"all for {role}")
                         launched = True
             finally:
                 if not launched:
@@ -349,7 +352,7 @@ class FlowTables:
                 break
             await blocker.wait()
         if launched:
-            await asyncio.shield(flight)
+            await landed
         return statuses
 
     def _blocker(
@@ -389,14 +392,6 @@ class FlowTables:
             return statuses, planned
         self._settle(planned)
         return _aborted(statuses, "nothing was written"), []
-
-    def _launch_all(
-        self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
-    ) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._fly_all(role, planned, statuses), name=f"all for {role}")
-        self._flights.add(task)
-        task.add_done_callback(self._landed)
-        return task
 
     async def _fly_all(
         self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
@@ -551,6 +546,22 @@ class FlowTables:
             fields = layout.key(message)
             assert fields is not None, "what the schema encodes is canonical"
         return fields.slice_id, layout.head + message.priority.to_bytes(HEAD, "big") + fields.wire
+
+
+async def _land(flight: Coroutine[None, None, None], landed: asyncio.Future[None]) -> None:
+    """Fly; then tell whoever waits, who may have gone, and who gets what went wrong."""
+    try:
+        await flight
+    except Exception as error:  # noqa: BLE001
+        if not landed.done():
+            landed.set_exception(error)
+            landed.exception()  # has been looked at also if nobody waits
+    except BaseException:
+        landed.cancel()
+        raise
+    else:
+        if not landed.done():
+            landed.set_result(None)
 
 
 def _in_order(message: p4r.TableEntry) -> p4r.TableEntry:

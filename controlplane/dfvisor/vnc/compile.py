@@ -1,4 +1,4 @@
-"""From a VN's records to the entries of `flow` and `slice_forward` on every switch: pure.
+"""From a VN's records to the entries of its slices' tables on every switch: pure.
 
 Entries are those of role `vn/<vn>`: field `slice_id` is the slice's GRE key, next hops are virtual
 (`p4rt.ports.NEIGHBOUR`). The same records, trees and path classes give the same entries, whatever
@@ -8,15 +8,17 @@ to do.
 A QoS slice is known to the switches with an endpoint of the VN, and to those on a path between two
 of them. On each of these:
 
-- `flow` (flows.py): what the slice's flowspaces let in, stamped with the slice's path class. Denied
-  packets never enter a slice: that is for the edge.
+- `flow` (flows.py): what the slice's flowspaces let in. Denied packets never enter a slice: that is
+  for the edge.
+- `slice_path`: the path class of what enters, one entry for the slice.
 - `slice_forward` (slices.py): for every endpoint's MAC the next switch on the tree rooted at the
   endpoint's switch (`model.paths`), and on that switch the endpoint's port. All on the slice's path
   class, so that packets under way follow either the old paths or the new ones: when a path changes,
-  the slice takes another class. A new endpoint changes no path.
+  the slice takes another class, and the former one's forwarding stays until it is retired. A new
+  endpoint changes no path.
 
-A foreign peer stamps nothing. Where an endpoint is behind one, the slice's forwarding is there on
-path class 0 too.
+So once nothing is `turning`, the entries do not depend on what was before but for the numbers of
+the path classes.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ Entries = dict[str, frozenset[TableEntry]]
 @dataclass(frozen=True, slots=True)
 class Update:
     """By switch the keys of entries that came, went or differ (and perhaps of others), in groups.
-    `repathed` are the slices that took another path class.
+    `repathed` are the slices that have to take another path class.
     """
 
     changed: Mapping[str, Collection[Keys]] = field(default_factory=dict)
@@ -84,8 +86,21 @@ class Compiler:
 
     @property
     def classes(self) -> dict[str, int]:
-        """The path classes of the QoS slices."""
+        """The newest path classes of the QoS slices."""
         return {name: one.path_class for name, one in self._slices.items()}
+
+    @property
+    def turning(self) -> frozenset[str]:
+        """The slices whose packets bear a former path class, or may."""
+        return frozenset(name for name, one in self._slices.items() if one.turning)
+
+    def slice(self, name: str) -> QosSlice:
+        """A QoS slice; not to be changed."""
+        return self._slices[name]
+
+    def avoided(self, name: str) -> tuple[str, ...]:
+        """The switches that a slice's paths avoid."""
+        return () if self._vn is None else self._vn.slices[name].avoid
 
     @property
     def slices(self) -> dict[str, int]:
@@ -105,9 +120,14 @@ class Compiler:
         found: list[TableEntry] = []
         for held in self._slices.values():
             if switch in held.switches:
-                found += held.flows.entries.values()
-                found += held.forwards(switch)
+                found += held.entries(switch)
         return found
+
+    def keeps(self, key: EntryKey) -> bool:
+        """Whether an entry is to be left as it is, on all switches."""
+        gre_key = key[1][0][1]
+        held = self._by_key.get(gre_key.value) if isinstance(gre_key, Exact) else None
+        return held is not None and held.keeps(key)
 
     def gre_keys(self, switch: str) -> frozenset[int]:
         """Of the slices that the switch carries."""
@@ -148,9 +168,26 @@ class Compiler:
             held.welcome(work)
         return Update(work.changed, frozenset(work.repathed))
 
-    def adopt(self, name: str, path_class: int) -> None:
-        """Have a slice bear this path class, as if it had always done."""
-        self._slices[name].adopt(path_class)
+    def adopt(self, name: str, path_class: int, others: Collection[int] = ()) -> None:
+        """Have a slice bear this path class, as if it had always done; what there is of others is
+        left alone, because some switch may have packets take them.
+        """
+        self._slices[name].adopt(path_class, others)
+
+    def stamp(self, names: Iterable[str]) -> Update:
+        """Have the packets of slices take their newest path classes."""
+        work = Work()
+        for name in names:
+            self._slices[name].stamp(work)
+        return Update(work.changed)
+
+    def retire(self, names: Iterable[str]) -> Update | None:
+        """Nothing bears the former path classes of these slices any more. None: all that there is
+        has to be looked at.
+        """
+        work = Work()
+        known = [self._slices[name].retire(work) for name in names]
+        return Update(work.changed) if all(known) else None
 
     def conflicts(self, held: Mapping[str, Mapping[EntryKey, TableEntry]]) -> list[str]:
         """Slices whose path class leads packets another way on the switches that hold these entries
@@ -162,11 +199,10 @@ class Compiler:
             if any(one.conflicts(switch, found) for switch, found in held.items())
         ]
 
-    def repath(self, name: str, used: Collection[int]) -> Update:
-        """Have a slice take a path class that is not used, although no path has changed."""
+    def repath(self, name: str) -> Update:
+        """Have a slice take another path class, although no path has changed."""
         work = Work()
-        held = self._slices[name]
-        held.repath(held.switches, (), work, used)
+        self._slices[name].repath(work)
         return Update(work.changed, frozenset(work.repathed))
 
     def _routing(self, trees: Trees, avoid: Collection[str]) -> Routing:
@@ -259,6 +295,9 @@ class SwitchEntries:
 
     def entries(self) -> Iterable[TableEntry]:
         return self._compiler.entries(self._switch)
+
+    def keeps(self, key: EntryKey) -> bool:
+        return self._compiler.keeps(key)
 
     def gre_keys(self) -> frozenset[int]:
         return self._compiler.gre_keys(self._switch)

@@ -28,7 +28,7 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.slicer.roles import Role
-from dfvisor.slicer.service import ACTIVATE, ACTIVE, AT_ONCE, COMPLETE, REVISION
+from dfvisor.slicer.service import ACTIVATE, ACTIVE, AT_ONCE, COMPLETE, HOLD, REVISION
 from dfvisor.slicer.view import TABLES
 from dfvisor.vnc.stages import Stage, Step, Wanted, steps
 
@@ -51,6 +51,7 @@ class Target:
     revision: int
     stage: Stage
     wanted: Wanted
+    hold: bool = False  # agents are to keep what the state before needed
     alone: bool = False  # no other switch is concerned: it may activate what it has prepared
 
 
@@ -70,7 +71,8 @@ class Session:
 
     `address` gives the slicer's address, None while the agent is away. `may_write` tells whether
     this daemon leads the VN right now. `turns` bounds how many switches are read, or written much
-    to, at a time. `on_progress` is called when it has got further.
+    to, at a time. `on_progress` is called when it has got further, `on_held`
+    on a new connection with what is there, before anything is written.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Session:
         may_write: Callable[[], bool],
         turns: asyncio.Semaphore,
         on_progress: Callable[[], None] = lambda: None,
+        on_held: Callable[[Mapping[EntryKey, TableEntry]], None] = lambda _: None,
         tls: Credentials | None = None,
     ) -> None:
         self._tls = tls
@@ -99,6 +102,7 @@ class Session:
         self._may_write = may_write
         self._turns = turns
         self._on_progress = on_progress
+        self._on_held = on_held
         self._target: Target | None = None
         self._done: Target | None = None
         self._pending: dict[EntryKey, None] | None = None  # to be looked at; None: all
@@ -173,6 +177,7 @@ class Session:
                 schema, held = await self._open(client)
             self.held = held
             self._client = client
+            self._on_held(held)
             self._on_progress()
             lost = asyncio.create_task(client.wait_lost(), name=f"lost {self.vn}@{self.switch}")
             try:
@@ -278,6 +283,8 @@ class Session:
         conditions, last = {REVISION: number}, {}
         if target.stage is Stage.FINISH:
             conditions[ACTIVE] = last[COMPLETE] = number
+            if target.hold:
+                last[HOLD] = "1"
         elif target.stage is Stage.FLOW and target.alone:
             last[ACTIVATE] = number
         sure = confirmed and target.stage is not Stage.FINISH

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 from dfvisor.model.records import Network
 from dfvisor.p4rt.client import P4RuntimeClient
-from dfvisor.p4rt.entries import TableEntry
+from dfvisor.p4rt.entries import SLICE_TABLES, TableEntry
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.store.database import GlobalDatabase
 from dfvisor.vnc.daemon import STATUS_FILE
@@ -137,7 +137,7 @@ class Rig:
         return [vn for vn, state in self.status(vnc).items() if state["leading"]]
 
     async def flows(self, switch: str) -> frozenset[TableEntry]:
-        """`flow` and `slice_forward` of the switch itself."""
+        """The slices' tables of the switch itself."""
         client = P4RuntimeClient(
             self._addresses[switch],
             self.network.fabric.switches[switch].device_id,
@@ -145,10 +145,7 @@ class Rig:
         )
         try:
             await client.connect()
-            found = [
-                *await client.read_entries("flow"),
-                *await client.read_entries("slice_forward"),
-            ]
+            found = await client.read_entries(*SLICE_TABLES)
         finally:
             await client.close()
         return frozenset(found)

@@ -1,5 +1,6 @@
 #include "engine.h"
 #include "io.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -121,6 +122,7 @@ void sw_destroy(struct sw_engine *e) {
         sw_profile_clear(&e->profiles[i]);
     for (uint32_t i = 0; i < e->n_sessions; i++)
         free(e->sessions[i].replicas);
+    sw_wire_free(e->wire);
     sw_events_destroy(&e->events);
     sw_cells_free(e);
     free(e->meters);
@@ -163,14 +165,26 @@ static void age_count(struct sw_engine *e, int more) {
     __atomic_store_n(&e->ageing, e->ageing + (uint32_t)more, __ATOMIC_RELAXED);
 }
 
-int sw_delete(struct sw_engine *e, uint32_t table, uint64_t handle) {
-    sw_edit(e);
-    const struct sw_entry *x = sw_table_entry(&e->tables[table], handle);
+int sw_remove(struct sw_engine *e, struct sw_table *t, uint64_t handle) {
+    const struct sw_entry *x = sw_table_entry(t, handle);
     if (x && x->idle_ms)
         age_count(e, -1);
-    int rc = sw_table_remove(&e->tables[table], handle);
+    return sw_table_remove(t, handle);
+}
+
+int sw_delete(struct sw_engine *e, uint32_t table, uint64_t handle) {
+    sw_edit(e);
+    int rc = sw_remove(e, &e->tables[table], handle);
     sw_edited(e);
     return rc;
+}
+
+int sw_find(struct sw_engine *e, uint32_t table, const uint64_t *key, const uint64_t *mask,
+            uint32_t priority, uint64_t *handles, uint32_t most) {
+    sw_edit(e);
+    uint32_t n = sw_table_find(&e->tables[table], key, mask, priority, handles, most);
+    sw_edited(e);
+    return (int)n;
 }
 
 int sw_entry_idle(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t idle_ms) {

@@ -128,6 +128,7 @@ struct sw_engine {
     pthread_mutex_t lock, turn;
     pthread_mutex_t edit; /* of whoever changes tables; taken before the lock */
     struct sw_io *io;
+    struct sw_wire *wire; /* NULL: no table is described */
     struct sw_sink *sink; /* set while process() runs */
     struct sw_sink processed;
     uint8_t *scratch; /* room for headers, behind SW_OUT_PREFIX bytes */
@@ -211,6 +212,11 @@ int sw_insert(struct sw_engine *e, uint32_t table, const uint64_t *key, const ui
 int sw_modify(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t action,
               const uint64_t *args);
 int sw_delete(struct sw_engine *e, uint32_t table, uint64_t handle);
+/* The same for who edits. */
+int sw_remove(struct sw_engine *e, struct sw_table *t, uint64_t handle);
+/* Handles of the entries with this key and priority (0: of any); returns how many there are. */
+int sw_find(struct sw_engine *e, uint32_t table, const uint64_t *key, const uint64_t *mask,
+            uint32_t priority, uint64_t *handles, uint32_t most);
 /* Report the entry when nothing has hit it for so long; 0: never. Restarts its clock. */
 int sw_entry_idle(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t idle_ms);
 int sw_entry_last_hit(struct sw_engine *e, uint32_t table, uint64_t handle, uint64_t *ago_us);

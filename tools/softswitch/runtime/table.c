@@ -226,6 +226,26 @@ struct sw_entry *sw_table_entry(const struct sw_table *t, uint64_t handle) {
     return t->handles[index].entry;
 }
 
+/* The entries of a key, or NULL. */
+static struct sw_entry *same_key(const struct sw_group *g, const uint64_t *key, uint32_t words) {
+    return g->slots[slot_of(g, key, sw_hash(key, g->mask, words), words)];
+}
+
+uint32_t sw_table_find(const struct sw_table *t, const uint64_t *key, const uint64_t *mask,
+                       uint32_t priority, uint64_t *handles, uint32_t most) {
+    const struct sw_group *g = group_find(t, mask);
+    uint32_t n = 0;
+    for (const struct sw_entry *x = g ? same_key(g, key, t->desc->key_words) : NULL; x;
+         x = x->next) {
+        if (t->desc->overlapping && priority && x->priority != priority)
+            continue;
+        if (n < most)
+            handles[n] = x->handle;
+        n++;
+    }
+    return n;
+}
+
 /* --- entries ---------------------------------------------------------------------------------- */
 
 static struct sw_entry *entry_new(struct sw_table *t, struct sw_group *g, const uint64_t *key,
@@ -255,12 +275,38 @@ static int make_room(struct sw_table *t, struct sw_group *g, struct sw_entry *x)
     return handle_new(t, x);
 }
 
+/* Whether a group's place among the others stays the same with this highest priority. */
+static bool in_place(const struct sw_table *t, const struct sw_group *g, uint32_t priority) {
+    if (priority <= g->max_priority)
+        return true;
+    uint32_t i = group_index(t, g);
+    return i == 0 || t->groups[i - 1]->max_priority >= priority;
+}
+
+/* Let packets see an entry at its place. */
+static void publish(struct sw_table *t, struct sw_group *g, struct sw_entry **link,
+                    struct sw_entry *x, bool known) {
+    if (known && in_place(t, g, x->priority)) {
+        if (x->priority > g->max_priority)
+            SW_SHOW(g->max_priority, x->priority); /* first: a lookup that sees x must not stop */
+        SW_SHOW(*link, x);
+        return;
+    }
+    close_gate(t);
+    *link = x;
+    g->max_priority = x->priority;
+    if (!known)
+        t->groups[t->n_groups++] = g;
+    reorder(t, group_index(t, g));
+    open_gate(t);
+}
+
 int sw_table_add(struct sw_table *t, const uint64_t *key, const uint64_t *mask, uint32_t priority,
                  uint32_t action, const uint64_t *args, uint64_t now_us, uint64_t *handle) {
     uint32_t words = t->desc->key_words;
     struct sw_group *known = group_find(t, mask), *g = known;
     if (g) {
-        const struct sw_entry *same = g->slots[slot_of(g, key, sw_hash(key, mask, words), words)];
+        const struct sw_entry *same = same_key(g, key, words);
         if (same && !t->desc->overlapping)
             return -EEXIST;
         for (; same; same = same->next)
@@ -286,16 +332,7 @@ int sw_table_add(struct sw_table *t, const uint64_t *key, const uint64_t *mask, 
     while (*link && (*link)->priority > priority)
         link = &(*link)->next;
     x->next = *link;
-    bool higher = !known || priority > g->max_priority;
-    close_gate(t);
-    *link = x;
-    if (higher) {
-        g->max_priority = priority;
-        if (!known)
-            t->groups[t->n_groups++] = g;
-        reorder(t, group_index(t, g));
-    }
-    open_gate(t);
+    publish(t, g, link, x, known);
     g->entries++;
     t->entries++;
     *handle = x->handle;
