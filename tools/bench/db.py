@@ -242,13 +242,15 @@ class Sent:
         database._zk.multi = timed  # type: ignore[method-assign]
 
 
-async def put(database: GlobalDatabase, wanted: Network) -> VnSnapshot:
+async def put(
+    database: GlobalDatabase, wanted: Network, *, activate: bool = False
+) -> VnSnapshot | None:
+    """Write a network into the empty database; the last VN. `activate`: nobody leads there."""
     base = await database.read_fabric()
     await database.apply_fabric(base, wanted.fabric, wanted.tenants)
     snapshot: VnSnapshot | None = None
     for vn in wanted.vns.values():
-        snapshot = await database.apply(None, vn)
-    assert snapshot is not None
+        snapshot = await database.apply(None, vn, activate=activate)
     return snapshot
 
 
@@ -269,6 +271,7 @@ async def latency(flowspaces: int, changes: int) -> dict[str, list[float]]:
             system.address, session_timeout_s=20.0, timeout_s=60.0
         ) as database:
             snapshot = await put(database, network(1, flowspaces))
+            assert snapshot is not None
             system.start(1)
             await system.whole(database, ["s1"], snapshot.revision)
             sent = Sent(database)
@@ -365,6 +368,7 @@ async def part_switches(_: int) -> list[Row]:
             system.address, session_timeout_s=20.0, timeout_s=60.0
         ) as database:
             snapshot = await put(database, wanted)
+            assert snapshot is not None
             system.start(4)
             switches = list(wanted.fabric.switches)
             await system.whole(database, switches, snapshot.revision)
@@ -434,7 +438,8 @@ async def part_agents(changes: int) -> list[Row]:
         async with await GlobalDatabase.connect(
             system.address, session_timeout_s=20.0, timeout_s=60.0
         ) as database:
-            snapshot = await put(database, wanted)
+            snapshot = await put(database, wanted, activate=True)
+            assert snapshot is not None
             followers = Followers(stack, system, AGENTS, 2)
             await followers.ask("caught")
             counts = server_counts(system.server)
@@ -442,7 +447,9 @@ async def part_agents(changes: int) -> list[Row]:
             times = []
             for number in range(max(10, changes // 10)):
                 sent.armed = True
-                snapshot = await database.apply(snapshot, touched(snapshot.vn, number))
+                snapshot = await database.apply(
+                    snapshot, touched(snapshot.vn, number), activate=True
+                )
                 had = max(await followers.ask(f"at {VN} {snapshot.revision}"))
                 times.append(had - sent.at)
             rows = [
@@ -507,7 +514,7 @@ async def _reconnect(
     database.on_session(lambda up: connected.set() if up else None)
     if not database.connected:
         await connected.wait()
-    snapshot = await database.apply(snapshot, touched(snapshot.vn, 77))
+    snapshot = await database.apply(snapshot, touched(snapshot.vn, 77), activate=True)
     equal = max(await followers.ask(f"at {VN} {snapshot.revision}")) - began
     busy = False
     await sampling
@@ -544,7 +551,9 @@ async def part_vns(changes: int) -> list[Row]:
                 names = list(vns)
                 for start in range(0, count, 50):
                     batch = names[start : start + 50]
-                    await asyncio.gather(*(database.apply(None, vns[name]) for name in batch))
+                    await asyncio.gather(
+                        *(database.apply(None, vns[name], activate=True) for name in batch)
+                    )
                 began = time.time()
                 followers = Followers(stack, system, PROCESSES, 1)
                 await followers.ask("caught")
@@ -557,7 +566,7 @@ async def part_vns(changes: int) -> list[Row]:
                 assert base is not None
                 for number in range(max(10, changes // 5)):
                     sent.armed = True
-                    base = await database.apply(base, touched(base.vn, number))
+                    base = await database.apply(base, touched(base.vn, number), activate=True)
                     times.append(max(await followers.ask(f"at v0 {base.revision}")) - sent.at)
                 rows.append(
                     Row(
