@@ -106,8 +106,8 @@ e2e: build ## the whole system in network namespaces
 bench-db: build ## the two-level database: latency, bulk, many agents, many VNs (ONLY="latency agents")
 	@$(BIN)/python -m bench.db $(if $(ONLY),--only $(ONLY))
 
-bench-switch: build ## the switches beside a bare forwarder: CPU time per packet, packets/s, inserts
-	@$(BIN)/python -m bench.switch
+bench-switch: build ## the switches beside a bare forwarder: CPU time per packet, packets/s, inserts; ONLY
+	@$(BIN)/python -m bench.switch $(if $(ONLY),--only $(ONLY))
 
 bench: bench-switch ## bench-switch, and the latency of a change
 	@$(BIN)/python -m bench.change
@@ -115,9 +115,9 @@ bench: bench-switch ## bench-switch, and the latency of a change
 bench-vnc: $(STAMP) ## what the VN controller computes for a large network, and for one change in it
 	@$(BIN)/python -m bench.vnc
 
-bench-slicer: build ## the slicer: beside direct writes, under floods, with many slices
-	@$(BIN)/python -m bench.slicer
-	@$(BIN)/python -m bench.central
+bench-slicer: build ## the slicer: beside direct writes, under floods, with many slices; ONLY=part
+	@$(if $(filter central,$(ONLY)),,$(BIN)/python -m bench.slicer --only $(ONLY))
+	@$(if $(ONLY),$(if $(filter central,$(ONLY)),$(BIN)/python -m bench.central),$(BIN)/python -m bench.central)
 
 bench-repair: build ## how long a cut cable is felt, at 10,000 packets/s
 	@$(BIN)/python -m bench.repair --target $(TARGET)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import grpc.aio
+from dfvisor import daemon
 from dfvisor.agent.pipeline import JSON_NAME, P4INFO_NAME, Pipeline, default_directory
 from dfvisor.model.space import Space
 from dfvisor.p4rt.client import P4RuntimeClient
@@ -30,9 +30,8 @@ DEVICE_ID = 1
 VN = "t"
 PIPELINE = Pipeline.load(default_directory() / JSON_NAME, default_directory() / P4INFO_NAME)
 START_S = 60.0
+ENGINE = "GRPC_EXPERIMENTS"  # as `daemon` sets it: for the slicer alone
 FLOWSPACES = [{"eth_type": (0x0800, 0xFFFF), "ip_proto": (17, 0xFF)}]
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class StaticDirectory:
@@ -59,6 +58,9 @@ class StaticDirectory:
     def slice_by_id(self, slice_id: int) -> tuple[str, str] | None:
         name = self._names.get(slice_id)
         return (VN, name) if name else None
+
+    def vn_by_id(self, vn_id: int) -> str | None:
+        return None
 
     def writer(self, vn: str, slice_name: str) -> str | None:
         return f"slice/{vn}/{slice_name}"
@@ -112,8 +114,10 @@ class Switch:
     def __init__(self, client: P4RuntimeClient) -> None:
         self._client = client
 
-    async def write(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
-        return await self._client.write_statuses(updates)
+    async def write(
+        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+    ) -> list[UpdateStatus]:
+        return await self._client.write_statuses(updates, at_once=at_once)
 
     async def read(self, request: p4r.ReadRequest) -> list[p4r.Entity]:
         return await self._client.read(request.entities)
@@ -167,6 +171,8 @@ class NullSwitch(p4r_grpc.P4RuntimeServicer):
 
 
 async def serve_null(listen: str) -> None:
+    import grpc.aio
+
     server = grpc.aio.server(options=(("grpc.max_receive_message_length", 64 << 20),))
     p4r_grpc.add_P4RuntimeServicer_to_server(NullSwitch(), server)
     port = server.add_insecure_port(listen)
@@ -182,7 +188,8 @@ class Process:
     """A child process; `address` is what it printed."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        own = {name: value for name, value in os.environ.items() if name != ENGINE}
+        self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=own)
         assert self._child.stdout is not None
         self.address = self._child.stdout.readline().strip().rpartition("listening on ")[2]
         if not self.address:
@@ -194,12 +201,15 @@ class Process:
 
     def cpu_s(self) -> float:
         """CPU time so far."""
-        stat = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) * TICK_S
+        from bench.measure import cpu_s  # not in the processes whose memory is measured
+
+        return cpu_s(self._child.pid)
 
     def memory_bytes(self) -> int:
         """Resident."""
-        return int(Path(f"/proc/{self._child.pid}/statm").read_text().split()[1]) * PAGE
+        from bench.measure import resident_bytes
+
+        return resident_bytes(self._child.pid)
 
     def stop(self) -> None:
         self._child.terminate()
@@ -237,14 +247,13 @@ async def push_pipeline(address: str) -> None:
 
 def main() -> None:
     what, *arguments = sys.argv[1:]
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if what == "slicer":
         switches, listen, slices, *rest = arguments
         tls = None
         if rest:  # a directory of `dfvctl pki`
             pki = Path(rest[0])
             tls = Credentials.load(pki / "slicer.pem", pki / "slicer.key", pki / "ca.pem")
-        asyncio.run(serve_slicer(switches.split(","), listen.split(","), int(slices), tls))
+        daemon.run(serve_slicer(switches.split(","), listen.split(","), int(slices), tls))
     else:
         asyncio.run(serve_null(arguments[0]))
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from dfvisor import metrics
+from dfvisor import daemon, metrics
 from dfvisor.agent.agent import Agent, Settings
 from dfvisor.agent.pipeline import JSON_NAME, P4INFO_NAME, Pipeline, default_directory
 from dfvisor.errors import DFVisorError
@@ -30,7 +29,6 @@ LOCAL_DATABASE = "agent.sqlite"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the agent until a signal; returns the exit status."""
     options = _parser().parse_args(arguments)
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what gRPC has to say comes as errors
     logging.basicConfig(
         stream=sys.stderr,
         level=options.log_level.upper(),
@@ -39,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("kazoo").setLevel(logging.WARNING)
     failed = False
     try:
-        asyncio.run(_run(options))
+        daemon.run(_run(options))
     except* DFVisorError as group:
         failed = True
         for error in group.exceptions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 import grpc
@@ -20,14 +20,16 @@ SHOWN_FAILURES = 10
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-def metadata_number(context: Context, name: str) -> int | None:
-    """A decimal number in the request's metadata."""
-    text = dict(context.invocation_metadata() or ()).get(name)
-    if text is None:
-        return None
-    if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 18:
-        return int(text)
-    raise invalid(f"metadata {name} is a decimal number, not {text!r}")
+def metadata_numbers(context: Context, names: Collection[str]) -> dict[str, int]:
+    """Those of the names that the request's metadata has, each with its decimal number."""
+    found: dict[str, int] = {}
+    for name, text in context.invocation_metadata() or ():
+        if name not in names:
+            continue
+        if not (isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 18):
+            raise invalid(f"metadata {name} is a decimal number, not {text!r}")
+        found[name] = int(text)
+    return found
 
 
 async def abort(context: Context, refused: Refused) -> NoReturn:

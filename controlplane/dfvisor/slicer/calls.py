@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import deque
 
 from dfvisor.slicer.refusal import exhausted
 from dfvisor.slicer.roles import Role
@@ -14,11 +13,11 @@ MAX_WAITING_PER_ROLE = 64
 
 
 class _Queue:
-    __slots__ = ("number", "slots")
+    __slots__ = ("running", "waiting")
 
     def __init__(self) -> None:
-        self.slots = asyncio.Semaphore(MAX_CALLS_PER_ROLE)
-        self.number = 0
+        self.running = 0
+        self.waiting: deque[asyncio.Future[None]] = deque()
 
 
 class Calls:
@@ -27,25 +26,45 @@ class Calls:
     def __init__(self) -> None:
         self._queues: dict[Role, _Queue] = {}
 
-    @asynccontextmanager
-    async def of(self, role: Role) -> AsyncIterator[None]:
-        """Wait for the role's other calls; Refused if too many are waiting already."""
-        queue = self._queues.setdefault(role, _Queue())
-        if queue.number >= MAX_CALLS_PER_ROLE + MAX_WAITING_PER_ROLE:
+    async def enter(self, role: Role) -> None:
+        """Wait for the role's other calls; each one is to be left. Refused if too many are waiting
+        already.
+        """
+        queue = self._queues.get(role)
+        if queue is None:
+            queue = self._queues[role] = _Queue()
+        if queue.running < MAX_CALLS_PER_ROLE:
+            queue.running += 1
+            return
+        if len(queue.waiting) >= MAX_WAITING_PER_ROLE:
             raise exhausted(
-                f"role {role} has {queue.number} calls in progress; allowed are "
+                f"role {role} has {self.number(role)} calls in progress; allowed are "
                 f"{MAX_CALLS_PER_ROLE + MAX_WAITING_PER_ROLE}"
             )
-        queue.number += 1
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.waiting.append(turn)
         try:
-            async with queue.slots:
-                yield
-        finally:
-            queue.number -= 1
-            if not queue.number:
-                self._queues.pop(role, None)
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave(role)  # it was given just now
+            elif turn in queue.waiting:
+                queue.waiting.remove(turn)
+            raise
+
+    def leave(self, role: Role) -> None:
+        """A call is over: the longest waiting one takes its place."""
+        queue = self._queues[role]
+        while queue.waiting:
+            turn = queue.waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        queue.running -= 1
+        if not queue.running:
+            del self._queues[role]
 
     def number(self, role: Role) -> int:
         """How many calls of the role are in progress, waiting ones among them."""
         queue = self._queues.get(role)
-        return queue.number if queue else 0
+        return queue.running + len(queue.waiting) if queue else 0

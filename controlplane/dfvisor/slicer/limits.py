@@ -32,6 +32,7 @@ class Limits:
     entities: Rate = Rate(per_s=100_000, burst=200_000)
     requests: Rate = Rate(per_s=100, burst=50)  # pipeline, capabilities, arbitration
     packet_ins: Rate = Rate(per_s=2000, burst=500)
+    digests: Rate = Rate(per_s=200, burst=100)  # lists
     packet_outs: Rate = Rate(per_s=1000, burst=200)
 
 
@@ -105,7 +106,10 @@ class Accounts:
 
     def count(self, role: Role, what: str, number: int = 1) -> None:
         """Something has become of a role's request."""
-        self._counts.setdefault(role, Counter())[what] += number
+        counts = self._counts.get(role)
+        if counts is None:
+            counts = self._counts[role] = Counter()
+        counts[what] += number
 
     def forget(self, keep: Callable[[Role], bool]) -> None:
         """Let go of the roles that are not to be kept."""

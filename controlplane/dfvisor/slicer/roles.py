@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
-    """Who a client is to the slicer; `slice` None is the VN's own controller, for all slices."""
+class Role(NamedTuple):
+    """Who a client is to the slicer; `slice` None is the VN's own controller, for all slices.
+
+    A tuple, because a Write looks up a dozen things by it.
+    """
 
     vn: str
     slice: str | None = None

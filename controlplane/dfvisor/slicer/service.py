@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
@@ -18,19 +19,20 @@ from dfvisor.p4rt.errors import NotPrimary, SchemaError, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r, p4r_grpc
 from dfvisor.p4rt.ports import SliceDirectory, SliceInfo, SwitchPort, UpdateStatus
-from dfvisor.p4rt.streamed import IdleEntries, PacketIn, StreamEvent
-from dfvisor.slicer.answers import abort, abort_with_details, metadata_number
+from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, StreamEvent, encode_digest
+from dfvisor.slicer.access import Access
+from dfvisor.slicer.answers import abort, abort_with_details, metadata_numbers
 from dfvisor.slicer.calls import Calls
+from dfvisor.slicer.digests import Digests
 from dfvisor.slicer.identity import ANYBODY, Identity
 from dfvisor.slicer.limits import Accounts, Limits
 from dfvisor.slicer.packets import packet_in, packet_out
 from dfvisor.slicer.reads import Reader
-from dfvisor.slicer.refusal import Refused, denied, invalid, missing, unimplemented
+from dfvisor.slicer.refusal import Refused, denied, invalid, missing
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.streams import Stream, Streams, number
 from dfvisor.slicer.tables import FlowTables
-from dfvisor.slicer.translate import Translator, View
-from dfvisor.slicer.view import role_view, view_cookie
+from dfvisor.slicer.view import LEARN, view_cookie
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +51,9 @@ LONGEST_DELAY_S = 5.0
 REFUSAL_DELAY_S = 0.05  # a client that is refused in a loop should not spin
 POLITE_CALLS = 2
 GREEDY_PRICE = 5
-KNOWN_VIEWS = 256
 NOBODY = Role("")
 """Whose account the requests for roles of VNs that are not here go to."""
+ALL_OR_NOTHING = (p4r.WriteRequest.ROLLBACK_ON_ERROR, p4r.WriteRequest.DATAPLANE_ATOMIC)
 TO_CONTROLLERS = (PuntReason.FLOW_MISS, PuntReason.FLOW_ACTION)
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -77,12 +79,12 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         self._device_id = device_id
         self._tables = tables
         self._secure = secure
-        self._reader = Reader(switch, schema, directory, tables)
+        self._digests = Digests(time.monotonic)
+        self._reader = Reader(switch, schema, directory, tables, self._digests)
         self._streams = Streams(device_id, directory.fence)
-        self._views: dict[tuple[bool, int | None], View] = {}
+        self._access = Access(directory, self._streams, tables, schema)
         self._calls = Calls()
         self._accounts = Accounts(limits or Limits(), time.monotonic)
-        self._roles_of: dict[int, set[Role]] = {}  # slice id -> roles that it was offered to
         self._refitting: set[str] = set()
         self._news = asyncio.Event()  # something of a VN has changed
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,7 +96,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         """As `p4rt.ports.Slicer.drop_slice`. A controller that believes its entries are still there
         would not write them again when the slice comes back, so its stream is ended.
         """
-        roles = self._roles_of.pop(slice_id, set())
+        roles = self._access.drop(slice_id)
         await self._tables.drop_slice(slice_id, lambda: self._end(roles, "a slice was removed"))
 
     async def replay(self) -> None:
@@ -102,7 +104,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
 
         def changed(slice_ids: Iterable[int]) -> None:
             for slice_id in slice_ids:
-                self._end(self._roles_of.get(slice_id, set()), "the switch lost entries")
+                self._end(self._access.roles_of(slice_id), "the switch lost entries")
 
         await self._tables.replay(changed)
 
@@ -113,6 +115,8 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                 self._packet_in(event)
         elif isinstance(event, IdleEntries):
             self._idle(event)
+        elif event.digest == LEARN:
+            self._digest(event)
 
     def stats(self) -> Mapping[str, Mapping[str, int]]:
         """As `p4rt.ports.Slicer.stats`."""
@@ -128,6 +132,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         for stream in self._streams.of_vn(vn):
             if not stream.who.provider and stream.who.tenant != tenant:
                 stream.close(denied(f"virtual network {vn} is not tenant {stream.who.tenant}'s"))
+        self._access.forget(vn)
         self._streams.fence_changed(vn)
         self._news.set()
         self._news = asyncio.Event()
@@ -149,7 +154,9 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             if writer is None or writer.whole_vn or not self._tables.mirror.of(info.slice_id):
                 continue
             try:
-                count = await self._tables.drop_entries(info.slice_id, self._outside(vn, name))
+                count = await self._tables.drop_entries(
+                    info.slice_id, self._access.outside(vn, name)
+                )
             except SwitchError as error:  # forgotten all the same: replay deletes them
                 log.warning("slice %s/%s: %s", vn, name, error)
                 continue
@@ -184,7 +191,9 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             if not self._accounts.take(role, "packet_ins"):
                 continue
             message = p4r.StreamMessageResponse(
-                packet=packet_in(self._directory, role, self._view(role).schema, packet, info.key)
+                packet=packet_in(
+                    self._directory, role, self._access.view(role).schema, packet, info.key
+                )
             )
             self._deliver(role, stream, message, "packet_ins")
 
@@ -206,14 +215,37 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                 answer.idle_timeout_notification.timestamp = time.time_ns()
                 shown = answer.idle_timeout_notification.table_entry.add()
                 shown.ParseFromString(held)
-                self._translator(role).to_view(shown, info.key)
+                self._access.translator(role).to_view(shown, info.key)
                 self._deliver(role, stream, answer, "notifications")
+
+    def _digest(self, event: DigestList) -> None:
+        """To the controller of each VN, if it has subscribed, what is about it."""
+        by_role: dict[Role, list[Mapping[str, int]]] = {}
+        for message in event.messages:
+            vn = self._directory.vn_by_id(message["vn"])
+            port = self._directory.virtual_port(vn, message["port"]) if vn is not None else 0
+            if vn is not None and port:
+                told = {"port": port, "mac": message["mac"]}
+                by_role.setdefault(Role(vn), []).append(told)
+        for role, messages in by_role.items():
+            stream = self._streams.primary(role)
+            if stream is None or not self._accounts.take(role, "digests"):
+                continue
+            view = self._access.view(role).schema
+            id_ = view.digest(LEARN).id
+            for list_id, part in self._digests.tell(role, id_, messages):
+                answer = p4r.StreamMessageResponse(
+                    digest=encode_digest(view, DigestList(LEARN, list_id, tuple(part)))
+                )
+                if not self._deliver(role, stream, answer, "digests"):
+                    self._digests.acknowledge(role, id_, list_id)
 
     def _deliver(
         self, role: Role, stream: Stream, message: p4r.StreamMessageResponse, kind: str
-    ) -> None:
+    ) -> bool:
         delivered = stream.offer(message)
         self._accounts.count(role, kind if delivered else f"{kind}_dropped")
+        return delivered
 
     # -- streams
 
@@ -258,7 +290,11 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                     self._streams.arbitrate(stream, message.arbitration)
                 elif kind == "packet":
                     await self._packet_out(stream, message.packet)
-                elif kind != "digest_ack":  # of digests that were never sent
+                elif kind == "digest_ack":
+                    ack = message.digest_ack
+                    if stream.role is not None and self._streams.primary(stream.role) is stream:
+                        self._digests.acknowledge(stream.role, ack.digest_id, ack.list_id)
+                else:
                     what = f"{kind or 'an empty message'} is not open to slices"
                     self._stream_error(stream, denied(what))
             stream.close(Refused(grpc.StatusCode.OK, "the client has finished"))
@@ -282,8 +318,8 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             if self._streams.primary(role) is not stream:
                 raise denied(f"not the primary of role {role}")
             if role.slice is not None:
-                self._check_writer(role)
-            view = self._view(role).schema
+                self._access.check_writer(role)
+            view = self._access.view(role).schema
             packet = packet_out(self._directory, role, view, message)
             self._switch.send_packet(packet)
             self._accounts.count(role, "packet_outs")
@@ -315,18 +351,22 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         try:
             role = self._role(request.role)
             self._check_device(request.device_id)
-            self._streams.check_primary(role, number(request.election_id), context.peer())
-            async with self._calls.of(role):
+            peer = context.peer()
+            self._streams.check_primary(role, number(request.election_id), peer)
+            await self._calls.enter(role)
+            try:
                 await self._pace(role, "writes", self._price(role))
                 await self._pace(role, "updates", len(request.updates))
-                statuses = await self._write(role, request, context)
+                statuses = await self._write(role, request, context, peer)
+            finally:
+                self._calls.leave(role)
         except Refused as refused:
             self._accounts.count(self._payer(role), "writes_refused")
             await asyncio.sleep(REFUSAL_DELAY_S)
             await abort(context, refused)
         except (SwitchUnavailable, NotPrimary) as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"the switch is away: {error}")
-        failed = sum(status.code != 0 for status in statuses)
+        failed = sum([status.code != 0 for status in statuses])
         self._accounts.count(role, "writes")
         self._accounts.count(role, "updates", len(statuses) - failed)
         if failed:
@@ -337,42 +377,41 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         return p4r.WriteResponse()
 
     async def _write(
-        self, role: Role, request: p4r.WriteRequest, context: Context
+        self, role: Role, request: p4r.WriteRequest, context: Context, peer: str
     ) -> list[UpdateStatus]:
-        election_id, peer = number(request.election_id), context.peer()
+        election_id = number(request.election_id)
 
         def check() -> None:
             self._streams.check_primary(role, election_id, peer)
             if role.slice is not None:
-                self._check_writer(role)
+                self._access.check_writer(role)
 
         check()
-        await self._wait_for_revision(role, context)
-        translator = self._translator(role)
+        conditions = metadata_numbers(context, (REVISION, ACTIVE, COMPLETE, HOLD))
+        if conditions:
+            await self._wait_for_revision(role, conditions)
+        translator = self._access.translator(role)
         updates = request.updates
         if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR or len(updates) <= 1:
-            statuses = await self._tables.apply(translator, updates, check)
-        elif request.atomicity == p4r.WriteRequest.ROLLBACK_ON_ERROR:
-            statuses = await self._tables.apply_all(translator, updates, check)
+            other = partial(self._digests.write, role, translator.view.schema)
+            statuses = await self._tables.apply(translator, updates, check, other)
+        elif request.atomicity in ALL_OR_NOTHING:
+            at_once = request.atomicity == p4r.WriteRequest.DATAPLANE_ATOMIC
+            statuses = await self._tables.apply_all(translator, updates, check, at_once=at_once)
         else:
-            raise unimplemented(
-                "DATAPLANE_ATOMIC is offered for one update at a time, because the switch has no "
-                "more; use ROLLBACK_ON_ERROR or CONTINUE_ON_ERROR"
-            )
-        complete = metadata_number(context, COMPLETE)
+            raise invalid(f"atomicity {request.atomicity} is not known")
+        complete = conditions.get(COMPLETE)
         if complete is not None and not any(status.code for status in statuses):
             check()
-            hold = bool(metadata_number(context, HOLD))
+            hold = bool(conditions.get(HOLD))
             self._directory.flows_completed(role.vn, complete, hold=hold)
         return statuses
 
-    async def _wait_for_revision(self, role: Role, context: Context) -> None:
-        revision = metadata_number(context, REVISION)
-        complete = metadata_number(context, COMPLETE)
-        if complete is not None and not role.whole_vn:
+    async def _wait_for_revision(self, role: Role, conditions: Mapping[str, int]) -> None:
+        if COMPLETE in conditions and not role.whole_vn:
             raise denied(f"{COMPLETE} is for role vn/{role.vn}")
-        wanted = max((one for one in (revision, complete) if one is not None), default=None)
-        if wanted is not None and not await self._directory.wait_for_revision(
+        wanted = max(conditions.get(REVISION, -1), conditions.get(COMPLETE, -1))
+        if wanted >= 0 and not await self._directory.wait_for_revision(
             role.vn, wanted, REVISION_WAIT_S
         ):
             held = self._directory.revision(role.vn)
@@ -380,7 +419,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                 grpc.StatusCode.UNAVAILABLE,
                 f"virtual network {role.vn}: this switch holds revision {held}, not yet {wanted}",
             )
-        active = metadata_number(context, ACTIVE)
+        active = conditions.get(ACTIVE)
         if active is not None and not await self._directory.wait_for_active(
             role.vn, active, REVISION_WAIT_S
         ):
@@ -406,13 +445,16 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             else:
                 role = self._role_of(context)
             payer = self._payer(role)
-            async with self._calls.of(payer):
+            await self._calls.enter(payer)
+            try:
                 await self._pace(payer, "reads", max(1, len(request.entities)))
                 for asked in request.entities:
-                    async for entities in self._reader.read(self._translator(role), asked):
+                    async for entities in self._reader.read(self._access.translator(role), asked):
                         yield p4r.ReadResponse(entities=entities)
                         await self._pace(payer, "entities", len(entities))
                 self._accounts.count(payer, "reads")
+            finally:
+                self._calls.leave(payer)
         except Refused as refused:
             self._accounts.count(self._payer(role), "reads_refused")
             await asyncio.sleep(REFUSAL_DELAY_S)
@@ -432,7 +474,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             self._check_device(request.device_id)
             role = self._role_of(context)
             await self._pace(role, "requests")
-            view = self._view(role).schema.proto
+            view = self._access.view(role).schema.proto
         except Refused as refused:
             await asyncio.sleep(REFUSAL_DELAY_S)
             await abort(context, refused)
@@ -456,7 +498,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             await self._pace(role, "requests")
             if request.action == p4r.SetForwardingPipelineConfigRequest.UNSPECIFIED:
                 raise invalid("action is unspecified")
-            same = request.config.p4info == self._view(role).schema.proto
+            same = request.config.p4info == self._access.view(role).schema.proto
             commits = request.action == p4r.SetForwardingPipelineConfigRequest.COMMIT
             if not (same or commits) or request.config.p4_device_config:
                 raise denied(
@@ -495,64 +537,6 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
     def _who(self, context: Context) -> Identity:
         return Identity.of(context.auth_context()) if self._secure else ANYBODY
 
-    def _view(self, role: Role) -> View:
-        """What the role sees; tables as large as its quota."""
-        key = (role.whole_vn, self._quota(role))
-        view = self._views.get(key)
-        if view is None:
-            if len(self._views) >= KNOWN_VIEWS:
-                self._views.clear()
-            view = self._views[key] = View(Schema(role_view(self._schema.proto, *key)))
-        return view
-
-    def _quota(self, role: Role) -> int | None:
-        if role.slice is not None:
-            return self._directory.entry_quota(role.vn, role.slice)
-        total = 0
-        for name, info in self._directory.slices_of(role.vn).items():
-            quota = None if info.best_effort else self._directory.entry_quota(role.vn, name)
-            if info.best_effort:
-                continue
-            if quota is None:
-                return None
-            total += quota
-        return total or None
-
-    def _translator(self, role: Role) -> Translator:
-        translator = Translator(
-            self._directory, role, self._view(role), self._tables.slice_field, self._writer
-        )
-        for info in translator.slices().values():
-            self._roles_of.setdefault(info.slice_id, set()).add(role)
-        return translator
-
-    def _writer(self, vn: str, slice_name: str) -> str | None:
-        """The role that writes a slice right now; None: the slice's own, or the VN's."""
-        writer = self._directory.writer(vn, slice_name)
-        if writer is None and self._streams.primary(Role(vn)) is not None:
-            return str(Role(vn))
-        return writer
-
-    def _check_writer(self, role: Role) -> None:
-        """Refused unless a slice's role is the one that writes the slice."""
-        assert role.slice is not None
-        writer = self._writer(role.vn, role.slice)
-        if writer not in (None, str(role)):
-            raise denied(
-                f"slice {role.vn}/{role.slice} is written by role {writer}; role {role} may only "
-                f"read it"
-            )
-
-    def _outside(self, vn: str, name: str) -> Any:
-        space = self._directory.space(vn, name)
-        flow = self._schema.table("flow").id
-
-        def outside(entry: bytes) -> bool:
-            message = p4r.TableEntry.FromString(entry)
-            return message.table_id == flow and not self._tables.covered(entry, space)
-
-        return outside
-
     def _payer(self, role: Role) -> Role:
         """Whose account a request goes to."""
         known = self._directory.revision(role.vn) is not None
@@ -575,5 +559,6 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         """Let go of what nobody needs any more."""
         vns = frozenset(self._directory.vns())
         self._streams.forget(vns)
+        self._digests.forget(vns)
         self._accounts.forget(lambda role: role.vn in vns or self._streams.knows(role))
         self._tables.turns.forget()

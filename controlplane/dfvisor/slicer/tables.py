@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,13 +20,13 @@ import grpc
 
 from dfvisor.errors import SwitchError
 from dfvisor.model.space import Space
-from dfvisor.p4rt.errors import SchemaError
+from dfvisor.p4rt.errors import RpcFailed, SchemaError
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SwitchPort, UpdateStatus
 from dfvisor.slicer.layout import TableLayout, layouts
 from dfvisor.slicer.mirror import HEAD, Mirror
-from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid, missing
+from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid, missing, unimplemented
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.translate import DEMOTE, FLOW, Translator, demotable
 from dfvisor.slicer.turns import Turns
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 CHUNK = 250
 """Updates of one turn at most."""
 LONE_TURN_S = 0.004
-SHARED_TURN_S = 0.0015
+SHARED_TURN_S = 0.001
 """How long a turn should take the switch: while nobody else wants one, and while others do. What
 the switch is at, nobody can overtake."""
 CALL_S = 0.0004
@@ -110,27 +110,28 @@ class FlowTables:
         translator: Translator,
         updates: Sequence[p4r.Update],
         check: Callable[[], None],
+        other: Callable[[p4r.Update], None],
     ) -> list[UpdateStatus]:
         """Carry out a role's updates in order, continuing after refusals; one status for each.
 
-        The messages are edited. `check` raises Refused if the role may not write now; it is asked
-        before every chunk, so that one who has lost the right does not finish a long batch. Raises
-        SwitchUnavailable when the switch is away: of the chunks under way nothing is in the mirror
-        then.
+        The messages are edited. `other` carries out what is about no table entry, or refuses it.
+        `check` raises Refused if the role may not write now; it is asked before every chunk, so
+        that one who has lost the right does not finish a long batch. Raises SwitchUnavailable when
+        the switch is away: of the chunks under way nothing is in the mirror then.
         """
         statuses = [OK] * len(updates)
-        flights: deque[asyncio.Task[None]] = deque()
+        flights: deque[asyncio.Future[None]] = deque()
         start = 0
         try:
             while start < len(updates):
                 if len(flights) >= UNDER_WAY:
-                    await asyncio.shield(flights.popleft())
+                    await flights.popleft()
                 role = translator.role
                 await self.turns.enter(role)
                 try:
                     check()
                     start, planned, blocker = await self._plan_chunk(
-                        translator.renewed(), updates, start, self._share(role), statuses
+                        translator.renewed(), updates, start, self._share(role), statuses, other
                     )
                 except BaseException as error:
                     self.turns.leave(role)
@@ -139,14 +140,15 @@ class FlowTables:
                     statuses[start:] = [error.status] * (len(updates) - start)
                     break
                 if planned:
-                    flights.append(self._launch(role, planned, statuses))
+                    flight = self._fly(role, planned, statuses)
+                    flights.append(self._take_off(flight, f"writing for {role}"))
                 else:
                     self.turns.leave(role)
                     if blocker is not None:
                         await blocker.wait()
         finally:
             while flights:
-                await asyncio.shield(flights.popleft())
+                await flights.popleft()
         return statuses
 
     def _share(self, role: Role) -> int:
@@ -161,6 +163,7 @@ class FlowTables:
         start: int,
         most: int,
         statuses: list[UpdateStatus],
+        other: Callable[[p4r.Update], None],
     ) -> tuple[int, list[Planned], asyncio.Event | None]:
         """Where the next chunk starts, what is to be sent of this one, and, if it ends early, what
         is to be waited for.
@@ -178,8 +181,12 @@ class FlowTables:
                     breath += SHARED_BREATH if shared else BREATH
                 try:
                     one = self._plan(translator, index, updates[index], overlay, landed)
+                    if one is None:
+                        other(updates[index])
                 except Refused as refused:
                     statuses[index] = refused.status
+                    continue
+                if one is None:
                     continue
                 if isinstance(one, asyncio.Event):
                     return index, planned, one
@@ -196,17 +203,19 @@ class FlowTables:
         update: p4r.Update,
         overlay: Overlay,
         landed: asyncio.Event,
-    ) -> Planned | asyncio.Event:
+    ) -> Planned | asyncio.Event | None:
         """What to send for an update, whose entry is under way from now on; Refused if nothing; an
-        event to wait for if the entry is under way in another chunk.
+        event to wait for if the entry is under way in another chunk; None if it is about no entry.
 
         `overlay`: what the chunk's updates before it make of the mirror. `landed` is the chunk's.
         """
-        what = update.entity.WhichOneof("entity") or "nothing"
-        if what != "table_entry":
-            raise denied(f"role {translator.role} may write table entries only, not {what}")
         message = update.entity.table_entry
-        identity = translator.identify(message)
+        identity = translator.recognize(update)
+        recognized = identity is not None
+        if identity is None:
+            if not update.entity.HasField("table_entry"):
+                return None
+            identity = translator.identify(message)
         place = (identity.rights.info.slice_id, identity.key)
         flying = self._flying.get(place)
         if flying is not None and flying is not landed:
@@ -218,8 +227,10 @@ class FlowTables:
         if kind == p4r.Update.DELETE:
             if before is None:
                 raise missing(f"no such entry in table {identity.layout.name}: {_text(message)}")
+            if not recognized:
+                _key_only(message)
+                translator.learn(identity, update)
             translator.key_to_switch(identity, message)
-            _key_only(message)
             after = None
         elif kind in (p4r.Update.INSERT, p4r.Update.MODIFY):
             translator.check_entry(identity, message)
@@ -234,6 +245,8 @@ class FlowTables:
                 translator.check_quota(identity, held)
             elif before is None:
                 raise missing(f"no such entry in table {identity.layout.name}: {_text(message)}")
+            if not recognized:
+                translator.learn(identity, update)
             translator.to_switch(identity, message)
             after = message.SerializeToString()
         else:
@@ -246,19 +259,15 @@ class FlowTables:
             self._growing[place[0], identity.key[:HEAD]] += growth
         return one
 
-    def _launch(
-        self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
-    ) -> asyncio.Task[None]:
-        """Send a chunk; its turn ends with it, whatever becomes of the client."""
-        task = asyncio.create_task(self._fly(role, planned, statuses), name=f"writing for {role}")
+    def _take_off(self, flight: Coroutine[None, None, None], name: str) -> asyncio.Future[None]:
+        """Begin a flight, which ends also if nobody waits for it any more; done when it has
+        landed.
+        """
+        landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(_land(flight, landed), name=name)
         self._flights.add(task)
-        task.add_done_callback(self._landed)
-        return task
-
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        self._flights.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waits gets it too; nobody may
+        task.add_done_callback(self._flights.discard)
+        return landed
 
     async def _fly(self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]) -> None:
         began = time.perf_counter()
@@ -270,8 +279,8 @@ class FlowTables:
                 else:
                     self._note(one.place, one.after)
         finally:
-            for one in planned:
-                self.written_by[one.place[0]] = role
+            for slice_id in {one.place[0] for one in planned}:
+                self.written_by[slice_id] = role
             self._settle(planned)
             self.turns.leave(role)
         self._measure(began, len(planned))
@@ -299,17 +308,15 @@ class FlowTables:
     def _settle(self, planned: Sequence[Planned]) -> None:
         """These entries are not under way any more."""
         landed: asyncio.Event | None = None
-        growths: Counter[tuple[int, bytes]] = Counter()
         for one in planned:
             landed = self._flying.pop(one.place, landed)
             if one.growth:
-                growths[one.place[0], one.place[1][:HEAD]] += one.growth
+                count = (one.place[0], one.place[1][:HEAD])
+                self._growing[count] -= one.growth
+                if not self._growing[count]:
+                    del self._growing[count]
         if landed is not None:
             landed.set()
-        for count, growth in growths.items():
-            self._growing[count] -= growth
-            if not self._growing[count]:
-                del self._growing[count]
 
     # -- all or nothing
 
@@ -318,11 +325,14 @@ class FlowTables:
         translator: Translator,
         updates: Sequence[p4r.Update],
         check: Callable[[], None],
+        *,
+        at_once: bool = False,
     ) -> list[UpdateStatus]:
         """Carry out all of a role's updates, or leave everything as it was (ROLLBACK_ON_ERROR).
 
-        Packets may meet the entries in between. The status of an update that is not to blame is
-        then ABORTED. An entry that is brought back starts counting anew.
+        Packets may meet the entries in between, unless `at_once` (DATAPLANE_ATOMIC), which is for
+        the switch to do: Refused if it can't. The status of an update that is not to blame is then
+        ABORTED. An entry that is brought back starts counting anew.
         """
         if len(updates) > ATOMIC_UPDATES:
             raise exhausted(
@@ -340,7 +350,9 @@ class FlowTables:
                 if blocker is None:
                     statuses, planned = self._plan_all(now, updates)
                     if planned:
-                        flight = self._launch_all(role, planned, statuses)
+                        fly = self._fly_at_once if at_once else self._fly_all
+                        flight = fly(role, planned, statuses)
+                        landed = self._take_off(flight, f"all for {role}")
                         launched = True
             finally:
                 if not launched:
@@ -349,7 +361,7 @@ class FlowTables:
                 break
             await blocker.wait()
         if launched:
-            await asyncio.shield(flight)
+            await landed
         return statuses
 
     def _blocker(
@@ -380,6 +392,9 @@ class FlowTables:
         for index, update in enumerate(updates):
             try:
                 one = self._plan(translator, index, update, overlay, landed)
+                if one is None:
+                    what = update.entity.WhichOneof("entity") or "nothing"
+                    raise denied(f"only table entries are written all or none, not {what}")
             except Refused as refused:
                 statuses[index] = refused.status
             else:
@@ -389,14 +404,6 @@ class FlowTables:
             return statuses, planned
         self._settle(planned)
         return _aborted(statuses, "nothing was written"), []
-
-    def _launch_all(
-        self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
-    ) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._fly_all(role, planned, statuses), name=f"all for {role}")
-        self._flights.add(task)
-        task.add_done_callback(self._landed)
-        return task
 
     async def _fly_all(
         self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
@@ -412,6 +419,27 @@ class FlowTables:
             if len(done) < len(planned):
                 await self._roll_back(done)
                 statuses[:] = _aborted(statuses, "it was rolled back")
+        finally:
+            self._settle(planned)
+            self.turns.leave(role)
+
+    async def _fly_at_once(
+        self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
+    ) -> None:
+        try:
+            answers = await self._switch.write([one.message for one in planned], at_once=True)
+            for one, answer in zip(planned, answers, strict=True):
+                statuses[one.index] = self._refused(one, answer)
+            if not any(answer.code for answer in answers):
+                for one in planned:
+                    self._note(one.place, one.after)
+        except RpcFailed as error:
+            if error.code is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            raise unimplemented(
+                "this switch has no DATAPLANE_ATOMIC for more than one update; use "
+                "ROLLBACK_ON_ERROR or CONTINUE_ON_ERROR"
+            ) from error
         finally:
             self._settle(planned)
             self.turns.leave(role)
@@ -551,6 +579,22 @@ class FlowTables:
             fields = layout.key(message)
             assert fields is not None, "what the schema encodes is canonical"
         return fields.slice_id, layout.head + message.priority.to_bytes(HEAD, "big") + fields.wire
+
+
+async def _land(flight: Coroutine[None, None, None], landed: asyncio.Future[None]) -> None:
+    """Fly; then tell whoever waits, who may have gone, and who gets what went wrong."""
+    try:
+        await flight
+    except Exception as error:  # noqa: BLE001
+        if not landed.done():
+            landed.set_exception(error)
+            landed.exception()  # has been looked at also if nobody waits
+    except BaseException:
+        landed.cancel()
+        raise
+    else:
+        if not landed.done():
+            landed.set_result(None)
 
 
 def _in_order(message: p4r.TableEntry) -> p4r.TableEntry:

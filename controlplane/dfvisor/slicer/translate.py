@@ -20,7 +20,8 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SliceDirectory, SliceInfo
 from dfvisor.p4rt.values import encode_value
-from dfvisor.slicer.layout import Key, TableLayout, layouts
+from dfvisor.slicer.alike import Known
+from dfvisor.slicer.layout import ActionLayout, Key, TableLayout, layouts
 from dfvisor.slicer.mirror import HEAD
 from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid
 from dfvisor.slicer.roles import Role
@@ -49,15 +50,25 @@ class Rights:
 
 
 class Identity:
-    """Which entry a message is about: rights in its slice, and its key there."""
+    """Which entry a message is about: rights in its slice, and its key there. `action`: that of an
+    entry whose form has been checked.
+    """
 
-    __slots__ = ("fields", "key", "layout", "rights")
+    __slots__ = ("action", "fields", "key", "layout", "rights")
 
-    def __init__(self, rights: Rights, layout: TableLayout, fields: Key, key: bytes) -> None:
+    def __init__(
+        self,
+        rights: Rights,
+        layout: TableLayout,
+        fields: Key,
+        key: bytes,
+        action: ActionLayout | None = None,
+    ) -> None:
         self.rights = rights
         self.layout = layout
         self.fields = fields
         self.key = key
+        self.action = action
 
 
 class View:
@@ -76,6 +87,7 @@ class View:
             0,
         )
         self.tables = ", ".join(sorted(schema.tables))
+        self.known = Known()
 
 
 class Translator:
@@ -100,12 +112,25 @@ class Translator:
         self._writer = writer
         self._rights: dict[int, Rights] = {}  # by GRE key; 0 for a slice role's own
         self._next_hops: dict[bytes, bytes] = {}
+        self._sent = b""
 
     def renewed(self) -> Translator:
         """The same for another turn."""
         return Translator(self._directory, self.role, self.view, self._slice_field, self._writer)
 
     # -- from the role to the switch
+
+    def recognize(self, update: p4r.Update) -> Identity | None:
+        """Which entry an update is about that differs from an earlier one in its values alone."""
+        self._sent = update.SerializeToString()
+        found = self.view.known.find(self._sent)
+        if found is None:
+            return None
+        alike, fields = found
+        rights = self._rights.get(fields.slice_id) or self._look_up(fields.slice_id)
+        priority = update.entity.table_entry.priority
+        key = alike.layout.head + priority.to_bytes(HEAD, "big") + fields.wire
+        return Identity(rights, alike.layout, fields, key, alike.action)
 
     def identify(self, message: p4r.TableEntry) -> Identity:
         """Which entry the message is about. The message may be brought into canonical form."""
@@ -132,21 +157,9 @@ class Translator:
     def check_entry(self, identity: Identity, message: p4r.TableEntry) -> None:
         """Refused unless the role may have such an entry: attributes, match, action."""
         layout, rights = identity.layout, identity.rights
-        if message.HasField("meter_config"):
-            raise invalid(f"table {layout.name} has no direct meter; leave meter_config out")
-        if message.idle_timeout_ns and (not layout.timed or message.idle_timeout_ns < 0):
-            raise invalid(f"table {layout.name}: idle timeouts are 0 or, in table flow, above 0")
-        if message.HasField("counter_data") or message.metadata or message.controller_metadata:
-            raise Refused(
-                grpc.StatusCode.UNIMPLEMENTED,
-                "counter_data and metadata can't be written; leave them out",
-            )
-        action = layout.action(message)
+        action = identity.action
         if action is None:
-            self._normalize(layout, message)
-            action = layout.action(message)
-            if action is None:
-                raise invalid(f"table {layout.name}: the action is not one of the table's")
+            action = identity.action = self._checked_form(layout, message)
         if layout.name == FLOW:
             fields = identity.fields
             if (
@@ -163,6 +176,32 @@ class Translator:
                 if param.param_id == action.next_hop and param.value not in self._next_hops:
                     self._next_hops[param.value] = self._next_hop_to_switch(param.value)
 
+    def _checked_form(self, layout: TableLayout, message: p4r.TableEntry) -> ActionLayout:
+        """The action of an entry without attributes that it can't have."""
+        if message.HasField("meter_config"):
+            raise invalid(f"table {layout.name} has no direct meter; leave meter_config out")
+        if message.idle_timeout_ns and (not layout.timed or message.idle_timeout_ns < 0):
+            raise invalid(f"table {layout.name}: idle timeouts are 0 or, in table flow, above 0")
+        if message.HasField("counter_data") or message.metadata or message.controller_metadata:
+            raise Refused(
+                grpc.StatusCode.UNIMPLEMENTED,
+                "counter_data and metadata can't be written; leave them out",
+            )
+        action = layout.action(message)
+        if action is None:
+            self._normalize(layout, message)
+            action = layout.action(message)
+            if action is None:
+                raise invalid(f"table {layout.name}: the action is not one of the table's")
+        return action
+
+    def learn(self, identity: Identity, update: p4r.Update) -> None:
+        """Updates like this one are recognized from now on, if it was good as it was sent: the
+        update that `recognize` was asked about last.
+        """
+        if update.SerializeToString() == self._sent:
+            self.view.known.learn(identity.layout, identity.action, update, identity.fields)
+
     def check_quota(self, identity: Identity, held: int) -> None:
         """Refused if the slice may not have another entry beside the `held` ones of its table."""
         quota = identity.rights.quota
@@ -175,7 +214,8 @@ class Translator:
     def to_switch(self, identity: Identity, message: p4r.TableEntry) -> None:
         """Edit a checked entry into the switch's."""
         self.key_to_switch(identity, message)
-        next_hop = identity.layout.actions[message.action.action.action_id].next_hop
+        assert identity.action is not None, "the entry has been checked"
+        next_hop = identity.action.next_hop
         if next_hop:
             for param in message.action.action.params:
                 if param.param_id == next_hop:
@@ -184,7 +224,7 @@ class Translator:
     def key_to_switch(self, identity: Identity, message: p4r.TableEntry) -> None:
         """Edit the key alone."""
         if not self.view.slice_field:
-            message.match.append(identity.rights.match)
+            message.match.insert(0, identity.rights.match)  # in order, as the switch likes it
         else:  # the first, fields being in order
             message.match[0].CopyFrom(identity.rights.match)
 
@@ -274,11 +314,11 @@ class Translator:
 
     def slices(self) -> dict[str, SliceInfo]:
         """The slices that the role may touch, by name."""
-        return {
-            name: info
-            for name, info in self._directory.slices_of(self.role.vn).items()
-            if not info.best_effort and self.role.slice in (None, name)
-        }
+        slices = self._directory.slices_of(self.role.vn)
+        if self.role.slice is None:
+            return {name: info for name, info in slices.items() if not info.best_effort}
+        info = slices.get(self.role.slice)
+        return {} if info is None or info.best_effort else {self.role.slice: info}
 
     def to_view(self, message: p4r.TableEntry, gre_key: int) -> None:
         """Edit one of the switch's entries to what the role sees; `gre_key` is its slice's."""

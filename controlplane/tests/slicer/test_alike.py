@@ -1,0 +1,152 @@
+"""Patterns accept nothing that a look at every field would refuse, and read the same key."""
+
+from __future__ import annotations
+
+import pytest
+from dfvisor.p4rt.entries import Exact, TableEntry, Ternary
+from dfvisor.p4rt.p4info import Schema
+from dfvisor.p4rt.pb import p4r
+from dfvisor.slicer.alike import KNOWN, KNOWN_OF_A_LENGTH, PATIENCE, Known
+from dfvisor.slicer.layout import Key
+from dfvisor.slicer.translate import View
+from dfvisor.slicer.view import role_view
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.tests.slicer.fakes import P4INFO, flow, forward
+
+PROGRAM = Schema.load(P4INFO.read_text())
+VIEWS = {whole: View(Schema(role_view(PROGRAM.proto, whole))) for whole in (False, True)}
+INSERT, DELETE = p4r.Update.INSERT, p4r.Update.DELETE
+
+
+def wide(slice_id: int | None) -> TableEntry:
+    """Fields of odd widths, one under a mask, a port that is 0."""
+    key = (
+        ("path_class", Ternary(5, 0xFFF)),
+        ("ip_proto", Ternary(6, 0xFF)),
+        ("ip_dscp", Ternary(0x20, 0x30)),
+        ("l4_src", Ternary(0, 0xFFFF)),
+        ("l4_dst", Ternary(0x1F90, 0xFFF0)),
+    )
+    exact = (("slice_id", Exact(slice_id)),) if slice_id is not None else ()
+    return TableEntry("flow", (*exact, *key), 300, "permit", (("cookie", 0x25),))
+
+
+def sample(name: str, whole: bool) -> TableEntry:
+    slice_id = 0x25_0011 if whole else None
+    return (
+        {"flow": flow, "wide": wide}[name](slice_id) if name != "forward" else forward(slice_id, 1)
+    )
+
+
+def looked_at(view: View, update: p4r.Update) -> tuple[Key, str] | None:
+    """What `layout` says; None if it refuses."""
+    message = update.entity.table_entry
+    layout = view.layouts[message.table_id]
+    key = layout.key(message)
+    action = layout.action(message) if message.HasField("action") else None
+    if key is None or (action is None and update.type != DELETE):
+        return None
+    return key, action.name if action else ""
+
+
+def learned(view: View, update: p4r.Update) -> Known:
+    known = Known()
+    layout = view.layouts[update.entity.table_entry.table_id]
+    key = layout.key(update.entity.table_entry)
+    assert key is not None
+    action = None if update.type == DELETE else layout.action(update.entity.table_entry)
+    known.learn(layout, action, update, key)
+    return known
+
+
+def found(known: Known, update: p4r.Update) -> tuple[Key, str] | None:
+    one = known.find(update.SerializeToString())
+    return None if one is None else (one[1], one[0].action.name if one[0].action else "")
+
+
+def update_of(view: View, entry: TableEntry, kind: p4r.Update.Type.ValueType) -> p4r.Update:
+    return view.schema.insert(entry) if kind == INSERT else view.schema.delete(entry)
+
+
+SAMPLES = [
+    pytest.param(name, whole, kind, id=f"{name} {'vn' if whole else 'slice'} {kind}")
+    for name in ("flow", "wide", "forward")
+    for whole in (False, True)
+    for kind in (INSERT, DELETE)
+]
+
+
+@pytest.mark.parametrize(("name", "whole", "kind"), SAMPLES)
+def test_update_itself_is_recognized(
+    name: str, whole: bool, kind: p4r.Update.Type.ValueType
+) -> None:
+    update = update_of(VIEWS[whole], sample(name, whole), kind)
+    assert found(learned(VIEWS[whole], update), update) == looked_at(VIEWS[whole], update)
+
+
+@pytest.mark.parametrize(("name", "whole", "kind"), SAMPLES)
+@given(data=st.data())
+def test_what_is_recognized_is_what_the_layout_reads(
+    name: str, whole: bool, kind: p4r.Update.Type.ValueType, data: st.DataObject
+) -> None:
+    view = VIEWS[whole]
+    update = update_of(view, sample(name, whole), kind)
+    known = learned(view, update)
+    message = update.entity.table_entry
+    for match in message.match:
+        one = match.exact if match.HasField("exact") else match.ternary
+        one.value = data.draw(st.binary(min_size=len(one.value), max_size=len(one.value)))
+    for param in message.action.action.params:
+        size = len(param.value)
+        param.value = data.draw(st.binary(min_size=size, max_size=size))
+    message.priority = data.draw(st.integers(min_value=0, max_value=0x7FFFFFFF))
+    change = data.draw(st.sampled_from(("none", "mask", "field", "param", "extra", "length")))
+    if change == "mask" and message.match[-1].HasField("ternary"):
+        message.match[-1].ternary.mask = data.draw(st.binary(max_size=3))
+    elif change == "field":
+        message.match[0].field_id = data.draw(st.integers(0, 40))
+    elif change == "param" and message.action.action.params:
+        message.action.action.params[0].param_id = data.draw(st.integers(0, 4))
+    elif change == "extra":
+        message.match.add(field_id=data.draw(st.integers(0, 40)))
+    elif change == "length":
+        match = message.match[0]
+        (match.exact if match.HasField("exact") else match.ternary).value = data.draw(st.binary())
+    read = found(known, update)
+    assert read is None or read == looked_at(view, update)
+
+
+@given(port=st.integers(256, 0xFFFF), priority=st.integers(1, 127), cookie=st.integers(0, 255))
+def test_good_update_of_the_same_lengths_is_recognized(
+    port: int, priority: int, cookie: int
+) -> None:
+    view = VIEWS[False]
+    known = learned(view, view.schema.insert(flow(None, 8080)))
+    update = view.schema.insert(flow(None, port, priority, cookie))
+    assert found(known, update) == looked_at(view, update) is not None
+
+
+def test_patterns_are_bounded_and_give_way_to_others() -> None:
+    view = VIEWS[False]
+    known = Known()
+    layout = view.layouts[PROGRAM.table("flow").id]
+
+    def learn(mask: int, timeout_ns: int) -> p4r.Update:
+        entry = TableEntry(
+            "flow", (("l4_dst", Ternary(mask & 0x100, mask)),), 1, "permit", (("cookie", 1),)
+        )
+        update = view.schema.insert(entry)
+        update.entity.table_entry.idle_timeout_ns = timeout_ns
+        key = layout.key(update.entity.table_entry)
+        assert key is not None
+        known.learn(layout, layout.action(update.entity.table_entry), update, key)
+        return update
+
+    for number in range(PATIENCE):
+        learn(0x100 | number % 256, 1 << number % 62)
+    held = sum(map(len, known._by_length.values()))
+    assert held <= KNOWN
+    assert max(map(len, known._by_length.values())) == KNOWN_OF_A_LENGTH
+    assert any(found(known, learn(0x100 | n % 256, 1)) for n in range(PATIENCE, 2 * PATIENCE))
