@@ -109,6 +109,7 @@ class Candidate:
         self._turning = Turning()
         self._cut_off: frozenset[str] = frozenset()  # switches
         self._held_at = 0.0  # when agents were told last
+        self._hold_timer: asyncio.TimerHandle | None = None
         self._sessions: dict[str, tuple[Session, asyncio.Task[None]]] = {}
         self.error = ""
 
@@ -555,12 +556,14 @@ class Candidate:
             f"slices {', '.join(sorted(compiler.turning))} stay on their former paths until "
             f"{', '.join(sorted(away))} can be reached"
         )
-        now = asyncio.get_running_loop().time()
-        if now - self._held_at >= HOLD_S:
-            self._held_at = now
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._held_at >= HOLD_S:
+            self._held_at = loop.time()
             for switch, (session, _) in self._sessions.items():
                 self._aim(switch, session, Stage.FINISH, ())
-        asyncio.get_running_loop().call_later(HOLD_S, self._wake.set)
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+        self._hold_timer = loop.call_at(self._held_at + HOLD_S, self._wake.set)
 
     def _all(
         self, ready: Callable[[str, Session], bool], patience: float, *, absent_too: bool
