@@ -18,7 +18,6 @@ from dfvisor.slicer.server import SlicerServer
 from controlplane.tests.slicer.conftest import Connect
 from controlplane.tests.slicer.fakes import (
     BLUE_GOLD,
-    DEVICE,
     RED_GOLD,
     FakeDirectory,
     FakeSwitch,
