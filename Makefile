@@ -106,8 +106,8 @@ e2e: build ## the whole system in network namespaces
 bench-db: build ## the two-level database: latency, bulk, many agents, many VNs (ONLY="latency agents")
 	@$(BIN)/python -m bench.db $(if $(ONLY),--only $(ONLY))
 
-bench-switch: build ## the switches beside a bare forwarder: CPU time per packet, packets/s, inserts
-	@$(BIN)/python -m bench.switch
+bench-switch: build ## the switches beside a bare forwarder: CPU time per packet, packets/s, inserts; ONLY
+	@$(BIN)/python -m bench.switch $(if $(ONLY),--only $(ONLY))
 
 bench: bench-switch ## bench-switch, and the latency of a change
 	@$(BIN)/python -m bench.change

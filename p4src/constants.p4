@@ -136,6 +136,7 @@ enum bit<6> DropReason {
 #define ACCESS_PORTS 4096
 #define GUARDED_ADDRESSES 65536
 #define KNOWN_HOSTS 65536
+#define KNOWN_ADDRESSES 65536
 #define NEIGHBOURS 65536
 #define VNS 4096
 #define CLASSIFIER_ENTRIES 65536
@@ -143,6 +144,7 @@ enum bit<6> DropReason {
 #define VTEPS 16
 #define PEERS 4096
 #define FLOW_ENTRIES 131072
+#define SLICE_PATHS 16384
 #define MACS 131072
 #define NEXT_HOPS 8192
 #define ROUTES 4096

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // DFVisor's switch: table of contents. One program serves access, core and combined switches; the
-// tables decide the role. The agent of the switch writes every table except `flow` and
+// tables decide the role. The agent of the switch writes every table except `flow`, `slice_path` and
 // `slice_forward`, which slice controllers write through the slicer.
 #include <core.p4>
 #include <v1model.p4>
@@ -58,7 +58,7 @@ control DfIngress(inout headers_t hdr, inout metadata_t meta,
         // Where from, and whose?
         if (meta.role == PortRole.ACCESS) {
             lookup_first.apply(hdr.first, meta.lookup);
-            access.apply(meta);
+            access.apply(hdr, meta);
             if (UNDECIDED) {
                 classify.apply(meta);
             }
@@ -154,6 +154,6 @@ control DfEgress(inout headers_t hdr, inout metadata_t meta,
     }
 }
 
-@pkginfo(name = "dfvisor.p4", version = "0.2.1")
+@pkginfo(name = "dfvisor.p4", version = "0.3.0")
 V1Switch(DfParser(), DfVerifyChecksum(), DfIngress(), DfEgress(), DfComputeChecksum(),
          DfDeparser()) main;

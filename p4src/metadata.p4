@@ -41,6 +41,7 @@ struct metadata_t {
     bit<1> route;        // the underlay table picks the fabric port
     bit<1> routed;       // the chosen member of an ECMP group has acted
     bit<1> demoted;
+    bit<1> stamped;      // another of our switches has decided the path class
     bit<1> trace;
     bit<1> guarded;      // source_guard must know the sender
     bit<1> learning;     // unknown senders are reported

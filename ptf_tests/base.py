@@ -12,6 +12,7 @@ import time
 
 import ptf
 from dfvisor.p4rt.client import CounterValue
+from dfvisor.p4rt.drops import DropReason, PuntReason, drop_cell
 from dfvisor.p4rt.entries import Item, MeterConfig, TableEntry, entry_key
 from dfvisor.p4rt.streamed import PacketIn
 from ptf import testutils
@@ -19,15 +20,7 @@ from ptf.base_tests import BaseTest
 from scapy.layers.l2 import Ether
 
 from ptf_tests.lab import DEVICE_ID, load_schema
-from ptf_tests.network import (
-    SLICE_IDS_USED,
-    DropReason,
-    Network,
-    PuntReason,
-    Slice,
-    Tenant,
-    drop_cell,
-)
+from ptf_tests.network import SLICE_IDS_USED, Network, Slice, Tenant
 from ptf_tests.p4rt import SwitchClient
 from ptf_tests.tables import Tables, Timed
 

@@ -21,57 +21,9 @@ GOLD_QUEUE = 5
 OTHER_PATH = 7  # a path class on which the remote host is reached through B
 COOKIE = 0xC00C1E
 SLICE_IDS_USED = range(8)
-DROP_REASON_BITS = 6
 MTU = 9000  # of every fabric link, bytes behind the Ethernet header
 HASH_SEED = 0x5EED
 YELLOW_DSCP = 38  # AF43
-
-
-class DropReason(IntEnum):
-    """p4src/constants.p4."""
-
-    NONE = 0
-    UNKNOWN_PORT = 1
-    DENIED = 2
-    NOT_GRE = 3
-    OUTER_CHECKSUM = 4
-    OUTER_MALFORMED = 5
-    OUTER_FRAGMENT = 6
-    GRE_UNSUPPORTED = 7
-    INNER_MALFORMED = 8
-    UNKNOWN_PEER = 9
-    UNKNOWN_KEY = 10
-    TTL_EXPIRED = 11
-    FLOW_DENIED = 12
-    FLOW_MISS = 13
-    NO_NEXT_HOP = 14
-    UNKNOWN_UNICAST = 15
-    NOT_BACK_TO_FABRIC = 16
-    NEXT_HOP_MISSING = 17
-    NO_ROUTE = 18
-    SOURCE_GUARD = 19
-    UNKNOWN_L3_ENDPOINT = 20
-    FLOW_METER = 21
-    SLICE_METER = 22
-    FLOOD_METER = 23
-    PUNT_METER = 24
-    MTU_EXCEEDED = 25
-    ECN_NOT_CAPABLE = 26
-    NO_MEMBER = 27
-    NO_FLOOD_MEMBER = 28
-    REPLICA_MISSING = 29
-
-
-class PuntReason(IntEnum):
-    """Why the agent got a packet, p4src/constants.p4."""
-
-    NONE = 0
-    FLOW_MISS = 1
-    FLOW_ACTION = 2
-    DISCOVERY = 3
-    ARP = 4
-    TOO_BIG = 5
-    TRACE = 6
 
 
 class Miss(IntEnum):
@@ -80,11 +32,6 @@ class Miss(IntEnum):
     DROP = 0
     BEST_EFFORT = 1
     PACKET_IN = 2
-
-
-def drop_cell(slice_id: int, reason: int) -> int:
-    """The index of a cell of the counter `drops`."""
-    return slice_id << DROP_REASON_BITS | reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,9 @@ class Learned:
     vn: int
     port: int
     mac: int
+    ipv4: int = 0
+    ipv6_high: int = 0
+    ipv6_low: int = 0
 
 
 class SwitchClient:

@@ -92,6 +92,7 @@ control FabricIn(inout headers_t hdr, inout metadata_t meta,
     @id(ACTION_PEER_OURS) @name(".peer_ours")
     action peer_ours() {
         if (hdr.first.ipv4.identification[15:15] == 1) {
+            meta.stamped = 1;
             meta.path_class = hdr.first.ipv4.identification[11:0];
             meta.trace = hdr.first.ipv4.identification[14:14];
         }

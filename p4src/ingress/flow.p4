@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The flow switch of a QoS slice: what may pass and on which path (flow), then where to
-// (slice_forward). Slice id is an exact key of both: the entries of one slice can't match another
-// slice's packets, whatever their priorities.
+// The flow switch of a QoS slice: what may pass (flow) and on which path (flow, slice_path), then
+// where to (slice_forward). Slice id is an exact key of all: the entries of one slice can't match
+// another slice's packets, whatever their priorities.
 
 // From here on the packet is the VN's best effort.
 #define DEMOTE(meta) \
@@ -23,12 +23,13 @@ control FlowMatch(inout metadata_t meta) {
         meta.cookie = cookie;
     }
 
-    // The first switch decides the path class; the later ones take it from the packet.
+    // The first of our switches decides the path class, unless it is 0: then slice_path does. The
+    // later ones take it from the packet.
     @id(ACTION_FLOW_PERMIT_ON_PATH) @name(".permit_on_path")
     action permit_on_path(@id(1) path_class_t path_class, @id(2) cookie_t cookie) {
         hits.count();
         meta.cookie = cookie;
-        if (meta.role == PortRole.ACCESS) {
+        if (meta.stamped == 0) {
             meta.path_class = path_class;
         }
     }
@@ -90,6 +91,28 @@ control FlowMatch(inout metadata_t meta) {
         size = FLOW_ENTRIES;
     }
 
+    @id(ACTION_SLICE_PATH) @name(".set_path")
+    action set_path(@id(1) path_class_t path_class) {
+        meta.path_class = path_class;
+    }
+
+    // Written by the slice's controller through the slicer, which fixes slice_id: the path class of
+    // packets that come in here and have none from `flow`. One entry without eth_dst moves the whole
+    // slice to other paths, in one write. A miss keeps path class 0.
+    @id(TABLE_SLICE_PATH) @name(".slice_path")
+    table slice_path {
+        key = {
+            meta.slice_id: exact @id(1) @name("slice_id");
+            meta.lookup.eth_dst: ternary @id(2) @name("eth_dst");
+        }
+        actions = {
+            set_path;
+            @defaultonly NoAction;
+        }
+        const default_action = NoAction();
+        size = SLICE_PATHS;
+    }
+
     apply {
         if (!flow.apply().hit) {
             if (meta.miss_policy == MissPolicy.BEST_EFFORT) {
@@ -99,9 +122,12 @@ control FlowMatch(inout metadata_t meta) {
             } else {
                 meta.drop_reason = DropReason.FLOW_MISS;
             }
-        } else if (meta.lookup.eth_dst[40:40] == 1 && meta.drop_reason == DropReason.NONE
-                   && meta.punt_reason == PuntReason.NONE) {
-            DEMOTE(meta)  // groups are the best-effort path's
+        } else if (meta.drop_reason == DropReason.NONE && meta.punt_reason == PuntReason.NONE) {
+            if (meta.lookup.eth_dst[40:40] == 1) {
+                DEMOTE(meta)  // groups are the best-effort path's
+            } else if (meta.path_class == 0 && meta.stamped == 0 && meta.demoted == 0) {
+                slice_path.apply();
+            }
         }
     }
 }

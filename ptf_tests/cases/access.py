@@ -1,7 +1,9 @@
 """The ingress port's role."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import BLUE, FAR, ONE, RED, TWO, UNKNOWN_PORT, A, DropReason
+from ptf_tests.network import BLUE, FAR, ONE, RED, TWO, UNKNOWN_PORT, A
 from ptf_tests.packets import leaving, udp
 
 

@@ -1,7 +1,9 @@
 """The best-effort bypass: from end to end by the destination MAC alone."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import BLUE, FAR, FAR_B, NOBODY, ONE, RED, TWO, A, B, DropReason
+from ptf_tests.network import BLUE, FAR, FAR_B, NOBODY, ONE, RED, TWO, A, B
 from ptf_tests.packets import arriving, leaving, udp
 
 

@@ -1,21 +1,12 @@
 """The edge: flowspaces choose the slice of a tenant's frame."""
 
+from dfvisor.p4rt.drops import DropReason
 from scapy.layers.inet import IP, IPOption_RR, IPOption_Timestamp
 from scapy.layers.l2 import Ether
 from scapy.layers.sctp import SCTP
 
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import (
-    BLUE,
-    COOKIE,
-    FAR,
-    GOLD_UDP_PORT,
-    ONE,
-    RED,
-    TWO,
-    A,
-    DropReason,
-)
+from ptf_tests.network import BLUE, COOKIE, FAR, GOLD_UDP_PORT, ONE, RED, TWO, A
 from ptf_tests.packets import gold, ipv6_tcp, leaving, tagged, tcp, udp
 from ptf_tests.tables import ipv4, ipv6, mac
 

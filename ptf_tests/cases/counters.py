@@ -1,17 +1,9 @@
 """What is counted, in packets and in bytes as they came in."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import (
-    COOKIE,
-    FAR,
-    NOBODY,
-    ONE,
-    RED,
-    TWO,
-    UNKNOWN_PORT,
-    A,
-    DropReason,
-)
+from ptf_tests.network import COOKIE, FAR, NOBODY, ONE, RED, TWO, UNKNOWN_PORT, A
 from ptf_tests.packets import arriving, gold, leaving, udp
 
 

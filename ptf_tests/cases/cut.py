@@ -1,9 +1,10 @@
 """Packets that end too early, at every byte."""
 
+from dfvisor.p4rt.drops import DropReason
 from scapy.layers.inet import IP
 
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import FAR, ONE, RED, A, DropReason
+from ptf_tests.network import FAR, ONE, RED, A
 from ptf_tests.packets import arriving, leaving, tcp, udp
 
 KEY = RED.best_effort.key

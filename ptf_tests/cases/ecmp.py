@@ -3,6 +3,7 @@
 import subprocess
 import time
 
+from dfvisor.p4rt.drops import DropReason
 from ptf import testutils
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6
@@ -11,21 +12,7 @@ from scapy.packet import Raw
 
 from ptf_tests.base import COUNTER_TIMEOUT_S, RECEIVE_TIMEOUT_S, SwitchCase
 from ptf_tests.lab import WATCHED_PEER, WATCHED_PORT
-from ptf_tests.network import (
-    BEYOND_A,
-    FAR,
-    HASH_SEED,
-    MTU,
-    ONE,
-    RED,
-    S1,
-    TWO,
-    A,
-    B,
-    DropReason,
-    Host,
-    Vtep,
-)
+from ptf_tests.network import BEYOND_A, FAR, HASH_SEED, MTU, ONE, RED, S1, TWO, A, B, Host, Vtep
 from ptf_tests.packets import leaving, tunnel, udp
 from ptf_tests.tables import Hop, ipv4, mac, route
 

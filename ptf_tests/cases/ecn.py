@@ -1,12 +1,13 @@
 """Explicit congestion notification across tunnels: RFC 6040, normal mode."""
 
+from dfvisor.p4rt.drops import DropReason
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import BEYOND_A, FAR, FAR_B, ONE, RED, S1, A, B, DropReason
+from ptf_tests.network import BEYOND_A, FAR, FAR_B, ONE, RED, S1, A, B
 from ptf_tests.packets import PAYLOAD, arriving, gold, leaving, tagged, tunnel, udp
 
 NOT_ECT, ECT_1, ECT_0, CE = range(4)

@@ -1,12 +1,13 @@
 """Packets from other switches: is the outer header sound? A sound one always passes first."""
 
+from dfvisor.p4rt.drops import DropReason
 from scapy.layers.inet import IP, TCP, UDP, IPOption_Router_Alert
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import FAR, FOREIGN, ONE, RED, S1, A, DropReason
+from ptf_tests.network import FAR, FOREIGN, ONE, RED, S1, A
 from ptf_tests.packets import arriving, tagged, udp
 
 KEY = RED.best_effort.key

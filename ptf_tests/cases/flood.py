@@ -1,20 +1,9 @@
 """Replication of broadcast, multicast and unknown unicast, with split horizon."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import (
-    BLUE,
-    BROADCAST,
-    FAR,
-    NOBODY,
-    ONE,
-    OTHER_PATH,
-    RED,
-    TWO,
-    A,
-    B,
-    DropReason,
-    Host,
-)
+from ptf_tests.network import BLUE, BROADCAST, FAR, NOBODY, ONE, OTHER_PATH, RED, TWO, A, B, Host
 from ptf_tests.packets import STAMPED, arp, arriving, gold, leaving, udp
 from ptf_tests.tables import group
 

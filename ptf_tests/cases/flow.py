@@ -1,19 +1,9 @@
 """The flow switch of a QoS slice: treatments, misses, isolation."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import (
-    BLUE,
-    FAR,
-    GOLD_UDP_PORT,
-    ONE,
-    OTHER_PATH,
-    RED,
-    TWO,
-    A,
-    B,
-    DropReason,
-    Miss,
-)
+from ptf_tests.network import BLUE, FAR, GOLD_UDP_PORT, ONE, OTHER_PATH, RED, TWO, A, B, Miss
 from ptf_tests.packets import STAMPED, arriving, gold, ipv6_tcp, leaving, tagged, tcp, udp
 from ptf_tests.tables import ipv4, ipv6, mac
 

@@ -1,5 +1,6 @@
 """GRE as RFC 2784 and RFC 2890 allow it: checksum, key and sequence number in every combination."""
 
+from dfvisor.p4rt.drops import DropReason
 from scapy.layers.inet import IP, TCP, UDP, IPOption_RR
 from scapy.layers.inet6 import (
     ICMPv6ND_NS,
@@ -14,7 +15,7 @@ from scapy.layers.l2 import ARP, GRE, Ether
 from scapy.packet import Raw
 
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import BEYOND_A, FAR, FAR_B, FOREIGN, ONE, RED, S1, A, B, DropReason
+from ptf_tests.network import BEYOND_A, FAR, FAR_B, FOREIGN, ONE, RED, S1, A, B
 from ptf_tests.packets import PAYLOAD, arriving, gold, leaving, tagged, tunnel, udp
 
 KEY = RED.best_effort.key

@@ -1,11 +1,12 @@
 """Source guard: a port of a VN that forbids spoofing sends from its endpoints' addresses only."""
 
+from dfvisor.p4rt.drops import DropReason
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import BROADCAST, FAR, ONE, RED, TWO, A, B, DropReason, Host
+from ptf_tests.network import BROADCAST, FAR, ONE, RED, TWO, A, B, Host
 from ptf_tests.packets import arp, leaving, tagged, udp
 from ptf_tests.tables import ipv4, ipv6, mac
 

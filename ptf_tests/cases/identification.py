@@ -1,21 +1,10 @@
 """The outer Identification between our own switches: stamp, trace bit, path class (RFC 6864)."""
 
+from dfvisor.p4rt.drops import DropReason
 from scapy.layers.inet import IP
 
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import (
-    BEYOND_A,
-    FAR,
-    FAR_B,
-    FOREIGN,
-    ONE,
-    OTHER_PATH,
-    RED,
-    S1,
-    A,
-    B,
-    DropReason,
-)
+from ptf_tests.network import BEYOND_A, FAR, FAR_B, FOREIGN, ONE, OTHER_PATH, RED, S1, A, B
 from ptf_tests.packets import STAMPED, arp, arriving, gold, leaving, tunnel, udp
 
 FRAME = gold(ONE, FAR)

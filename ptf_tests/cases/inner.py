@@ -1,5 +1,6 @@
 """What of a tenant's frame can be matched: tags, extension headers, fragments, ARP, SCTP, ..."""
 
+from dfvisor.p4rt.drops import DropReason
 from scapy.layers.inet import IP, TCP, UDP, IPOption_RR
 from scapy.layers.inet6 import (
     IPv6,
@@ -14,7 +15,7 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
 
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import FAR, ONE, RED, TWO, A, DropReason
+from ptf_tests.network import FAR, ONE, RED, TWO, A
 from ptf_tests.packets import PAYLOAD, arriving, tagged, udp
 from ptf_tests.tables import ipv4, ipv6
 

@@ -1,5 +1,6 @@
 """IP straight in GRE, from peers that know no Ethernet: the endpoint's header is pushed."""
 
+from dfvisor.p4rt.drops import DropReason
 from scapy.layers.inet import IP, UDP, IPOption_RR
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
@@ -19,7 +20,6 @@ from ptf_tests.network import (
     TWO,
     A,
     B,
-    DropReason,
 )
 from ptf_tests.packets import PAYLOAD, arriving, leaving, tunnel
 from ptf_tests.tables import ipv4, ipv6, mac

@@ -3,19 +3,10 @@
 Rates are next to nothing and bursts some frames long, so that colours do not depend on time.
 """
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import (
-    BLUE,
-    FAR,
-    NOBODY,
-    ONE,
-    RED,
-    TWO,
-    YELLOW_DSCP,
-    A,
-    B,
-    DropReason,
-)
+from ptf_tests.network import BLUE, FAR, NOBODY, ONE, RED, TWO, YELLOW_DSCP, A, B
 from ptf_tests.packets import arp, arriving, gold, leaving, udp
 
 TRICKLE = 1  # bytes per second: nothing within a case

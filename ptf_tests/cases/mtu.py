@@ -1,21 +1,9 @@
 """Links have an MTU: what does not fit goes to the agent, copies of a flood are dropped."""
 
+from dfvisor.p4rt.drops import DropReason, PuntReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import (
-    BEYOND_A,
-    COOKIE,
-    FAR,
-    FAR_B,
-    FOREIGN,
-    ONE,
-    RED,
-    S1,
-    TWO,
-    A,
-    B,
-    DropReason,
-    PuntReason,
-)
+from ptf_tests.network import BEYOND_A, COOKIE, FAR, FAR_B, FOREIGN, ONE, RED, S1, TWO, A, B
 from ptf_tests.packets import arp, arriving, gold, leaving, tunnel, udp
 from ptf_tests.tables import ipv4, mac
 

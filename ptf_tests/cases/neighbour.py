@@ -1,5 +1,6 @@
 """ARP and neighbour discovery answered by the switch."""
 
+from dfvisor.p4rt.drops import DropReason, PuntReason
 from scapy.layers.inet6 import (
     ICMPv6ND_NA,
     ICMPv6ND_NS,
@@ -13,21 +14,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import (
-    BLUE,
-    BROADCAST,
-    FAR,
-    FOREIGN,
-    NOBODY,
-    ONE,
-    RED,
-    S1,
-    TWO,
-    A,
-    B,
-    DropReason,
-    PuntReason,
-)
+from ptf_tests.network import BLUE, BROADCAST, FAR, FOREIGN, NOBODY, ONE, RED, S1, TWO, A, B
 from ptf_tests.packets import arp, leaving, tagged
 from ptf_tests.tables import ipv4, ipv6, mac
 

@@ -1,7 +1,9 @@
 """Next hops and the underlay: the one place that knows fabric ports."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import FAR, ONE, RED, TWO, A, B, DropReason
+from ptf_tests.network import FAR, ONE, RED, TWO, A, B
 from ptf_tests.packets import gold, leaving, udp
 from ptf_tests.tables import ipv4, mac
 

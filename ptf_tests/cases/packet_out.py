@@ -1,18 +1,9 @@
 """Packets from the agent: out of a port as they are, or as if a port had received them."""
 
+from dfvisor.p4rt.drops import DropReason, PuntReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import (
-    FAR,
-    NOBODY,
-    ONE,
-    RED,
-    TWO,
-    UNKNOWN_PORT,
-    A,
-    B,
-    DropReason,
-    PuntReason,
-)
+from ptf_tests.network import FAR, NOBODY, ONE, RED, TWO, UNKNOWN_PORT, A, B
 from ptf_tests.packets import arp, arriving, gold, leaving, lldp, tagged, udp
 
 

@@ -1,7 +1,9 @@
 """Who may send tunnels to this switch, and whose Identification field is read."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import FAR, FAR_B, FOREIGN, ONE, OTHER_PATH, RED, A, B, DropReason, Vtep
+from ptf_tests.network import FAR, FAR_B, FOREIGN, ONE, OTHER_PATH, RED, A, B, Vtep
 from ptf_tests.packets import STAMPED, arriving, gold, leaving, udp
 
 STRANGER = Vtep("203.0.113.5", "02:99:00:00:00:05")

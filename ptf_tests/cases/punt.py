@@ -1,5 +1,6 @@
 """Packets for the agent: why, whose, and no more than the slice's punt meter allows."""
 
+from dfvisor.p4rt.drops import DropReason, PuntReason
 from scapy.layers.l2 import ARP, Ether
 
 from ptf_tests.base import SwitchCase
@@ -15,10 +16,8 @@ from ptf_tests.network import (
     S1,
     A,
     B,
-    DropReason,
     Host,
     Miss,
-    PuntReason,
 )
 from ptf_tests.packets import arp, arriving, gold, leaving, lldp, tagged
 from ptf_tests.tables import ipv4, mac

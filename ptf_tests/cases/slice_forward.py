@@ -1,7 +1,9 @@
 """Where a QoS slice sends: next hops by path class and inner destination."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import BLUE, FAR, NOBODY, ONE, RED, A, B, DropReason
+from ptf_tests.network import BLUE, FAR, NOBODY, ONE, RED, A, B
 from ptf_tests.packets import arriving, gold, leaving
 
 

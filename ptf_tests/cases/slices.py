@@ -1,7 +1,9 @@
 """From the GRE key to the slice: known, unknown, and somebody else's."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import BLUE, FAR, FAR_B, ONE, RED, TWO, A, B, DropReason
+from ptf_tests.network import BLUE, FAR, FAR_B, ONE, RED, TWO, A, B
 from ptf_tests.packets import arriving, gold, leaving, udp
 
 

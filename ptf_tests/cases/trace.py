@@ -1,5 +1,6 @@
 """Traces: a packet that asks for it is copied to the agent of every hop, as it leaves."""
 
+from dfvisor.p4rt.drops import DropReason, PuntReason
 from ptf.testutils import send_packet
 
 from ptf_tests.base import SwitchCase
@@ -17,8 +18,6 @@ from ptf_tests.network import (
     TWO,
     A,
     B,
-    DropReason,
-    PuntReason,
 )
 from ptf_tests.packets import STAMPED, TRACED, arp, arriving, gold, leaving, tunnel, udp
 

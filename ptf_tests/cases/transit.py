@@ -1,7 +1,9 @@
 """Tunnels that end elsewhere: only the underlay is consulted, and nothing but the outer changes."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import BEYOND_A, FAR, ONE, RED, S1, A, B, DropReason, Vtep
+from ptf_tests.network import BEYOND_A, FAR, ONE, RED, S1, A, B, Vtep
 from ptf_tests.packets import arriving, gold, tunnel, udp
 from ptf_tests.tables import ipv4
 

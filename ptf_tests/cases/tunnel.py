@@ -1,7 +1,9 @@
 """The tunnel header: TTL, checksum, Identification, DSCP, lengths."""
 
+from dfvisor.p4rt.drops import DropReason
+
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import FAR, FAR_B, ONE, RED, A, B, DropReason, Vtep
+from ptf_tests.network import FAR, FAR_B, ONE, RED, A, B, Vtep
 from ptf_tests.packets import PAYLOAD, arriving, gold, leaving, tunnel, udp
 
 

@@ -1,9 +1,10 @@
 """Access ports shared by several endpoints, told apart by VLAN: tags taken off and put on again."""
 
+from dfvisor.p4rt.drops import DropReason
 from scapy.layers.l2 import ARP, Ether
 
 from ptf_tests.base import SwitchCase
-from ptf_tests.network import BLUE, FAR, ONE, RED, TWO, A, DropReason
+from ptf_tests.network import BLUE, FAR, ONE, RED, TWO, A
 from ptf_tests.packets import arp, arriving, gold, leaving, tagged, udp
 from ptf_tests.tables import group, ipv4, mac
 

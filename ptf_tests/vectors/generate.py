@@ -156,6 +156,16 @@ class _Builder:
                 )
             if self.likely(0.3):
                 self.entry("known_host", "host_known", vn=vn, port=port, eth_src=mac(host.mac))
+            for address in ({"ipv4": ipv4(host.ip)}, {"ipv6": ipv6(host.ipv6)}):
+                if self.likely(0.3):
+                    self.entry(
+                        "known_address",
+                        "address_known",
+                        vn=vn,
+                        port=port,
+                        eth_src=mac(host.mac),
+                        **{"ipv4": 0, "ipv6": 0, **address},
+                    )
 
     def meters(self) -> None:
         """Some cells that are in use, with bursts and without rates."""
@@ -374,6 +384,18 @@ class _Builder:
         if action == "permit_on_path":
             values["path_class_"] = rng.choice(PATH_CLASSES)
         self.entry("flow", action, priority=rng.randint(1, 8), **values)
+        for host in (None, *HOSTS):
+            if self.likely(0.3):
+                match = {} if host is None else {"eth_dst": mac(host.mac)}
+                path_class = rng.choice(PATH_CLASSES)
+                self.entry(
+                    "slice_path",
+                    "set_path",
+                    priority=rng.randint(1, 3),
+                    slice_id=slice_id,
+                    path_class=path_class,
+                    **match,
+                )
         for host in HOSTS:
             if self.likely(0.5):
                 self.entry(

@@ -15,11 +15,11 @@ import time
 from types import TracebackType
 from typing import Self
 
+from dfvisor.p4rt.drops import DropReason, drop_cell
 from dfvisor.p4rt.entries import Item, Meter, TableEntry, entry_key
 from dfvisor.p4rt.streamed import PacketIn
 
 from ptf_tests.lab import Lab
-from ptf_tests.network import DropReason, drop_cell
 from ptf_tests.p4rt import CPU_PORT, SwitchClient
 from ptf_tests.tables import Tables, group
 from ptf_tests.vectors.scenario import Outcome, Output, Scenario

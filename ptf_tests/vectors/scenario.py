@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dfvisor.p4rt.drops import REASON_BITS
 from dfvisor.p4rt.entries import (
     Exact,
     FieldMatch,
@@ -23,8 +24,6 @@ from dfvisor.p4rt.entries import (
     TableEntry,
     Ternary,
 )
-
-from ptf_tests.network import DROP_REASON_BITS
 
 Output = tuple[int, bytes]
 """Port and frame. At the CPU port the frame is behind packet_out_t or packet_in_t, as the program
@@ -75,8 +74,8 @@ def differences(scenario: Scenario, wanted: Outcome, got: Outcome) -> list[str]:
         pair = (wanted.drops.get(cell, 0), got.drops.get(cell, 0))
         if pair[0] != pair[1]:
             found.append(
-                f"{scenario.name}: drops of slice id {cell >> DROP_REASON_BITS}, "
-                f"reason {cell & (1 << DROP_REASON_BITS) - 1}: "
+                f"{scenario.name}: drops of slice id {cell >> REASON_BITS}, "
+                f"reason {cell & (1 << REASON_BITS) - 1}: "
                 f"expected {pair[0]}, got {pair[1]}"
             )
     for index in sorted(wanted.direct.keys() | got.direct.keys()):

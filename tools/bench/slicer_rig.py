@@ -104,7 +104,7 @@ class StaticDirectory:
     async def wait_for_active(self, vn: str, revision: int, timeout_s: float) -> bool:
         return True
 
-    def flows_completed(self, vn: str, revision: int) -> None:
+    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
         pass
 
 

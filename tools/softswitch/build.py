@@ -20,7 +20,6 @@ _FLAGS = (
     "-O2",
     "-march=native",
     "-g",
-    "-shared",
     "-fPIC",
     "-Wall",
     "-Wextra",
@@ -54,33 +53,48 @@ def build(text: str, cache_dir: Path, *, sanitize: bool = False, fuzzer: bool = 
     if shutil.which(compiler) is None:
         raise CompileError(f"no C compiler '{compiler}': install one (Debian: apt install gcc)")
     flags = (*_FLAGS, *(_SANITIZE if sanitize or fuzzer else ()))
-    sources = sorted(RUNTIME.glob("*.[ch]"))
+    units = sorted(RUNTIME.glob("*.c"))
     if fuzzer:
         flags += ("-fsanitize-coverage=trace-pc",)
-        sources.append(_FUZZ_SOURCE)
-    digest = hashlib.sha256()
-    for part in (compiler, *flags, _processor(), text, *(path.read_text() for path in sources)):
-        digest.update(part.encode())
-        digest.update(b"\0")
-    target = cache_dir / f"pipeline-{digest.hexdigest()[:32]}.so"
+        units.append(_FUZZ_SOURCE)
+    sources = [*units, *sorted(RUNTIME.glob("*.h"))]
+    common = _digest(compiler, *flags, _processor(), *(path.read_text() for path in sources))
+    target = cache_dir / f"pipeline-{_digest(common, text)}.so"
     if target.exists():
         return target
     cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir) as scratch:
-        generated = Path(scratch, "pipeline.c")
+    runtime = cache_dir / f"runtime-{common}.o"  # the same for every pipeline
+    with tempfile.TemporaryDirectory(dir=cache_dir) as directory:
+        scratch = Path(directory)
+        if not runtime.exists():
+            _run([compiler, *flags, "-c", *map(str, units)], scratch)
+            objects = [f"{unit.stem}.o" for unit in units]
+            _run([compiler, "-r", "-nostdlib", *objects, "-o", "runtime.o"], scratch)
+            scratch.joinpath("runtime.o").replace(runtime)
+        generated = scratch / "pipeline.c"
         generated.write_text(text)
-        output = Path(scratch, "pipeline.so")
-        units = [generated, *(path for path in sources if path.suffix == ".c")]
-        command = [compiler, *flags, f"-I{RUNTIME}", *map(str, units), "-o", str(output)]
-        try:
-            run = subprocess.run(
-                command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise CompileError(f"{compiler} took more than {_TIMEOUT_S} s") from error
-        if run.returncode:
-            raise CompileError(f"{compiler} failed:\n{run.stderr[-4000:]}")
+        link = [str(generated), str(runtime), "-o", "pipeline.so"]
+        _run([compiler, *flags, "-shared", f"-I{RUNTIME}", *link], scratch)
         # kept next to the object, for people and debuggers
         generated.replace(target.with_suffix(".c"))
-        output.replace(target)
+        scratch.joinpath("pipeline.so").replace(target)
     return target
+
+
+def _digest(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:32]
+
+
+def _run(command: list[str], directory: Path) -> None:
+    try:
+        run = subprocess.run(
+            command, cwd=directory, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CompileError(f"{command[0]} took more than {_TIMEOUT_S} s") from error
+    if run.returncode:
+        raise CompileError(f"{command[0]} failed:\n{run.stderr[-4000:]}")

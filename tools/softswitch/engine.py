@@ -42,6 +42,7 @@ from softswitch.profiles import Profile
 from softswitch.rates import QUEUES, Rate
 from softswitch.registers import Registers
 from softswitch.stats import DropStats, PortStats, QueueStats
+from softswitch.wire import DescribedTable, Wire
 
 __all__ = [
     "ColorCounts",
@@ -206,6 +207,25 @@ class Engine:
     def const_handles(self, table: str) -> Sequence[int]:
         """Handles of the program's own entries, in their order."""
         return self._const_handles[self._table(table).name]
+
+    def find(self, table: str, key: Sequence[KeyPart], priority: int) -> list[int]:
+        """Handles of the entries with this key: at most one, but of a table with ternary fields
+        those of all priorities, the highest first, if `priority` is 0. Not for the program's own
+        entries."""
+        found = self._mutable(table)
+        packed = found.flat_key(key.flat) if isinstance(key, FlatKey) else found.key(key)
+        room = 1
+        while True:
+            handles = (ctypes.c_uint64 * room)()
+            arguments = packed.values, packed.masks, priority, handles, room
+            count = self._c.call(f"table '{table}'", "sw_find", found.index, *arguments)
+            if count <= room:
+                return handles[:count]
+            room = count
+
+    def wire(self, described: Sequence[DescribedTable]) -> Wire:
+        """What takes updates of these tables as they come on the wire; any earlier one is void."""
+        return Wire(self._c, self._tables, described)
 
     def entry_count(self, table: str) -> int:
         """Entries in a table, without the default."""

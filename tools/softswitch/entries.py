@@ -106,6 +106,26 @@ class Table:
                 self._masked.append((at, shift))
             at += 1 if key.match is ir.Match.EXACT else 2
 
+    @property
+    def key_words(self) -> int:
+        """Words of a key."""
+        return self._layout.words
+
+    @property
+    def arg_words(self) -> int:
+        """Words of the longest arguments."""
+        return self._arg_words
+
+    def bits(self) -> list[int]:
+        """Where each field begins in the key's words, the first of them least significant."""
+        return [64 * place.word + place.shift for place in self._layout.places]
+
+    def word_widths(self, action_id: int) -> tuple[int, ...] | None:
+        """Widths of an action's parameters, if each takes one word as it is."""
+        action = self._program.actions[action_id]
+        widths = tuple(width for _name, width in action.params)
+        return None if action.negative or any(width > 64 for width in widths) else widths
+
     def flat_key(self, flat: tuple[int, ...]) -> PackedKey:
         """Pack a key that fits. Raises EntryError if the table has none."""
         if not self.ir.keys:

@@ -24,9 +24,9 @@ from softswitch.server.control import Control, ask
 from softswitch.server.dataplane import engine_builder
 from softswitch.server.errors import RequestError
 from softswitch.server.options import Options, parse_options
-from softswitch.server.pb import p4r_grpc
 from softswitch.server.pipeline import realize
 from softswitch.server.ports import PortHost, check_ports
+from softswitch.server.rpc import add_to_server
 from softswitch.server.service import P4RuntimeService
 from softswitch.stf import command as stf
 
@@ -129,7 +129,7 @@ async def _serve(options: Options) -> None:
         bmv2_compat=options.bmv2_compat,
     )
     server = _server()
-    p4r_grpc.add_P4RuntimeServicer_to_server(service, server)
+    add_to_server(service, server)
     servers = [server]
     try:
         if options.config is not None:

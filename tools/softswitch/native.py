@@ -63,12 +63,50 @@ class QueueRecord(ctypes.Structure):
     _fields_ = (("packets", _U64), ("bytes", _U64), ("drops", _U64), ("waiting", _U64))
 
 
+class WireTable(ctypes.Structure):
+    """struct sw_wire_table"""
+
+    _fields_ = (
+        ("id", _U32),
+        ("table", _U32),
+        ("order", _U32),
+        ("limit", _U32),
+        ("metered", _U32),
+        ("ages", _U32),
+        ("first_field", _U32),
+        ("n_fields", _U32),
+        ("first_action", _U32),
+        ("n_actions", _U32),
+    )
+
+
+class WireField(ctypes.Structure):
+    """struct sw_wire_field"""
+
+    _fields_ = (("id", _U32), ("kind", _U32), ("width", _U32), ("bit", _U32))
+
+
+class WireAction(ctypes.Structure):
+    """struct sw_wire_action"""
+
+    _fields_ = (("id", _U32), ("action", _U32), ("first_param", _U32), ("n_params", _U32))
+
+
+class WireParam(ctypes.Structure):
+    """struct sw_wire_param"""
+
+    _fields_ = (("id", _U32), ("width", _U32))
+
+
 _FUNCTIONS = {
     "sw_create": ((), _PTR),
     "sw_destroy": ((_PTR,), None),
     "sw_insert": ((_PTR, _U32, ctypes.c_char_p, ctypes.c_char_p, _U32, _U32, _PTR, _PTR), _INT),
     "sw_modify": ((_PTR, _U32, _U64, _U32, _PTR), _INT),
     "sw_delete": ((_PTR, _U32, _U64), _INT),
+    "sw_find": ((_PTR, _U32, ctypes.c_char_p, ctypes.c_char_p, _U32, _PTR, _U32), _INT),
+    "sw_wire_describe": ((_PTR, _U32, _PTR, _U32, _PTR, _U32, _PTR, _U32, _PTR), _INT),
+    "sw_wire_write": ((_PTR, ctypes.c_char_p, _U32, _PTR, _U32, _U32, _PTR), _INT),
     "sw_set_default": ((_PTR, _U32, _U32, _PTR), _INT),
     "sw_entry_count": ((_PTR, _U32, _PTR), _INT),
     "sw_direct_read": ((_PTR, _U32, _U64, _PTR, _PTR), _INT),

@@ -127,6 +127,7 @@ class Agent:
         self._fabric_dirty = False
         self._dirty: set[str] = set()
         self._keeping: set[str] = set()  # VNs of which something is kept
+        self._keep_until: dict[str, float] = {}  # that their controllers still need
         self._dropping: set[int] = set()  # slice ids that the slicer has yet to drop
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._applied: dict[str, VnApplied] = {}
@@ -361,11 +362,13 @@ class Agent:
         self._links.new_session()
         self._hosts.new_session()
 
-    def _flows_completed(self, vn: str, revision: int) -> None:
+    def _flows_completed(self, vn: str, revision: int, hold: bool) -> None:
         self._set_flows(vn, revision)
         self.tracer.switch(vn, revision, time.time())
         held = self._applied.get(vn)
-        if held is None or held.revision <= revision:
+        if hold:
+            self._keep_until[vn] = time.monotonic() + KEEP_S
+        elif held is None or held.revision <= revision:
             self._finish(vn)
         if held is not None and held.flows != revision:
             self._applied[vn] = msgspec.structs.replace(held, flows=revision, at=time.time())
@@ -378,11 +381,17 @@ class Agent:
     def _finish(self, vn: str) -> None:
         """Nothing needs any more what was kept of the VN's earlier states."""
         self._keeping.discard(vn)
+        self._keep_until.pop(vn, None)
         if self._planner.finish(vn):
             self._mark(vn)
 
     def _give_up(self, vn: str) -> None:
-        if vn in self._keeping:
+        if vn not in self._keeping:
+            return
+        left = self._keep_until.get(vn, 0.0) - time.monotonic()
+        if left > 0:
+            self._later(left, self._give_up, vn)
+        else:
             self._finish(vn)
 
     # -- what the switch sends unasked

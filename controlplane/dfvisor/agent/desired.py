@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dfvisor.agent.edge import Classified, Edge, Port, where, without_twins
+from dfvisor.agent.edge import Address, Classified, Edge, Port, where, without_twins
 from dfvisor.agent.making import LOWEST_PRIORITY, entry, exact, packet_meter
 from dfvisor.agent.numbers import Kind, Numbers
 from dfvisor.agent.probing import FABRIC_VN
@@ -30,6 +30,7 @@ INFRASTRUCTURE = (
     "access_port",
     "source_guard",
     "known_host",
+    "known_address",
     "arp_responder",
     "nd_responder",
     "classifier",
@@ -199,13 +200,15 @@ def vn_plan(
     before: VnPlan | None = None,
     learned: Mapping[int, int] | None = None,
     doubted: Collection[int] = (),
+    addresses: Collection[Address] = (),
 ) -> VnPlan | None:
     """The VN's items on this switch; None if it has no endpoint here, none behind a peer that is
     attached here, and no path through it.
 
     `before` is an earlier plan of the same VN and switch; it only saves work. `learned` are MACs
     that were seen at access ports; those of endpoints, and at ports that are not the VN's, are left
-    out. Of these the `doubted` are to be reported if they send.
+    out. Of these the `doubted` are to be reported if they send; `addresses` are what they say to
+    have.
     """
     home = site.is_home(vn)
     carried = [slice_ for slice_ in vn.slices.values() if _carries(site, vn, slice_, home)]
@@ -257,6 +260,7 @@ def vn_plan(
                 if port in ports and mac not in macs
             },
             doubted=frozenset(doubted),
+            addresses=addresses,
             numbers=numbers,
         )
         items += edge.items()

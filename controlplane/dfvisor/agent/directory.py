@@ -21,7 +21,7 @@ class Directory:
     so nothing is offered that is not there. `on_flows` is told what `flows_completed` is told.
     """
 
-    def __init__(self, on_flows: Callable[[str, int], None], switch: str = "") -> None:
+    def __init__(self, on_flows: Callable[[str, int, bool], None], switch: str = "") -> None:
         self._on_flows = on_flows
         self.on_offered: Callable[[str, int], None] = lambda vn, revision: None
         self._switch = switch
@@ -239,8 +239,8 @@ class Directory:
             return False
         return True
 
-    def flows_completed(self, vn: str, revision: int) -> None:
-        self._on_flows(vn, revision)
+    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
+        self._on_flows(vn, revision, hold)
 
 
 def _vlans(plan: VnPlan, switch: str, port: int) -> set[int | None]:

@@ -14,7 +14,7 @@ from dfvisor.agent.desired import DEFAULTS, INFRASTRUCTURE
 from dfvisor.agent.pipeline import Pipeline
 from dfvisor.p4rt.client import ElectionId, P4RuntimeClient
 from dfvisor.p4rt.drops import DropReason, drop_cell
-from dfvisor.p4rt.entries import Changes, Item, TableEntry
+from dfvisor.p4rt.entries import SLICE_TABLES, Changes, Item, TableEntry
 from dfvisor.p4rt.errors import NotPrimary
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
@@ -66,7 +66,7 @@ class Link:
     async def delete_flows(self, unwanted: Callable[[int], bool]) -> list[p4r.Update]:
         """Delete the flow entries of the slice ids that are unwanted; returns the deletions."""
         stale: list[TableEntry] = []
-        for found in await self.client.read_entries("flow", "slice_forward"):
+        for found in await self.client.read_entries(*SLICE_TABLES):
             slice_id = found.field("slice_id")
             if slice_id is not None and unwanted(slice_id.value):
                 stale.append(found)

@@ -180,6 +180,8 @@ EntryKey: TypeAlias = tuple[str, Key, int]
 MULTICAST = "multicast"
 CLONE = "clone"
 METER = "meter"
+SLICE_TABLES = ("flow", "slice_path", "slice_forward")
+"""The tables that slice controllers write; all others are the agent's."""
 DIGEST = "digest"
 """Stand for what is not in a table, in an order of tables."""
 
@@ -198,9 +200,11 @@ TABLE_ORDER = (
     "arp_responder",
     "nd_responder",
     "known_host",
+    "known_address",
     "source_guard",
     "peer",
     "slice_forward",
+    "slice_path",
     "flow",
     "slice",
     "classifier",

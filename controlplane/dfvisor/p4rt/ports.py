@@ -154,8 +154,10 @@ class SliceDirectory(Protocol):
         """True once the revision, or a later one, has taken effect on the switch; as above."""
         ...
 
-    def flows_completed(self, vn: str, revision: int) -> None:
-        """The VN's controller has completed its flow entries of this revision on this switch."""
+    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
+        """The VN's controller has completed its flow entries of this revision on this switch.
+        `hold`: packets may still take ways of earlier states.
+        """
         ...
 
 

@@ -43,6 +43,8 @@ ACTIVE = "dfvisor-active"
 """Request metadata: carry the Write out once the agent has activated this revision of the VN."""
 COMPLETE = "dfvisor-complete"
 """Request metadata: with this Write the VN's flow entries of this revision are complete here."""
+HOLD = "dfvisor-hold"
+"""Request metadata, 1 beside COMPLETE: what earlier revisions needed has to stay for a while."""
 REVISION_WAIT_S = 5.0
 FENCE_WAIT_S = 2.0
 LONGEST_DELAY_S = 5.0
@@ -385,7 +387,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                 self._access.check_writer(role)
 
         check()
-        conditions = metadata_numbers(context, (REVISION, ACTIVE, COMPLETE))
+        conditions = metadata_numbers(context, (REVISION, ACTIVE, COMPLETE, HOLD))
         if conditions:
             await self._wait_for_revision(role, conditions)
         translator = self._access.translator(role)
@@ -401,7 +403,8 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         complete = conditions.get(COMPLETE)
         if complete is not None and not any(status.code for status in statuses):
             check()
-            self._directory.flows_completed(role.vn, complete)
+            hold = bool(conditions.get(HOLD))
+            self._directory.flows_completed(role.vn, complete, hold=hold)
         return statuses
 
     async def _wait_for_revision(self, role: Role, conditions: Mapping[str, int]) -> None:

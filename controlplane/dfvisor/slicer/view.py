@@ -1,20 +1,21 @@
 """The P4Info that a role sees: pure.
 
-Only `flow` and `slice_forward`, their actions and direct counters, packet I/O and, for a `vn/...`
-role, the digest. Ids are those of the program, never renumbered, so a controller may be compiled
-against either. A `slice/...` role
-has no field `slice_id`; for a `vn/...` role it is 32 bits wide and carries the slice's GRE key. The
-parameter `next_hop` carries virtual next hops (`p4rt.ports.NEIGHBOUR`), and so does `port` of a
-packet-in: 32 bits wide. Tables are as large as the role's quota.
+Only `flow`, `slice_path` and `slice_forward`, their actions and direct counters, packet I/O and,
+for a `vn/...` role, the digest. Ids are those of the program, never renumbered, so a controller may
+be compiled against either. A `slice/...` role has no field `slice_id`; for a `vn/...` role it is 32
+bits wide and carries the slice's GRE key. The parameter `next_hop` carries virtual next hops
+(`p4rt.ports.NEIGHBOUR`), and so does `port` of a packet-in: 32 bits wide. Tables are as large as
+the role's quota.
 """
 
 from __future__ import annotations
 
 import hashlib
 
+from dfvisor.p4rt.entries import SLICE_TABLES
 from dfvisor.p4rt.pb import p4i
 
-TABLES = ("flow", "slice_forward")
+TABLES = SLICE_TABLES
 TIMED = frozenset({"flow"})
 """Tables whose entries may have an idle timeout."""
 SLICE_ID = "slice_id"

@@ -1,4 +1,4 @@
-"""From a VN's records to the entries of `flow` and `slice_forward` on every switch: pure.
+"""From a VN's records to the entries of its slices' tables on every switch: pure.
 
 Entries are those of role `vn/<vn>`: field `slice_id` is the slice's GRE key, next hops are virtual
 (`p4rt.ports.NEIGHBOUR`). The same records, trees and path classes give the same entries, whatever
@@ -8,15 +8,17 @@ to do.
 A QoS slice is known to the switches with an endpoint of the VN, and to those on a path between two
 of them. On each of these:
 
-- `flow` (flows.py): what the slice's flowspaces let in, stamped with the slice's path class. Denied
-  packets never enter a slice: that is for the edge.
+- `flow` (flows.py): what the slice's flowspaces let in. Denied packets never enter a slice: that is
+  for the edge.
+- `slice_path`: the path class of what enters, one entry for the slice.
 - `slice_forward` (slices.py): for every endpoint's MAC the next switch on the tree rooted at the
   endpoint's switch (`model.paths`), and on that switch the endpoint's port. All on the slice's path
   class, so that packets under way follow either the old paths or the new ones: when a path changes,
-  the slice takes another class. A new endpoint changes no path.
+  the slice takes another class, and the former one's forwarding stays until it is retired. A new
+  endpoint changes no path.
 
-A foreign peer stamps nothing. Where an endpoint is behind one, the slice's forwarding is there on
-path class 0 too.
+So once nothing is `turning`, the entries do not depend on what was before but for the numbers of
+the path classes.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dfvisor.model.changes import Changed, changes, everything
-from dfvisor.model.records import Fabric, Flowspace, VirtualNetwork
+from dfvisor.model.records import Fabric, Flowspace, Slice, VirtualNetwork
 from dfvisor.p4rt.entries import EntryKey, Exact, TableEntry
 from dfvisor.vnc.flows import FLOW_TREATMENTS, CompileError, inside
 from dfvisor.vnc.places import Places
@@ -41,7 +43,7 @@ Entries = dict[str, frozenset[TableEntry]]
 @dataclass(frozen=True, slots=True)
 class Update:
     """By switch the keys of entries that came, went or differ (and perhaps of others), in groups.
-    `repathed` are the slices that took another path class.
+    `repathed` are the slices that have to take another path class.
     """
 
     changed: Mapping[str, Collection[Keys]] = field(default_factory=dict)
@@ -71,6 +73,7 @@ class Compiler:
         self._trees: Trees | None = None
         self._vn: VirtualNetwork | None = None
         self._places = Places()
+        self._left_out: frozenset[str] = frozenset()
         self._entrances: dict[str, str] = {}  # flowspace -> the one endpoint where it enters
         self._bound: dict[str, set[str]] = {}  # the other way round
         self._routings: dict[frozenset[str], Routing] = {}
@@ -84,8 +87,21 @@ class Compiler:
 
     @property
     def classes(self) -> dict[str, int]:
-        """The path classes of the QoS slices."""
+        """The newest path classes of the QoS slices."""
         return {name: one.path_class for name, one in self._slices.items()}
+
+    @property
+    def turning(self) -> frozenset[str]:
+        """The slices whose packets bear a former path class, or may."""
+        return frozenset(name for name, one in self._slices.items() if one.turning)
+
+    def slice(self, name: str) -> QosSlice:
+        """A QoS slice; not to be changed."""
+        return self._slices[name]
+
+    def avoided(self, name: str) -> tuple[str, ...]:
+        """The switches that a slice's paths avoid."""
+        return () if self._vn is None else self._vn.slices[name].avoid
 
     @property
     def slices(self) -> dict[str, int]:
@@ -105,9 +121,14 @@ class Compiler:
         found: list[TableEntry] = []
         for held in self._slices.values():
             if switch in held.switches:
-                found += held.flows.entries.values()
-                found += held.forwards(switch)
+                found += held.entries(switch)
         return found
+
+    def keeps(self, key: EntryKey) -> bool:
+        """Whether an entry is to be left as it is, on all switches."""
+        gre_key = key[1][0][1]
+        held = self._by_key.get(gre_key.value) if isinstance(gre_key, Exact) else None
+        return held is not None and held.keeps(key)
 
     def gre_keys(self, switch: str) -> frozenset[int]:
         """Of the slices that the switch carries."""
@@ -115,11 +136,17 @@ class Compiler:
 
     # -- changes
 
-    def update(self, trees: Trees, vn: VirtualNetwork, changed: Changed | None = None) -> Update:
+    def update(
+        self,
+        trees: Trees,
+        vn: VirtualNetwork,
+        changed: Changed | None = None,
+        left_out: Collection[str] = (),
+    ) -> Update:
         """Follow the records; CompileError, and nothing changed, if they contradict each other.
 
         `changed` is what differs, at most, from the VN of the last update; without it all records
-        are compared.
+        are compared. Slices that are `left_out` have other controllers.
         """
         if self._vn is None:
             changed = everything(vn)
@@ -137,10 +164,12 @@ class Compiler:
         before = self._places.follow(trees.fabric, vn, endpoints)
         self._trees, self._vn = trees, vn
         work = Work()
-        joining = self._follow_slices(vn, before, work) if changed.slices else set()
+        slices = bool(changed.slices) or self._left_out != frozenset(left_out)
+        self._left_out = frozenset(left_out)
+        joining = self._follow_slices(vn, before, work) if slices else set()
         if new_trees or homes != self._places.homes:
             self._routings.clear()
-        if new_trees or before or changed.slices:
+        if new_trees or before or slices:
             for name, held in self._slices.items():
                 held.follow(self._routing(trees, vn.slices[name].avoid), before, work)
         self._follow_flowspaces(vn, flowspaces, joining, work)
@@ -148,9 +177,26 @@ class Compiler:
             held.welcome(work)
         return Update(work.changed, frozenset(work.repathed))
 
-    def adopt(self, name: str, path_class: int) -> None:
-        """Have a slice bear this path class, as if it had always done."""
-        self._slices[name].adopt(path_class)
+    def adopt(self, name: str, path_class: int, others: Collection[int] = ()) -> None:
+        """Have a slice bear this path class, as if it had always done; what there is of others is
+        left alone, because some switch may have packets take them.
+        """
+        self._slices[name].adopt(path_class, others)
+
+    def stamp(self, names: Iterable[str]) -> Update:
+        """Have the packets of slices take their newest path classes."""
+        work = Work()
+        for name in names:
+            self._slices[name].stamp(work)
+        return Update(work.changed)
+
+    def retire(self, names: Iterable[str]) -> Update | None:
+        """Nothing bears the former path classes of these slices any more. None: all that there is
+        has to be looked at.
+        """
+        work = Work()
+        known = [self._slices[name].retire(work) for name in names]
+        return Update(work.changed) if all(known) else None
 
     def conflicts(self, held: Mapping[str, Mapping[EntryKey, TableEntry]]) -> list[str]:
         """Slices whose path class leads packets another way on the switches that hold these entries
@@ -162,11 +208,10 @@ class Compiler:
             if any(one.conflicts(switch, found) for switch, found in held.items())
         ]
 
-    def repath(self, name: str, used: Collection[int]) -> Update:
-        """Have a slice take a path class that is not used, although no path has changed."""
+    def repath(self, name: str) -> Update:
+        """Have a slice take another path class, although no path has changed."""
         work = Work()
-        held = self._slices[name]
-        held.repath(held.switches, (), work, used)
+        self._slices[name].repath(work)
         return Update(work.changed, frozenset(work.repathed))
 
     def _routing(self, trees: Trees, avoid: Collection[str]) -> Routing:
@@ -181,12 +226,13 @@ class Compiler:
         made: set[str] = set()
         for name, held in list(self._slices.items()):
             slice_ = vn.slices.get(name)
-            if slice_ is None or slice_.best_effort or slice_.key != held.gre_key:
+            ours = slice_ is not None and self._ours(slice_)
+            if slice_ is None or not ours or slice_.key != held.gre_key:
                 work.add(held.switches, held.keys(left))
                 self._classes[name] = held.path_class
                 del self._slices[name], self._by_key[held.gre_key]
         for name, slice_ in vn.slices.items():
-            if not slice_.best_effort and name not in self._slices:
+            if self._ours(slice_) and name not in self._slices:
                 path_class = self._classes.get(name, FIRST_CLASS)
                 held = QosSlice(vn.name, name, slice_.key, path_class, self._places)
                 for mac in self._places.foreign:
@@ -194,6 +240,9 @@ class Compiler:
                 self._slices[name] = self._by_key[slice_.key] = held
                 made.add(name)
         return made
+
+    def _ours(self, slice_: Slice) -> bool:
+        return not slice_.best_effort and slice_.name not in self._left_out
 
     def _follow_flowspaces(
         self, vn: VirtualNetwork, names: Collection[str], joining: set[str], work: Work
@@ -259,6 +308,9 @@ class SwitchEntries:
 
     def entries(self) -> Iterable[TableEntry]:
         return self._compiler.entries(self._switch)
+
+    def keeps(self, key: EntryKey) -> bool:
+        return self._compiler.keeps(key)
 
     def gre_keys(self) -> frozenset[int]:
         return self._compiler.gre_keys(self._switch)

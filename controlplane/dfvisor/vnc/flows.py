@@ -2,10 +2,11 @@
 
 They are the same on all switches of the slice:
 
-- for each flowspace what it lets in, stamped with the slice's path class where it enters. What
-  demotes or punts applies to packets that no switch has decided about (path class 0): a later
-  switch carries out what the first one decided, although its own entries may be newer or older.
-- below all of them, what bears the slice's path class is let through, for the same reason.
+- for each flowspace what it lets in; which path class it gets there is `slice_path`'s to say, so
+  a change of paths does not touch them. What demotes or punts applies to packets that no switch has
+  decided about (path class 0): a later switch carries out what the first one decided, although its
+  own entries may be newer or older.
+- below all of them, what bears a path class of the slice is let through, for the same reason.
 - above all of them, what goes to an endpoint behind a foreign peer is demoted: such a peer is
   reached by best effort alone, it knows nothing of flow switching and perhaps only one key.
 """
@@ -25,12 +26,17 @@ from dfvisor.slicer.view import SLICE_ID
 UNDECIDED = ("path_class", Ternary(0, 0xFFF))
 """A packet from an access port, or from a foreign peer."""
 CARRIED_PRIORITY = 1
+PATH_PRIORITY = 1
 FLOWSPACE_PRIORITY = 1  # added to that of the flowspace
 FOREIGN_PRIORITY = 65535  # above that of every flowspace
 
-_ACTIONS = {Treatment.DEMOTE: "demote", Treatment.TO_CONTROLLER: "to_controller"}
-FLOW_TREATMENTS = frozenset((Treatment.PERMIT, *_ACTIONS))
-_CARRIED = "/carried"
+_ACTIONS = {
+    Treatment.PERMIT: "permit",
+    Treatment.DEMOTE: "demote",
+    Treatment.TO_CONTROLLER: "to_controller",
+}
+FLOW_TREATMENTS = frozenset(_ACTIONS)
+_CARRIED = "/carried/"
 _PEER = "/peer/"  # sources that are no flowspaces: names have no slash
 
 
@@ -43,16 +49,14 @@ class Flows:
     equal, the first by name has the entry.
     """
 
-    def __init__(self, vn: str, gre_key: int, path_class: int) -> None:
+    def __init__(self, vn: str, gre_key: int) -> None:
         self._vn = vn
         self._gre_key = gre_key
-        self._path_class = path_class
         self._made: dict[str, tuple[Flowspace, Match, tuple[Key, ...]]] = {}
         self._of: dict[str, tuple[TableEntry, ...]] = {}  # by source
         self._first: dict[EntryKey, TableEntry] = {}
         self._source: dict[EntryKey, str] = {}
         self._twins: dict[EntryKey, dict[str, TableEntry]] = {}  # where there are several
-        self._put(_CARRIED, (self._carried(),), set())
 
     @property
     def entries(self) -> Mapping[EntryKey, TableEntry]:
@@ -94,32 +98,19 @@ class Flows:
         self._put(source, (entry,) if wanted else (), found)
         return found
 
-    def stamp(self, path_class: int) -> set[EntryKey]:
-        """Have packets take another path class from now on; keys that changed."""
+    def carry(self, path_class: int, wanted: bool) -> set[EntryKey]:
+        """Whether packets of this path class are let through; keys that changed."""
         found: set[EntryKey] = set()
-        self._path_class = path_class
-        self._put(_CARRIED, (self._carried(),), found)
-        for name, (flowspace, _, keys) in self._made.items():
-            if flowspace.treatment is Treatment.PERMIT:
-                self._put(name, tuple(self._entries(flowspace, keys)), found)
+        key = ((SLICE_ID, Exact(self._gre_key)), ("path_class", Ternary(path_class, 0xFFF)))
+        entry = TableEntry("flow", key, CARRIED_PRIORITY, "permit", (("cookie", NO_FLOWSPACE),))
+        self._put(f"{_CARRIED}{path_class}", (entry,) if wanted else (), found)
         return found
 
     def _entries(self, flowspace: Flowspace, keys: Iterable[Key]) -> Iterator[TableEntry]:
-        cookie = ("cookie", flowspace_cookie(self._vn, flowspace.name))
-        args: tuple[tuple[str, int], ...] = (cookie,)
-        action = _ACTIONS.get(flowspace.treatment)
-        if action is None:
-            action, args = "permit_on_path", (("path_class", self._path_class), cookie)
+        args = (("cookie", flowspace_cookie(self._vn, flowspace.name)),)
         priority = flowspace.priority + FLOWSPACE_PRIORITY
         for key in keys:
-            yield TableEntry("flow", key, priority, action, args)
-
-    def _carried(self) -> TableEntry:
-        key = (
-            (SLICE_ID, Exact(self._gre_key)),
-            ("path_class", Ternary(self._path_class, 0xFFF)),
-        )
-        return TableEntry("flow", key, CARRIED_PRIORITY, "permit", (("cookie", NO_FLOWSPACE),))
+            yield TableEntry("flow", key, priority, _ACTIONS[flowspace.treatment], args)
 
     def _put(self, source: str, entries: tuple[TableEntry, ...], changed: set[EntryKey]) -> None:
         """Replace a source's entries."""
@@ -161,6 +152,12 @@ class Flows:
         if self._first[key] != twins[source]:
             changed.add(key)
         self._first[key], self._source[key] = twins[source], source
+
+
+def stamp(gre_key: int, path_class: int) -> TableEntry:
+    """The `slice_path` entry that has all packets of a slice take a path class where they enter."""
+    key = ((SLICE_ID, Exact(gre_key)),)
+    return TableEntry("slice_path", key, PATH_PRIORITY, "set_path", (("path_class", path_class),))
 
 
 def inside(vn: VirtualNetwork, flowspace: Flowspace) -> Match:

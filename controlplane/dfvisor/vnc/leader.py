@@ -7,13 +7,16 @@ A change goes through all switches in stages (session.py): new forwarding, then 
 the revision is activated, so that agents let traffic take effect of it, and at last what only the
 state before needed is deleted. A new leader first reads what all switches hold, and goes on from
 there.
+
+Nobody has packets take a path class that a switch on the way may not know (turning.py): while one
+does not answer, its slices stay on their former classes, all else goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dfvisor.agent.backoff import Backoff
@@ -25,33 +28,30 @@ from dfvisor.model.presence import slices_at
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
 from dfvisor.model.validate import outside_grant, validate
 from dfvisor.p4rt.client import ElectionId
-from dfvisor.p4rt.entries import EntryKey
+from dfvisor.p4rt.entries import EntryKey, TableEntry
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, VnSnapshot, Watch
 from dfvisor.store.stats import AgentInfo
-from dfvisor.vnc.adopt import stamps
+from dfvisor.vnc.adopt import adopt
 from dfvisor.vnc.compile import CompileError, Compiler, SwitchEntries, Update
+from dfvisor.vnc.health import cut_off
 from dfvisor.vnc.learned import LearnedHosts
 from dfvisor.vnc.routing import Trees
 from dfvisor.vnc.session import Progress, Session, Target
 from dfvisor.vnc.stages import Stage
+from dfvisor.vnc.turning import Turning
 
 log = logging.getLogger(__name__)
 
 SHOWN_PROBLEMS = 3
 PATIENCE_S = 3.0
 """How long the others wait for a switch that does not answer."""
-RESTAMP_PATIENCE_S = 15.0
-"""The same when packets are to bear another path class. A switch whose agent is restarting still
-carries packets, and would drop those of a class that it does not know; agents lead around what has
-failed by themselves meanwhile.
-"""
 GATHER_S = 5.0
-"""The same for a new leader, who must know which path class each switch has packets bear: agents
-may be about to come back, together with the database.
+"""The same for a new leader, who wants to know which path class each switch has packets bear:
+agents may be about to come back, together with the database.
 """
-DRAIN_S = 0.25
-"""Longer than any packet is under way."""
+HOLD_S = 3.0
+"""How often agents are told that what former path classes need has to stay."""
 
 
 @dataclass(slots=True)
@@ -89,6 +89,7 @@ class Candidate:
         self._checker = Checker()
         self._checked: VirtualNetwork | None = None  # the last one, good or bad
         self._good: VirtualNetwork | None = None  # the last good one
+        self._controlled: tuple[str, ...] = ()  # slices with controllers of the tenant's own
         self._revision = 0  # that they are of
         self._refused = ""  # why they are not of the newest revision
         self._ownership: Ownership | None = None
@@ -101,9 +102,9 @@ class Candidate:
         self._stage: Stage | None = None  # that sessions are aimed at; None: all is done
         self._since = 0.0
         self._targets: dict[str, Target] = {}
-        self._repathed = False  # packets under way may follow paths that are to go
-        self._restamps = False  # some packets are to bear another path class
-        self._drained = 0.0
+        self._turning = Turning()
+        self._cut_off: frozenset[str] = frozenset()  # switches
+        self._held_at = 0.0  # when agents were told last
         self._sessions: dict[str, tuple[Session, asyncio.Task[None]]] = {}
         self.error = ""
 
@@ -199,13 +200,14 @@ class Candidate:
         if await self._read():  # the VN may be another one of the same name
             await self._claim(self._ownership)
         self._compile()
-        self._fail(self._refused)
+        self._fail(self._refused or self._turning.waiting_for)
         await self._index(database)
         self._direct(tasks)
         if self._news:
             self._news = False
             self._pass_on()
         await self._advance(self._ownership)
+        self._fail(self._refused or self._turning.waiting_for)
 
     def _owners_changed(self) -> None:
         self.wake()
@@ -235,6 +237,8 @@ class Candidate:
         if self._compiler is None or self._good is None or fabric is None or described is None:
             return
         wanted = self._compiler.switches
+        if self._controlled:  # slices of tenants' own, for which nothing is compiled
+            wanted |= slices_at(fabric.fabric, self._good).keys()
         if fabric.fabric.links != described.links:  # and where it is when they are back
             wanted |= slices_at(described, self._good).keys()
         if (wanted, fabric.revision) != self._indexed:
@@ -265,7 +269,8 @@ class Candidate:
         self._compiled, self._compiler, self._revision = None, None, 0
         self._checker, self._checked, self._good = Checker(), None, None
         self._indexed = None
-        self._stage, self._targets, self._repathed = None, {}, False
+        self._stage, self._targets = None, {}
+        self._turning = Turning()
         self._gathering = None
         for _, task in self._sessions.values():
             task.cancel()
@@ -316,11 +321,14 @@ class Candidate:
             return
         try:
             known = changed if self._good is checked else None
-            update = compiler.update(trees, snapshot.vn, known)
+            left_out = snapshot.grant.controllers
+            update = compiler.update(trees, snapshot.vn, known, left_out)
         except CompileError as error:
             self._refuse(str(error))
             return
         self._good = snapshot.vn
+        self._controlled = left_out
+        self._cut_off = cut_off(fabric.fabric)
         self._refused = ""
         self._revision = snapshot.revision
         if self._compiler is None:  # nothing can be written before it is known what is there
@@ -328,6 +336,7 @@ class Candidate:
             self._gathering = asyncio.get_running_loop().time() + GATHER_S
             asyncio.get_running_loop().call_later(GATHER_S, self._wake.set)
         elif self._gathering is None:
+            self._turning.begin(update.repathed, asyncio.get_running_loop().time())
             first = update.repathed or self._stage is Stage.FORWARD
             self._enter(Stage.FORWARD if first else Stage.FLOW, update)
 
@@ -343,16 +352,26 @@ class Candidate:
             for switch, (session, _) in self._sessions.items()
             if session.held is not None
         }
-        stamped = stamps(entry for found in held.values() for entry in found.values())
-        for name, gre_key in compiler.slices.items():
-            used = stamped.get(gre_key)
-            if used:
-                compiler.adopt(name, used.most_common(1)[0][0])
-        for name in compiler.conflicts(held):
-            self._restamps = True
-            compiler.repath(name, stamped.get(compiler.slices[name], ()))
+        self._turning.begin(adopt(compiler, held), asyncio.get_running_loop().time())
+        self._turning.unknown = frozenset(
+            name for name in compiler.slices if not compiler.slice(name).switches & held.keys()
+        )
         self._gathering = None
         self._enter(Stage.FORWARD, None)
+
+    def _found(self, switch: str, held: Mapping[EntryKey, TableEntry]) -> None:
+        """A session has read what a switch holds: of slices of which nothing was known before, that
+        is what packets bear.
+        """
+        if self._gathering is None and self._compiler is not None and self._turning.unknown:
+            names = {
+                name
+                for name in self._turning.unknown & self._compiler.slices.keys()
+                if switch in self._compiler.slice(name).switches
+            }
+            self._turning.unknown -= names
+            turned = adopt(self._compiler, {switch: held}, names)
+            self._turning.begin(turned, asyncio.get_running_loop().time())
 
     # -- sessions
 
@@ -383,6 +402,7 @@ class Candidate:
             may_write=lambda: self.leading,
             turns=self._around.turns,
             on_progress=self._progressed,
+            on_held=lambda held: self._found(switch, held),
             tls=self._around.tls,
         )
 
@@ -404,16 +424,11 @@ class Candidate:
         """Aim all sessions at a stage; None: whatever may differ has to be looked at."""
         self._stage = stage
         self._since = asyncio.get_running_loop().time()
-        self._repathed |= update is None or bool(update.repathed)
-        self._restamps |= update is not None and bool(update.repathed)
+        self._held_at = self._since
         for switch, (session, _) in self._sessions.items():
             keys = None if update is None else update.changed.get(switch, ())
             self._aim(switch, session, stage, keys)
-        asyncio.get_running_loop().call_later(self._patience_s, self._wake.set)
-
-    @property
-    def _patience_s(self) -> float:
-        return RESTAMP_PATIENCE_S if self._restamps else PATIENCE_S
+        asyncio.get_running_loop().call_later(PATIENCE_S, self._wake.set)
 
     def _aim(
         self,
@@ -424,7 +439,8 @@ class Candidate:
     ) -> None:
         assert self._compiler is not None
         wanted = SwitchEntries(self._compiler, switch)
-        target = self._targets[switch] = Target(self._revision, stage, wanted)
+        hold = bool(self._compiler.turning)
+        target = self._targets[switch] = Target(self._revision, stage, wanted, hold)
         session.aim(target, keys)
 
     async def _advance(self, ownership: Ownership) -> None:
@@ -438,41 +454,104 @@ class Candidate:
                 self._adopt()
             return
         while self._stage is not None:
-            if not self._all(
-                lambda switch, session: session.reached(self._targets[switch]),
-                self._since + self._patience_s,
-                # it may have packets bear the class whose forwarding would be deleted next
-                absent_too=self._restamps or (self._repathed and self._stage is Stage.FLOW),
-            ):
+            if not self._all(self._reached, self._since + PATIENCE_S, absent_too=False):
                 return
-            now = asyncio.get_running_loop().time()
             match self._stage:
                 case Stage.FORWARD:
-                    self._enter(Stage.FLOW, Update())
+                    self._enter(Stage.FLOW, self._stamp() or Update())
                 case Stage.FLOW:
                     if self._active < self._revision:
                         active = await self._around.database.activate(ownership, self._revision)
                         self._active = active.revision
-                    if self._repathed:  # packets under way still follow the paths before
-                        self._repathed = False
-                        self._drained = now + DRAIN_S
-                        asyncio.get_running_loop().call_later(DRAIN_S, self._wake.set)
-                    if now < self._drained:
+                    if not self._drained():
                         return
-                    self._restamps = False
-                    self._enter(Stage.FINISH, Update())
+                    self._enter(Stage.FINISH, self._retire())
                 case Stage.FINISH:
                     self._stage = None
+        self._go_on_turning()
+
+    # -- path classes
+
+    def _reached(self, switch: str, session: Session) -> bool:
+        return session.reached(self._targets[switch])
+
+    def _ready(self, switch: str) -> bool:
+        """Whether a switch has all that it was told, or does not matter."""
+        if switch in self._cut_off:
+            return True
+        held = self._sessions.get(switch)
+        return held is not None and self._reached(switch, held[0])
+
+    def _stamp(self) -> Update | None:
+        """Have packets take the newest path classes that all switches know; None: of no slice."""
+        compiler, fabric = self._compiler, self._around.fabric
+        assert compiler is not None and fabric is not None
+        now = asyncio.get_running_loop().time()
+        names = self._turning.to_stamp(compiler, fabric.fabric, self._ready, now)
+        if not names:
+            return None
+        self._turning.stamped(names, now)
+        return compiler.stamp(names)
+
+    def _drained(self) -> bool:
+        """Whether no packets are under way that entered before."""
+        left = self._turning.drained_in(asyncio.get_running_loop().time())
+        if left > 0:
+            asyncio.get_running_loop().call_later(left, self._wake.set)
+        return left <= 0
+
+    def _retire(self) -> Update | None:
+        """Give up former path classes that nobody has packets take; None: look at everything."""
+        assert self._compiler is not None
+        names = self._turning.to_retire(self._compiler, self._ready)
+        return self._compiler.retire(names) if names else Update()
+
+    def _go_on_turning(self) -> None:
+        """All else is done; see to the slices that wait for a switch."""
+        compiler = self._compiler
+        if compiler is None or not compiler.turning:
+            self._turning.waiting_for = ""
+            return
+        update = self._stamp()
+        if update is not None:
+            self._enter(Stage.FLOW, update)
+        elif self._turning.to_retire(compiler, self._ready):
+            self._enter(Stage.FINISH, self._retire())
+        else:
+            self._hold(compiler)
+            return
+        self._wake.set()
+
+    def _hold(self, compiler: Compiler) -> None:
+        """Tell agents from time to time that former path classes are still in use."""
+        away = {
+            switch
+            for name in compiler.turning
+            for switch in compiler.slice(name).switches
+            if not self._ready(switch)
+        }
+        self._turning.waiting_for = (
+            f"slices {', '.join(sorted(compiler.turning))} stay on their former paths until "
+            f"{', '.join(sorted(away))} can be reached"
+        )
+        now = asyncio.get_running_loop().time()
+        if now - self._held_at >= HOLD_S:
+            self._held_at = now
+            for switch, (session, _) in self._sessions.items():
+                self._aim(switch, session, Stage.FINISH, ())
+        asyncio.get_running_loop().call_later(HOLD_S, self._wake.set)
 
     def _all(
         self, ready: Callable[[str, Session], bool], patience: float, *, absent_too: bool
     ) -> bool:
-        """Whether all sessions are ready. Nobody waits beyond `patience` for a switch that cannot
-        be reached, and for one whose agent is away only if `absent_too`.
+        """Whether all sessions are ready. Nobody waits for a switch that is cut off, nor beyond
+        `patience` for one that cannot be reached, and for one whose agent is away only if
+        `absent_too`.
         """
         late = asyncio.get_running_loop().time() >= patience
         return all(
             ready(switch, session)
+            or switch in self._cut_off
             or (session.away and (late or (not absent_too and self._address(switch) is None)))
             for switch, (session, _) in self._sessions.items()
         )

@@ -26,7 +26,7 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.slicer.roles import Role
-from dfvisor.slicer.service import ACTIVE, COMPLETE, REVISION
+from dfvisor.slicer.service import ACTIVE, COMPLETE, HOLD, REVISION
 from dfvisor.slicer.view import TABLES
 from dfvisor.vnc.stages import Stage, Step, Wanted, steps
 
@@ -48,6 +48,7 @@ class Target:
     revision: int
     stage: Stage
     wanted: Wanted
+    hold: bool = False  # agents are to keep what the state before needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,8 @@ class Session:
 
     `address` gives the slicer's address, None while the agent is away. `may_write` tells whether
     this daemon leads the VN right now. `turns` bounds how many switches are read, or written much
-    to, at a time. `on_progress` is called when it has got further.
+    to, at a time. `on_progress` is called when it has got further, `on_held`
+    on a new connection with what is there, before anything is written.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Session:
         may_write: Callable[[], bool],
         turns: asyncio.Semaphore,
         on_progress: Callable[[], None] = lambda: None,
+        on_held: Callable[[Mapping[EntryKey, TableEntry]], None] = lambda _: None,
         tls: Credentials | None = None,
     ) -> None:
         self._tls = tls
@@ -95,6 +98,7 @@ class Session:
         self._may_write = may_write
         self._turns = turns
         self._on_progress = on_progress
+        self._on_held = on_held
         self._target: Target | None = None
         self._done: Target | None = None
         self._pending: dict[EntryKey, None] | None = None  # to be looked at; None: all
@@ -166,6 +170,7 @@ class Session:
             async with self._turns:
                 schema, held = await self._open(client)
             self.held = held
+            self._on_held(held)
             self._on_progress()
             lost = asyncio.create_task(client.wait_lost(), name=f"lost {self.vn}@{self.switch}")
             try:
@@ -258,7 +263,8 @@ class Session:
         self._backoff.reset()
         if finishing:
             self._check_leading()
-            await client.write([], {COMPLETE: str(target.revision)})
+            said = {COMPLETE: str(target.revision)}
+            await client.write([], said | ({HOLD: "1"} if target.hold else {}))
             self._report(revision=target.revision, entries=len(held))
         self._on_progress()
 

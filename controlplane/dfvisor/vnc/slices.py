@@ -1,4 +1,9 @@
-"""The entries of one QoS slice on all its switches: pure bookkeeping."""
+"""The entries of one QoS slice on all its switches: pure bookkeeping.
+
+When its paths change, the slice takes another path class, and its forwarding is there on both: on
+the new one, and on the former ones as they were, until nobody stamps those any more. `stamp` has
+packets take the newest class, `retire` takes the former ones away; when that is, the leader knows.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,15 @@ from dataclasses import dataclass, field
 
 from dfvisor.model.types import PortRef
 from dfvisor.p4rt.cookies import NO_FLOWSPACE
-from dfvisor.p4rt.entries import EntryKey, Exact, TableEntry
+from dfvisor.p4rt.entries import EntryKey, Exact, TableEntry, entry_key
 from dfvisor.slicer.view import SLICE_ID
-from dfvisor.vnc.flows import Flows
+from dfvisor.vnc.flows import CARRIED_PRIORITY, Flows, stamp
 from dfvisor.vnc.places import Places
-from dfvisor.vnc.routing import Routing, rerouted
+from dfvisor.vnc.routing import Routing, Tree, rerouted
 
-UNSTAMPED = 0
 FIRST_CLASS, LAST_CLASS = 1, 0xFFF
+
+NO_TREE: Tree = {}
 
 Keys = Iterable[EntryKey]
 
@@ -27,7 +33,7 @@ def next_class(held: int) -> int:
 @dataclass(slots=True)
 class Work:
     """By switch, the keys of entries that came, went or differ (and perhaps others), in groups;
-    and the slices that took another path class.
+    and the slices that have to take another path class.
     """
 
     changed: dict[str, list[Keys]] = field(default_factory=dict)
@@ -39,6 +45,24 @@ class Work:
                 self.changed.setdefault(switch, []).append(keys)
 
 
+@dataclass(slots=True)
+class Way:
+    """What packets of one path class follow: the routing, and the access port of each MAC."""
+
+    routing: Routing
+    ports: Mapping[int, PortRef]
+
+    def next_hop(self, switch: str, mac: int) -> int | None:
+        """The virtual next hop of frames to a MAC; None where no path leads there."""
+        port = self.ports.get(mac)
+        if port is None:
+            return None
+        if port.switch == switch:
+            return port.port
+        hop = self.routing.trees.get(port.switch, NO_TREE).get(switch)
+        return None if hop is None else hop[1]
+
+
 class QosSlice:
     """`places` are those of the VN, shared with its other slices."""
 
@@ -46,10 +70,14 @@ class QosSlice:
         self.name = name
         self.gre_key = gre_key
         self.path_class = path_class
-        self.routing = Routing()
-        self.flows = Flows(vn, gre_key, path_class)
+        self.stamped = path_class
+        self.flows = Flows(vn, gre_key)
+        self.flows.carry(path_class, True)
         self._places = places
-        self._unstamped = False  # whether there are entries for path class 0
+        self._ways = {path_class: Way(Routing(), places.ports)}
+        self._frozen: set[int] = set()  # former classes whose forwarding is left as it is
+        self._switches: frozenset[str] = frozenset()
+        self._path: TableEntry | None = None
         self._made: dict[tuple[int, int, int], TableEntry] = {}
         self._joined: frozenset[str] = frozenset()  # switches that have yet to get everything
 
@@ -57,47 +85,73 @@ class QosSlice:
 
     @property
     def switches(self) -> frozenset[str]:
-        return self.routing.switches
+        """Those on the ways of all path classes."""
+        return self._switches
+
+    @property
+    def routing(self) -> Routing:
+        """The newest."""
+        return self._ways[self.path_class].routing
+
+    @property
+    def turning(self) -> bool:
+        """Whether there is forwarding on former path classes too."""
+        return len(self._ways) > 1 or bool(self._frozen)
+
+    @property
+    def stamped_way(self) -> Way | None:
+        """What packets follow that enter now; None: whatever is there."""
+        return self._ways.get(self.stamped)
+
+    @property
+    def ways_lost(self) -> bool:
+        """Whether a host of now is not reached by what packets follow that enter now."""
+        way = self._ways.get(self.stamped)
+        return way is None or any(mac not in way.ports for mac in self._places.ports)
+
+    def keeps(self, key: EntryKey) -> bool:
+        """Whether an entry is left alone, be it there or not."""
+        if not self._frozen:
+            return False
+        table, fields, priority = key
+        if table == "flow" and priority != CARRIED_PRIORITY:
+            return False
+        return table != "slice_path" and fields[1][1].value in self._frozen
 
     def entry(self, switch: str, key: EntryKey) -> TableEntry | None:
         """The entry of this key, of a switch of the slice."""
         table, fields, _ = key
         if table == "flow":
             return self.flows.entries.get(key)
+        if table == "slice_path":
+            path = self._stamp()
+            return path if entry_key(path) == key else None
         path_class, mac = fields[1][1].value, fields[2][1].value
-        port = self._places.ports.get(mac)
-        if port is None or path_class not in self._classes():
-            return None
-        return self._forward(switch, path_class, mac, port)
+        way = self._ways.get(path_class)
+        next_hop = None if way is None else way.next_hop(switch, mac)
+        return None if next_hop is None else self._forward(path_class, mac, next_hop)
 
-    def forwards(self, switch: str) -> Iterator[TableEntry]:
-        """All `slice_forward` entries of a switch of the slice."""
-        hops = {
-            home: hop[1]
-            for home, tree in self.routing.trees.items()
-            if (hop := tree.get(switch)) is not None
-        }
-        for path_class in self._classes():
-            for mac, port in self._places.ports.items():
+    def entries(self, switch: str) -> Iterator[TableEntry]:
+        """All entries of a switch of the slice."""
+        yield from self.flows.entries.values()
+        yield self._stamp()
+        for path_class, way in self._ways.items():
+            hops = {
+                home: hop[1]
+                for home, tree in way.routing.trees.items()
+                if (hop := tree.get(switch)) is not None
+            }
+            for mac, port in way.ports.items():
                 next_hop = port.port if port.switch == switch else hops.get(port.switch)
                 if next_hop is not None:
-                    yield self._entry(path_class, mac, next_hop)
+                    yield self._forward(path_class, mac, next_hop)
 
-    def _classes(self) -> tuple[int, ...]:
-        return (UNSTAMPED, self.path_class) if self._unstamped else (self.path_class,)
+    def _stamp(self) -> TableEntry:
+        if self._path is None or self._path.arg("path_class") != self.stamped:
+            self._path = stamp(self.gre_key, self.stamped)
+        return self._path
 
-    def _forward(self, switch: str, path_class: int, mac: int, port: PortRef) -> TableEntry | None:
-        """The way from a switch to an access port; None where no path leads there."""
-        if port.switch == switch:
-            next_hop = port.port
-        else:
-            hop = self.routing.trees[port.switch].get(switch)
-            if hop is None:
-                return None
-            next_hop = hop[1]
-        return self._entry(path_class, mac, next_hop)
-
-    def _entry(self, path_class: int, mac: int, next_hop: int) -> TableEntry:
+    def _forward(self, path_class: int, mac: int, next_hop: int) -> TableEntry:
         made = self._made.get((path_class, mac, next_hop))
         if made is None:
             _, fields, _ = self._key(path_class, mac)
@@ -114,40 +168,71 @@ class QosSlice:
         )
         return ("slice_forward", fields, 0)
 
+    def _forwards(self, path_class: int, others: Iterable[int] = ()) -> list[EntryKey]:
+        """Keys of a path class: of all MACs on its way, and of others."""
+        return [self._key(path_class, mac) for mac in self._ways[path_class].ports.keys() | others]
+
     def keys(self, macs: Iterable[int] = ()) -> list[EntryKey]:
         """Keys of all entries of any switch, and of those for other MACs."""
-        every = self._places.ports.keys() | set(macs)
-        forwards = (self._key(path_class, mac) for path_class in self._classes() for mac in every)
-        return [*self.flows.entries, *forwards]
+        others = set(macs)
+        forwards = (key for one in self._ways for key in self._forwards(one, others))
+        return [*self.flows.entries, entry_key(self._stamp()), *forwards]
 
     # -- what changes
 
     def follow(self, routing: Routing, before: Mapping[int, PortRef | None], work: Work) -> None:
         """Take on a routing and what is new in places: `before` as of `Places.follow`."""
-        old, self.routing = self.routing, routing
-        everywhere = old.switches | routing.switches
-        gone = old.switches - routing.switches
-        if gone:
-            work.add(gone, self.keys(before))
-        self._joined |= routing.switches - old.switches
+        old, switches = self.routing, self._switches
+        turned = bool(old.switches) and (self._places.moved(before) or rerouted(old, routing))
+        if turned:
+            self._leave(old, before, work)
+        self._ways[self.path_class].routing = routing
+        for path_class, way in self._ways.items():
+            if path_class != self.path_class:
+                self._follow_hosts(way, routing, before)
+        self._gather()
+        everywhere = switches | self._switches
         for mac in before:
             work.add(everywhere, self.flows.demote(mac, mac in self._places.foreign))
-        turned = bool(old.switches) and (self._places.moved(before) or rerouted(old, routing))
-        unstamped, self._unstamped = self._unstamped, bool(self._places.foreign)
-        if unstamped or self._unstamped:
-            whole = turned or unstamped != self._unstamped
-            macs = self._places.ports.keys() | before.keys() if whole else before.keys()
-            work.add(everywhere, [self._key(UNSTAMPED, mac) for mac in macs])
+        gone = switches - self._switches
+        if gone:
+            work.add(gone, self.keys(before))
+        self._joined |= self._switches - switches
         if turned:
-            self.repath(everywhere, before, work)
-        else:
-            work.add(everywhere, [self._key(self.path_class, mac) for mac in before])
+            self._arrive(work)
+        work.add(everywhere, [self._key(one, mac) for one in self._ways for mac in before])
 
-    def adopt(self, path_class: int) -> None:
-        """Bear this path class."""
-        self.path_class = path_class
+    def _follow_hosts(
+        self, way: Way, routing: Routing, before: Mapping[int, PortRef | None]
+    ) -> None:
+        """Hosts that are new are reached on a former class too; one that has moved is not, since
+        nothing may change under a packet.
+        """
+        ports = dict(way.ports)
+        for mac, was in before.items():
+            now = self._places.ports.get(mac)
+            if now is not None and was is None and mac not in ports:
+                ports[mac] = now
+            elif ports.get(mac) != now:
+                ports.pop(mac, None)
+        way.ports = ports
+        if routing.trees.keys() - way.routing.trees.keys():
+            trees = {**routing.trees, **way.routing.trees}
+            way.routing = Routing(trees, way.routing.switches | routing.switches)
+
+    def _gather(self) -> None:
+        self._switches = frozenset().union(*(way.routing.switches for way in self._ways.values()))
+
+    def adopt(self, path_class: int, others: Collection[int] = ()) -> None:
+        """Bear this path class, as if it had always been so; what there is of `others` stays."""
+        way = self._ways[self.path_class]
+        for one in self._ways:
+            self.flows.carry(one, False)
+        self._ways = {path_class: way}
+        self._frozen = set(others) - {path_class}
+        self.flows.carry(path_class, True)
+        self.path_class = self.stamped = path_class
         self._made.clear()
-        self.flows.stamp(path_class)
 
     def conflicts(self, switch: str, held: Mapping[EntryKey, TableEntry]) -> bool:
         """Whether one of these entries leads packets of the path class another way."""
@@ -156,23 +241,63 @@ class QosSlice:
         keys = (self._key(self.path_class, mac) for mac in self._places.ports)
         return any(key in held and held[key] != self.entry(switch, key) for key in keys)
 
-    def repath(
-        self,
-        switches: Iterable[str],
-        others: Iterable[int],
-        work: Work,
-        used: Collection[int] = (),
-    ) -> None:
-        """Take the next path class that is not used. `others` are MACs that have left."""
-        macs = self._places.ports.keys() | set(others)
-        work.add(switches, [self._key(self.path_class, mac) for mac in macs])
-        self.path_class = next_class(self.path_class)
+    def repath(self, work: Work) -> None:
+        """Take another path class, and leave what there is of the present one alone."""
+        way = self._ways.pop(self.path_class)
+        self.flows.carry(self.path_class, False)
+        self._frozen.add(self.path_class)
+        self._begin(way, work)
+        self._arrive(work)
+
+    def _leave(self, old: Routing, before: Mapping[int, PortRef | None], work: Work) -> None:
+        """Leave the newest class as it was, unless nothing ever bore it, and begin another."""
+        if self.path_class == self.stamped:
+            ports = {
+                mac: port
+                for mac, port in self._places.ports.items()
+                if before.get(mac) in (None, port)
+            }
+            self._ways[self.path_class] = Way(old, ports)
+        else:
+            self._drop(self.path_class, before, work)
+        self._begin(Way(Routing(), self._places.ports), work)
+
+    def _begin(self, way: Way, work: Work) -> None:
+        used = {self.path_class, *self._ways, *self._frozen}
         while self.path_class in used:
             self.path_class = next_class(self.path_class)
-        self._made.clear()
-        work.add(switches, [self._key(self.path_class, mac) for mac in macs])
-        work.add(switches, self.flows.stamp(self.path_class))
+        self._ways[self.path_class] = way
         work.repathed.add(self.name)
+
+    def _arrive(self, work: Work) -> None:
+        work.add(self._switches, self._forwards(self.path_class))
+        work.add(self._switches, self.flows.carry(self.path_class, True))
+
+    def _drop(self, path_class: int, others: Iterable[int], work: Work) -> None:
+        work.add(self._switches, self._forwards(path_class, set(others)))
+        work.add(self._switches, self.flows.carry(path_class, False))
+        del self._ways[path_class]
+        self._made = {known: one for known, one in self._made.items() if known[0] != path_class}
+
+    def stamp(self, work: Work) -> None:
+        """Have packets take the newest class from now on."""
+        if self.stamped != self.path_class:
+            self.stamped = self.path_class
+            work.add(self._switches, [entry_key(self._stamp())])
+
+    def retire(self, work: Work) -> bool:
+        """Nothing bears another class than the newest any more. False: all that is there has to be
+        looked at.
+        """
+        for path_class in [one for one in self._ways if one != self.path_class]:
+            self._drop(path_class, (), work)
+        before = self._switches
+        self._gather()
+        if gone := before - self._switches:
+            work.add(gone, self.keys())
+        known = not self._frozen
+        self._frozen.clear()
+        return known
 
     def welcome(self, work: Work) -> None:
         """Everything for the switches that have joined."""

@@ -31,6 +31,10 @@ class Wanted(Protocol):
 
     def entries(self) -> Iterable[TableEntry]: ...
 
+    def keeps(self, key: EntryKey) -> bool:
+        """Whether an entry is to be left as it is, be it there or not."""
+        ...
+
     def gre_keys(self) -> frozenset[int]:
         """Of the slices that the switch carries."""
         ...
@@ -57,8 +61,12 @@ def steps(
     here = wanted.gre_keys()
     forwards: list[Step] = []
     flows: list[Step] = []
+    paths: list[Step] = []
     deletes: list[Step] = []
     for key in list(pending):
+        if wanted.keeps(key):
+            del pending[key]
+            continue
         entry, there = wanted.entry(key), held.get(key)
         if entry == there:
             if entry is not None:
@@ -67,7 +75,7 @@ def steps(
             if key[0] == "slice_forward" or key[2] == CARRIED_PRIORITY:
                 forwards.append(Step(key, there, entry))
             elif stage >= Stage.FLOW:
-                flows.append(Step(key, there, entry))
+                (paths if key[0] == "slice_path" else flows).append(Step(key, there, entry))
             else:
                 continue
         elif stage is not Stage.FINISH:
@@ -78,4 +86,4 @@ def steps(
             held.pop(key, None)
         del pending[key]
     deletes.sort(key=lambda step: step.key[0] != "flow")
-    return forwards + flows + deletes
+    return forwards + paths + flows + deletes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import subprocess
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from dfvisor.agent.main import LOCAL_DATABASE
+from dfvisor.agent.saver import SYNCED
 from dfvisor.cli.local import show_local
 from dfvisor.cli.output import Output
 from dfvisor.model.records import Stale
@@ -52,6 +54,11 @@ def forward(slice_id: int, next_hop: int) -> p4r.Update:
     return PIPELINE.schema.insert(TableEntry("slice_forward", key, 0, "forward", args))
 
 
+async def synced(data: Path) -> bool:
+    with contextlib.closing(LocalDatabase.reading(data / LOCAL_DATABASE)) as local:
+        return local.get(SYNCED) is not None
+
+
 async def forwards(rig: Rig) -> list[TableEntry]:
     async with rig.client() as client:
         await client.connect(1.0)
@@ -65,6 +72,7 @@ async def test_cold_start_without_the_database_forwards_within_a_second(
     async with own.agent():
         await own.wait_until_equal(demo())
         await own.wait_until_applied("red", 1)
+        await eventually(lambda: synced(own.data), "the local database knows that it is up to date")
         assert own.running is not None
         local = LocalDatabase(own.data / LOCAL_DATABASE)
         slice_id = local.allocated("slice")["red/gold"]

@@ -29,7 +29,7 @@ def red_plan(numbers: MemoryNumbers, *, without: str | None = None) -> VnPlan:
 
 
 def directory() -> Directory:
-    return Directory(lambda vn, revision: None)
+    return Directory(lambda vn, revision, hold: None)
 
 
 def test_grant_says_who_writes_a_slice_and_how_much() -> None:

@@ -127,6 +127,9 @@ def test_order_puts_referenced_tables_first() -> None:
         ("classifier", "meter"),
         ("access_port", "meter"),
         ("digest", "known_host"),
+        ("digest", "known_address"),
+        ("flow", "slice_path"),
+        ("slice_path", "slice_forward"),
     ]
     for referrer, referred in references:
         assert TABLE_ORDER.index(referred) < TABLE_ORDER.index(referrer), (referrer, referred)

@@ -64,14 +64,17 @@ def digest_message(*values: bytes) -> p4r.DigestList:
 
 
 def test_digest_has_its_fields_by_name_and_is_acknowledged() -> None:
-    received = decode_digest(SCHEMA, digest_message(b"\x03", b"\x0b", b"\x02\0\0\0\0\x01"))
-    assert received == DigestList("learn_t", 5, ({"vn": 3, "port": 11, "mac": 0x020000000001},))
+    values = (b"\x03", b"\x0b", b"\x02\0\0\0\0\x01", b"\x0a\0\0\x01", b"\0", b"\0")
+    received = decode_digest(SCHEMA, digest_message(*values))
+    learned = {"vn": 3, "port": 11, "mac": 0x020000000001, "ipv4": 0x0A000001}
+    learned |= {"ipv6_high": 0, "ipv6_low": 0}
+    assert received == DigestList("learn_t", 5, (learned,))
     answer = encode_digest_ack(SCHEMA, received)
     assert (answer.digest_id, answer.list_id) == (SCHEMA.digest("learn_t").id, 5)
 
 
 def test_digest_of_another_shape_is_refused() -> None:
-    with pytest.raises(SchemaError, match="2 fields, expected 3"):
+    with pytest.raises(SchemaError, match="2 fields, expected 6"):
         decode_digest(SCHEMA, digest_message(b"\x03", b"\x0b"))
     with pytest.raises(SchemaError, match="no digest has id"):
         decode_digest(SCHEMA, p4r.DigestList(digest_id=7))

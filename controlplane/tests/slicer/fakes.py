@@ -250,7 +250,7 @@ class FakeDirectory:
             return False
         return True
 
-    def flows_completed(self, vn: str, revision: int) -> None:
+    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
         self.completed.append((vn, revision))
 
 
@@ -275,3 +275,9 @@ def forward(slice_id: int | None, next_hop: int, mac: int = 0x0200_0000_0001) ->
             "slice_forward", (("slice_id", Exact(slice_id)), *key), 0, "forward", args
         )
     return TableEntry("slice_forward", key, 0, "forward", args)
+
+
+def path(slice_id: int | None, path_class: int) -> TableEntry:
+    """A `slice_path` entry for the whole slice."""
+    key = () if slice_id is None else (("slice_id", Exact(slice_id)),)
+    return TableEntry("slice_path", key, 1, "set_path", (("path_class", path_class),))

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from dfvisor.p4rt.client import P4RuntimeClient
-from dfvisor.p4rt.entries import TableEntry
+from dfvisor.p4rt.entries import SLICE_TABLES, TableEntry
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import UpdateStatus
 from dfvisor.p4rt.streamed import PacketOut
@@ -20,7 +20,6 @@ from controlplane.tests.agent.rig import DEVICE_ID, PIPELINE
 from controlplane.tests.slicer.fakes import FakeDirectory
 
 SCHEMA = PIPELINE.schema
-COUNTED = ("flow", "slice_forward")
 
 
 class LiveSwitch:
@@ -62,8 +61,8 @@ class Live:
         return client
 
     async def held(self) -> frozenset[TableEntry]:
-        """`flow` and `slice_forward` of the switch itself."""
-        return frozenset(await self.switch.client.read_entries(*COUNTED))
+        """The slices' tables of the switch itself."""
+        return frozenset(await self.switch.client.read_entries(*SLICE_TABLES))
 
     @property
     def tables(self) -> FlowTables:
@@ -83,7 +82,7 @@ async def live(
     await client.become_primary()
     if await client.get_pipeline_cookie() != PIPELINE.cookie:
         await client.set_pipeline(SCHEMA, PIPELINE.device_config, PIPELINE.cookie)
-    stale = await client.read_entries(*COUNTED)
+    stale = await client.read_entries(*SLICE_TABLES)
     await client.write([SCHEMA.delete(entry) for entry in stale])
     directory = directory or FakeDirectory()
     switch = LiveSwitch(client)

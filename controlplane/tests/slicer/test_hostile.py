@@ -36,6 +36,7 @@ from controlplane.tests.slicer.fakes import (
     FakeDirectory,
     flow,
     forward,
+    path,
 )
 from controlplane.tests.slicer.live import SCHEMA, Live, live
 from controlplane.tests.slicer.plain import PlainClient
@@ -181,9 +182,12 @@ def raw(kind: p4r.Update.Type.ValueType, entry: p4r.TableEntry) -> p4r.Update:
     return p4r.Update(type=kind, entity=p4r.Entity(table_entry=entry))
 
 
+OF_SLICE = {"flow": flow(None), "slice_path": path(None, 1), "slice_forward": forward(None, 1)}
+
+
 def with_slice_id(table: str, kind: str, value: int) -> Callable[[], p4r.Update]:
     def make() -> p4r.Update:
-        entry = SLICE_VIEW.encode_entry(flow(None) if table == "flow" else forward(None, 1))
+        entry = SLICE_VIEW.encode_entry(OF_SLICE[table])
         entry.match.add(field_id=1).exact.value = value.to_bytes(4, "big").lstrip(b"\0") or b"\0"
         return raw(TYPES[kind], entry)
 
@@ -191,7 +195,11 @@ def with_slice_id(table: str, kind: str, value: int) -> Callable[[], p4r.Update]
 
 
 def with_key(table: str, kind: str, key: int) -> Callable[[], p4r.Update]:
-    entry = flow(key) if table == "flow" else forward(key, NEIGHBOUR + 2)
+    entry = {
+        "flow": flow(key),
+        "slice_path": path(key, 1),
+        "slice_forward": forward(key, NEIGHBOUR + 2),
+    }[table]
     return lambda: raw(TYPES[kind], VN_VIEW.encode_entry(entry))
 
 
@@ -321,13 +329,13 @@ ATTEMPTS = [
         Attempt(f"slice id {value:#x} {kind} {table}", with_slice_id(table, kind, value))
         for value in FORGED
         for kind in TYPES
-        for table in ("flow", "slice_forward")
+        for table in ("flow", "slice_path", "slice_forward")
     ),
     *(
         Attempt(f"key {key} {kind} {table}", with_key(table, kind, key), vn=True)
         for key in FOREIGN_KEYS
         for kind in TYPES
-        for table in ("flow", "slice_forward")
+        for table in ("flow", "slice_path", "slice_forward")
     ),
     *(
         Attempt(
@@ -341,7 +349,7 @@ ATTEMPTS = [
     *(
         Attempt(f"table {table.name} {kind}", in_table(table.id, kind))
         for table in SCHEMA.tables.values()
-        if table.name not in ("flow", "slice_forward")
+        if table.name not in ("flow", "slice_path", "slice_forward")
         for kind in TYPES
     ),
     *(

@@ -48,7 +48,11 @@ async def test_finsy_reads_the_view_and_programs_its_slice(
     async with asyncio.timeout(20):
         async with fy.Switch("s", address, options("slice/red/gold")) as client:
             assert client.is_primary
-            assert {table.alias for table in client.p4info.tables} == {"flow", "slice_forward"}
+            assert {table.alias for table in client.p4info.tables} == {
+                "flow",
+                "slice_path",
+                "slice_forward",
+            }
             fields = [field.alias for field in client.p4info.tables["flow"].match_fields]
             assert "slice_id" not in fields and "l4_dst" in fields
 

@@ -64,7 +64,7 @@ async def test_shell_runs_a_slice(
     session: Session, address: str, switch: FakeSwitch, slicer: SlicerServer
 ) -> None:
     held = flow(RED_GOLD.slice_id, cookie=7)
-    await session.step("p4info ['flow', 'slice_forward'] False")
+    await session.step("p4info ['flow', 'slice_forward', 'slice_path'] False")
     await session.said("inserted")
     assert list(switch.entries.values()) == [held]
     switch.counters[entry_key(held)] = (4, 400)

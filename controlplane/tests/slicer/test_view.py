@@ -31,12 +31,16 @@ def test_role_name_is_read_or_refused(text: str, role: Role | None) -> None:
 
 
 @pytest.mark.parametrize("whole_vn", [True, False])
-def test_view_has_the_two_tables_and_what_they_refer_to(schema: Schema, whole_vn: bool) -> None:
+def test_view_has_the_slices_tables_and_what_they_refer_to(schema: Schema, whole_vn: bool) -> None:
     view = role_view(schema.proto, whole_vn)
-    assert [table.preamble.alias for table in view.tables] == ["flow", "slice_forward"]
+    assert [table.preamble.alias for table in view.tables] == [
+        "flow",
+        "slice_path",
+        "slice_forward",
+    ]
     names = {action.preamble.alias for action in view.actions}
     flows = {"permit", "permit_on_path", "deny", "demote", "to_controller"}
-    assert names == flows | {"forward", "NoAction"}
+    assert names == flows | {"set_path", "forward", "NoAction"}
     assert {counter.preamble.alias for counter in view.direct_counters} == {
         "flow_counter",
         "slice_forward_counter",
@@ -49,7 +53,11 @@ def test_view_has_the_two_tables_and_what_they_refer_to(schema: Schema, whole_vn
     fields = [one.name for one in view.type_info.structs["learn_t"].members]
     assert fields == (["port", "mac"] if whole_vn else [])
     timeouts = {table.preamble.alias: table.idle_timeout_behavior for table in view.tables}
-    assert timeouts == {"flow": p4i.Table.NOTIFY_CONTROL, "slice_forward": p4i.Table.NO_TIMEOUT}
+    assert timeouts == {
+        "flow": p4i.Table.NOTIFY_CONTROL,
+        "slice_path": p4i.Table.NO_TIMEOUT,
+        "slice_forward": p4i.Table.NO_TIMEOUT,
+    }
     headers = {
         header.preamble.name: [one.name for one in header.metadata]
         for header in view.controller_packet_metadata
@@ -82,7 +90,7 @@ def test_view_renumbers_nothing(schema: Schema, whole_vn: bool) -> None:
 
 def test_view_of_a_slice_has_no_slice_id(schema: Schema) -> None:
     view = Schema(role_view(schema.proto, whole_vn=False))
-    for name in ("flow", "slice_forward"):
+    for name in ("flow", "slice_path", "slice_forward"):
         shown = [field.name for field in view.table(name).fields]
         assert shown == [
             field.name for field in schema.table(name).fields if field.name != "slice_id"

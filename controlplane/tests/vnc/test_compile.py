@@ -211,7 +211,7 @@ def hit(entries: frozenset[TableEntry], key: int, packet: Mapping[str, int]) -> 
 
 
 ACTIONS = {
-    Treatment.PERMIT: "permit_on_path",
+    Treatment.PERMIT: "permit",
     Treatment.DEMOTE: "demote",
     Treatment.TO_CONTROLLER: "to_controller",
 }
@@ -349,8 +349,8 @@ def test_endpoint_flowspace_is_narrowed_to_the_endpoints_mac() -> None:
                 ("eth_src", Ternary(endpoint.mac.value, 0xFFFF_FFFF_FFFF)),
             ),
             9 + FLOWSPACE_PRIORITY,
-            "permit_on_path",
-            (("path_class", 1), ("cookie", flowspace_cookie("red", "only"))),
+            "permit",
+            (("cookie", flowspace_cookie("red", "only")),),
         )
     }
 

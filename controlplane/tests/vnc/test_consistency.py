@@ -18,7 +18,7 @@ from dfvisor.model.types import Mac, PortRef
 from dfvisor.model.validate import validate
 from dfvisor.p4rt.entries import EntryKey, TableEntry, Ternary, entry_key
 from dfvisor.p4rt.ports import NEIGHBOUR
-from dfvisor.vnc.compile import Compiler, SwitchEntries
+from dfvisor.vnc.compile import Compiler, SwitchEntries, Update
 from dfvisor.vnc.routing import Trees
 from dfvisor.vnc.stages import Stage, Step, steps
 
@@ -67,7 +67,7 @@ class Network:
             switch: {entry_key(entry): entry for entry in self.compiler.entries(switch)}
             for switch in self.compiler.switches
         }
-        path_class = self.compiler.classes["gold"]
+        path_class = self.compiler.classes["gold"]  # the newest
         found: dict[tuple[str, int], Path] = {}
         for source in homes(self.vn):
             for end in self.vn.endpoints.values():
@@ -105,9 +105,10 @@ class Network:
         if question not in self.old or question not in self.new or source not in self.held:
             return
         hit = lookup(self.held[source], 0)
-        assert hit is not None and hit.action == "permit_on_path"
+        assert hit is not None and hit.action == "permit"
+        (path,) = [one for one in self.held[source].values() if one.table == "slice_path"]
         may = (self.old[question], self.new[question])
-        self.under_way.append(Packet(mac, source, hit.arg("path_class"), may, [source]))
+        self.under_way.append(Packet(mac, source, path.arg("path_class"), may, [source]))
 
     def move(self) -> None:
         """One of the packets under way takes a step."""
@@ -145,19 +146,21 @@ class Network:
         self.fabric, self.vn = fabric, vn
         self.repathed += bool(update.repathed)
         self.new = self.ways()
-        pending = {
-            switch: dict.fromkeys(key for group in update.changed.get(switch, ()) for key in group)
-            for switch in self.compiler.switches
-        }
+        pending: dict[str, dict[EntryKey, None]] = {}
+        take_note(pending, update)
         for switch in self.compiler.switches - self.held.keys():
             self.held[switch] = {}
-        stages = [Stage.FORWARD, Stage.FLOW] if update.repathed else [Stage.FLOW]
-        for stage in stages:
-            self.carry_out(stage, pending)
+        if update.repathed:
+            self.carry_out(Stage.FORWARD, pending)
+            take_note(pending, self.compiler.stamp(update.repathed))
+        self.carry_out(Stage.FLOW, pending)
         self.drain()
+        self.old = self.new
+        retired = self.compiler.retire(self.compiler.turning)
+        assert retired is not None
+        take_note(pending, retired)
         for switch in self.held.keys() - self.compiler.switches:
             del self.held[switch]
-        self.old = self.new
         self.carry_out(Stage.FINISH, pending)
         for switch, found in self.held.items():
             assert set(found.values()) == set(self.compiler.entries(switch))
@@ -167,7 +170,7 @@ class Network:
         work: dict[str, list[Step]] = {}
         for switch in self.compiler.switches:
             wanted = SwitchEntries(self.compiler, switch)
-            work[switch] = steps(self.held[switch], wanted, stage, pending[switch])
+            work[switch] = steps(self.held[switch], wanted, stage, pending.setdefault(switch, {}))
         while waiting := [switch for switch, left in work.items() if left]:
             switch = self.random.choice(sorted(waiting))
             step = work[switch].pop(0)
@@ -179,6 +182,13 @@ class Network:
                 self.let_in()
             for _ in range(self.random.randint(0, 4)):
                 self.move()
+
+
+def take_note(pending: dict[str, dict[EntryKey, None]], update: Update) -> None:
+    """What sessions do when they are told of changed keys."""
+    for switch, groups in update.changed.items():
+        for group in groups:
+            pending.setdefault(switch, {}).update(dict.fromkeys(group))
 
 
 def lookup(table: Mapping[EntryKey, TableEntry], path_class: int) -> TableEntry | None:
@@ -302,6 +312,9 @@ class Hasty(Network):
     """Without stages: each switch does all of a change at once."""
 
     def carry_out(self, stage: Stage, pending: dict[str, dict[EntryKey, None]]) -> None:
+        turning = self.compiler.turning
+        take_note(pending, self.compiler.stamp(turning))
+        take_note(pending, self.compiler.retire(turning) or Update())
         super().carry_out(Stage.FINISH, pending)
 
 

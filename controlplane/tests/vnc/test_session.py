@@ -95,6 +95,9 @@ class Fixed:
     def entries(self) -> list[TableEntry]:
         return list(self._entries.values())
 
+    def keeps(self, key: EntryKey) -> bool:
+        return False
+
     def gre_keys(self) -> frozenset[int]:
         return frozenset(entry.key[0][1].value for entry in self._entries.values())
 

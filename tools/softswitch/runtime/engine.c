@@ -1,5 +1,6 @@
 #include "engine.h"
 #include "io.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -86,7 +87,7 @@ struct sw_engine *sw_create(void) {
     e->cpu_port = SW_NO_PORT;
     uint8_t *scratch = malloc(SW_OUT_PREFIX + sw_program.header_bytes + 1);
     e->scratch = scratch ? scratch + SW_OUT_PREFIX : NULL;
-    struct sw_gate gate = {close_gate, open_gate, e};
+    struct sw_gate gate = {close_gate, open_gate, e, &e->passes};
     int bad = sw_events_init(&e->events) || !e->tables || !e->counters || !e->groups ||
               !e->meters || !e->profiles || !e->scratch || sw_io_create(e) || sw_cells_init(e);
     for (uint32_t i = 0; !bad && i < sw_program.n_tables; i++)
@@ -121,6 +122,7 @@ void sw_destroy(struct sw_engine *e) {
         sw_profile_clear(&e->profiles[i]);
     for (uint32_t i = 0; i < e->n_sessions; i++)
         free(e->sessions[i].replicas);
+    sw_wire_free(e->wire);
     sw_events_destroy(&e->events);
     sw_cells_free(e);
     free(e->meters);
@@ -163,14 +165,26 @@ static void age_count(struct sw_engine *e, int more) {
     __atomic_store_n(&e->ageing, e->ageing + (uint32_t)more, __ATOMIC_RELAXED);
 }
 
-int sw_delete(struct sw_engine *e, uint32_t table, uint64_t handle) {
-    sw_edit(e);
-    const struct sw_entry *x = sw_table_entry(&e->tables[table], handle);
+int sw_remove(struct sw_engine *e, struct sw_table *t, uint64_t handle) {
+    const struct sw_entry *x = sw_table_entry(t, handle);
     if (x && x->idle_ms)
         age_count(e, -1);
-    int rc = sw_table_remove(&e->tables[table], handle);
+    return sw_table_remove(t, handle);
+}
+
+int sw_delete(struct sw_engine *e, uint32_t table, uint64_t handle) {
+    sw_edit(e);
+    int rc = sw_remove(e, &e->tables[table], handle);
     sw_edited(e);
     return rc;
+}
+
+int sw_find(struct sw_engine *e, uint32_t table, const uint64_t *key, const uint64_t *mask,
+            uint32_t priority, uint64_t *handles, uint32_t most) {
+    sw_edit(e);
+    uint32_t n = sw_table_find(&e->tables[table], key, mask, priority, handles, most);
+    sw_edited(e);
+    return (int)n;
 }
 
 int sw_entry_idle(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t idle_ms) {
@@ -550,17 +564,16 @@ void sw_out_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t 
 
 int sw_process(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len,
                const uint8_t **out, size_t *out_len) {
-    sw_lock(e);
+    sw_begin(e);
     e->processed.used = 0;
     e->processed.failed = false;
     e->sink = &e->processed;
-    sw_tick(e);
     sw_program.receive(e, data, len, port);
     e->sink = NULL;
     *out = e->processed.data;
     *out_len = e->processed.used;
     bool failed = e->processed.failed;
-    sw_unlock(e);
+    sw_end(e);
     return failed ? -ENOMEM : 0;
 }
 
@@ -570,15 +583,14 @@ int sw_replay(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t 
               uint32_t rounds, uint64_t *out) {
     struct sw_sink sink = {.counts = true};
     for (uint64_t left = (uint64_t)n * rounds, at = 0; left;) {
-        sw_lock(e);
+        sw_begin(e);
         e->sink = &sink;
-        sw_tick(e);
         for (uint32_t i = 0; i < REPLAY_BATCH && left; i++, left--) {
             sw_program.receive(e, data + at * stride, stride, port);
             at = at + 1 < n ? at + 1 : 0;
         }
         e->sink = NULL;
-        sw_unlock(e);
+        sw_end(e);
     }
     *out = sink.used;
     return 0;

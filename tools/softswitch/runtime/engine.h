@@ -124,10 +124,12 @@ struct sw_engine {
     } aged; /* where sw_age() goes on */
     struct sw_drops drops;
     uint64_t start_us, packet_us;
+    uint64_t passes; /* of packets through the tables, counted at the beginning and at the end */
     /* The lock is fair: whoever waits for `turn` holds the next place. */
     pthread_mutex_t lock, turn;
     pthread_mutex_t edit; /* of whoever changes tables; taken before the lock */
     struct sw_io *io;
+    struct sw_wire *wire; /* NULL: no table is described */
     struct sw_sink *sink; /* set while process() runs */
     struct sw_sink processed;
     uint8_t *scratch; /* room for headers, behind SW_OUT_PREFIX bytes */
@@ -186,9 +188,17 @@ SW_INLINE uint64_t sw_packet_us(const struct sw_engine *e) {
     return e->packet_us;
 }
 
-/* Take up a batch. */
-SW_INLINE void sw_tick(struct sw_engine *e) {
+/* Take up a batch, and be done with it. */
+SW_INLINE void sw_begin(struct sw_engine *e) {
+    sw_lock(e);
+    __atomic_store_n(&e->passes, e->passes + 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* before any entry is looked up */
     e->packet_us = sw_now_us(e);
+}
+
+SW_INLINE void sw_end(struct sw_engine *e) {
+    __atomic_store_n(&e->passes, e->passes + 1, __ATOMIC_RELEASE);
+    sw_unlock(e);
 }
 
 SW_INLINE void sw_count(struct sw_engine *e, uint32_t counter, uint64_t index,
@@ -211,6 +221,11 @@ int sw_insert(struct sw_engine *e, uint32_t table, const uint64_t *key, const ui
 int sw_modify(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t action,
               const uint64_t *args);
 int sw_delete(struct sw_engine *e, uint32_t table, uint64_t handle);
+/* The same for who edits. */
+int sw_remove(struct sw_engine *e, struct sw_table *t, uint64_t handle);
+/* Handles of the entries with this key and priority (0: of any); returns how many there are. */
+int sw_find(struct sw_engine *e, uint32_t table, const uint64_t *key, const uint64_t *mask,
+            uint32_t priority, uint64_t *handles, uint32_t most);
 /* Report the entry when nothing has hit it for so long; 0: never. Restarts its clock. */
 int sw_entry_idle(struct sw_engine *e, uint32_t table, uint64_t handle, uint32_t idle_ms);
 int sw_entry_last_hit(struct sw_engine *e, uint32_t table, uint64_t handle, uint64_t *ago_us);

@@ -49,6 +49,7 @@ from softswitch.server.pb import p4r
 from softswitch.server.profiles import ProfileState
 from softswitch.server.schema import Counter, Register, Schema, from_p4info
 from softswitch.server.tables import Row, TableState
+from softswitch.server.wired import described
 
 WILDCARD_EMPTY = {
     "value_set_entry": ("value_set_id", "value_sets"),
@@ -85,6 +86,7 @@ class Pipeline:
         self.multicast = MulticastState(engine)
         self.clones = CloneState(engine)
         self._by_name = {table.table.name: table for table in self.tables.values()}
+        self._wire = engine.wire(described(self.schema))
 
     def close(self) -> None:
         """Stop and free the engine."""
@@ -108,6 +110,19 @@ class Pipeline:
             writer(self, kind, update.entity)
         except EngineError as error:
             raise from_engine(error) from error
+
+    def take(self, request: bytes, at: int, skip: int, most: int) -> tuple[int, int]:
+        """Pass over `skip` updates from byte `at` of a serialized WriteRequest on, then apply those
+        that follow as they come, up to `most` and the first that is not plain: that one is for
+        `write`. Returns how many, and where the next one is."""
+        if self._wire is None:
+            return 0, at
+        after, done = self._wire.take(request, at, skip, most)
+        count = 0
+        for handle, table_id, kind, begin, size in done:
+            self.tables[table_id].taken(kind, handle, request[begin : begin + size])
+            count += 1
+        return count, after
 
     def _write_table(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
         entry = entity.table_entry

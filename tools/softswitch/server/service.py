@@ -21,6 +21,7 @@ from grpc import StatusCode
 from softswitch.errors import EngineError
 from softswitch.server.answers import packed
 from softswitch.server.arbitration import Arbitration, Standing
+from softswitch.server.batches import write_each
 from softswitch.server.dataplane import Builder, DataPlane
 from softswitch.server.errors import (
     SPACE,
@@ -35,11 +36,12 @@ from softswitch.server.errors import (
 from softswitch.server.events import EventPump
 from softswitch.server.packet_io import pack
 from softswitch.server.packets import PacketService
-from softswitch.server.pb import empty_pb2, p4r, p4r_grpc
+from softswitch.server.pb import empty_pb2, p4r
 from softswitch.server.pipeline import Pipeline, from_engine, realize
 from softswitch.server.ports import PortHost
 from softswitch.server.reconcile import carry_over, carry_values_over, refusal
 from softswitch.server.rollback import Batch, failed_batch
+from softswitch.server.rpc import WriteCall
 from softswitch.server.schema import PacketField
 from softswitch.server.status import DETAILS_KEY, batch_status
 from softswitch.server.streams import Stream
@@ -56,8 +58,8 @@ _Set: TypeAlias = p4r.SetForwardingPipelineConfigRequest
 _Get: TypeAlias = p4r.GetForwardingPipelineConfigRequest
 
 
-class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
-    """The servicer. `preload` and `close` are for the process around it."""
+class P4RuntimeService:
+    """The servicer (`rpc.add_to_server`). `preload` and `close` are for the process around it."""
 
     def __init__(
         self, device_id: int, build: Builder, ports: PortHost, *, bmv2_compat: bool = False
@@ -132,7 +134,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
 
     # -- StreamChannel ------------------------------------------------------------------------
 
-    async def StreamChannel(  # type: ignore[override]
+    async def StreamChannel(
         self, request_iterator: AsyncIterator[p4r.StreamMessageRequest], context: _Context
     ) -> None:
         stream = Stream(self._device_id)
@@ -243,20 +245,22 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
 
     # -- Write --------------------------------------------------------------------------------
 
-    async def Write(self, request: p4r.WriteRequest, context: _Context) -> p4r.WriteResponse:
+    async def Write(self, write: WriteCall, context: _Context) -> p4r.WriteResponse:
+        request = write.request
         try:
             self._check_writer(request)
             if len(request.updates) <= UPDATES_PER_TURN:
-                errors = await self._write(request)
+                errors = await self._write(write)
             else:
-                errors = await self._finish(self._write(request), "p4runtime-write")
+                errors = await self._finish(self._write(write), "p4runtime-write")
         except RequestError as error:
             await context.abort(error.code, error.message)
         if any(errors):
             await _abort_batch(context, errors, "update")
         return p4r.WriteResponse()
 
-    async def _write(self, request: p4r.WriteRequest) -> list[RequestError | None]:
+    async def _write(self, write: WriteCall) -> list[RequestError | None]:
+        request = write.request
         async with self._state:
             self._check_writer(request)  # again: it may have lost its standing while it waited
             pipeline = self._pipeline()
@@ -268,15 +272,8 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
             if request.atomicity != p4r.WriteRequest.CONTINUE_ON_ERROR:
                 raise invalid(f"atomicity {request.atomicity} is not known")
             errors: list[RequestError | None] = []
-            for place, update in enumerate(request.updates):
-                if place and place % UPDATES_PER_TURN == 0:
-                    await asyncio.sleep(0)
-                try:
-                    pipeline.write(update)
-                except RequestError as error:
-                    errors.append(error)
-                else:
-                    errors.append(None)
+            for _turn in write_each(pipeline, write, errors):
+                await asyncio.sleep(0)
             return errors
 
     async def _write_all(
@@ -309,9 +306,7 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
 
     # -- Read ---------------------------------------------------------------------------------
 
-    async def Read(  # type: ignore[override]
-        self, request: p4r.ReadRequest, context: _Context
-    ) -> None:
+    async def Read(self, request: p4r.ReadRequest, context: _Context) -> None:
         errors: list[RequestError | None] = []
         answers: list[Iterator[p4r.ReadResponse]] = []
         try:

@@ -1,12 +1,12 @@
 """The entries of one table: what the controller wrote, in canonical form, beside the engine's.
 
-The mirror here decides about duplicates, sizes and reads; the engine holds what packets see. An
-entry is kept as the serialized canonical `TableEntry`, so a read is a copy, not a computation.
+The engine holds what packets see, and knows which entry a key belongs to; what reads return is in
+the mirror.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,7 +18,6 @@ from softswitch.server.errors import denied, exhausted, exists, invalid, not_fou
 from softswitch.server.json_view import Call, Initial
 from softswitch.server.match import (
     EngineKey,
-    Key,
     check_priority,
     choose_action,
     parse_action,
@@ -29,27 +28,10 @@ from softswitch.server.match import (
     put_key,
 )
 from softswitch.server.meters import NO_COUNTS, put_config
+from softswitch.server.mirror import Entry, EntryId, Mirror
 from softswitch.server.pb import p4r
 from softswitch.server.profiles import Bound, ProfileState, Target
 from softswitch.server.schema import Table
-
-EntryId = tuple[Key, int]
-"""Key and priority: what identifies an entry within its table."""
-
-
-@dataclass(slots=True)  # one that is frozen takes three times as long to make
-class Entry:
-    """One entry, replaced as a whole when modified. `handle` is the engine's. `bound` is what an
-    entry of an indirect table has in use."""
-
-    handle: int
-    encoded: bytes
-    action: Call | Target
-    priority: int
-    metadata: bytes = b""
-    controller_metadata: int = 0
-    idle_timeout_ns: int = 0
-    bound: Bound | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +59,15 @@ class TableState:
         self.direct = Direct(table, engine)
         self._initial_default = initial.default
         self._default: Entry | None = None  # None: as in the program
-        self._entries: dict[EntryId, Entry] = {}
-        self._by_handle: dict[int, EntryId] = {}  # of entries that can idle
+        self._mirror = Mirror(table, engine)
         handles = engine.const_handles(table.name)
         for const, handle in zip(initial.entries, handles, strict=True):
             bare = p4r.TableEntry(is_const=True)
-            encoded = self._encode((const.key, const.priority), const.call, bare)
-            self._entries[const.key, const.priority] = Entry(
-                handle, encoded, const.call, const.priority
-            )
+            at = const.key, const.priority
+            self._mirror.put_const(at, handle, self._encode(at, const.call, bare))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._mirror)
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -114,9 +93,9 @@ class TableState:
             chosen, message = choose_action(table, entry.action, default=False)
             args, shortest = parse_canonical_call(chosen, message)
             action, canonical = Call(chosen, args), canonical and shortest
-        if at in self._entries:
+        if self._mirror.handle(at) is not None:
             raise exists(f"table {table.name}: this entry exists already")
-        if table.size > 0 and len(self._entries) >= table.size:
+        if table.size > 0 and len(self._mirror) >= table.size:
             raise exhausted(f"table {table.name}: full ({table.size} entries)")
         handle, bound = self._insert(at, action, _milliseconds(entry.idle_timeout_ns))
         self.direct.apply(handle, entry)
@@ -135,7 +114,7 @@ class TableState:
         if table.is_const and (changes_action or entry.idle_timeout_ns):
             raise denied(f"table {table.name}: its entries are const")
         action = self._parse_action(entry) if changes_action else None
-        old = self._entries.get(at)
+        old = self._mirror.get(at)
         if old is None:
             raise self._missing()
         handle = old.handle
@@ -154,15 +133,22 @@ class TableState:
         if table.is_const:
             raise denied(f"table {table.name}: its entries are const")
         at = self._entry_id(entry)
-        old = self._entries.get(at)
+        old = self._mirror.get(at)
         if old is None:
             raise self._missing()
-        self._remove(at, old)
+        self._remove(old)
 
-    def _remove(self, at: EntryId, old: Entry) -> None:
+    def taken(self, kind: int, handle: int, encoded: bytes) -> None:
+        """The engine has taken a plain update as it came: keep the mirror equal."""
+        if kind == p4r.Update.DELETE:
+            self._mirror.remove(handle)
+            self.direct.forget(handle)
+        else:
+            self._mirror.put(handle, encoded)
+
+    def _remove(self, old: Entry) -> None:
         self._engine.delete(self.table.name, old.handle)
-        del self._entries[at]
-        self._by_handle.pop(old.handle, None)
+        self._mirror.remove(old.handle)
         self.direct.forget(old.handle)
         if old.bound is not None and self._profile is not None:
             self._profile.release(old.bound)
@@ -170,7 +156,7 @@ class TableState:
     def set_counter(self, entry: p4r.TableEntry, data: p4r.CounterData | None) -> None:
         """Set the direct counter of an existing entry; None leaves it as it is."""
         self.direct.need_counter()
-        handle = self._existing(entry, "counter").handle
+        handle = self._existing(entry, "counter")
         if data is not None:
             self.direct.check_counter(data)
             self.direct.set_counter(handle, data.packet_count, data.byte_count)
@@ -178,12 +164,12 @@ class TableState:
     def set_meter(self, entry: p4r.DirectMeterEntry) -> None:
         """Configure the direct meter of an existing entry."""
         self.direct.need_meter()
-        self.direct.write_meter(self._existing(entry.table_entry, "meter").handle, entry)
+        self.direct.write_meter(self._existing(entry.table_entry, "meter"), entry)
 
-    def _existing(self, entry: p4r.TableEntry, what: str) -> Entry:
+    def _existing(self, entry: p4r.TableEntry, what: str) -> int:
         if entry.is_default_action:
             raise unimplemented(f"table {self.table.name}: the default entry has no {what}")
-        found = self._entries.get(self._entry_id(entry))
+        found = self._mirror.handle(self._entry_id(entry))
         if found is None:
             raise self._missing()
         return found
@@ -197,21 +183,20 @@ class TableState:
             default = self._default
             return lambda: self._put_default(default)
         at = self._entry_id(entry)
-        old = self._entries.get(at)
+        old = self._mirror.get(at)
         if old is None:
             return lambda: self._put_back(at, None, None)
         saved = self.direct.save(old.handle, counters=True)
         touches = entry.HasField("counter_data") or entry.HasField("meter_counter_data")
         # of an entry that stays, packets have gone on counting
         kept = saved if touches else replace(saved, counter=None, counts=None)
-        return lambda: self._put_back(at, old, kept if at in self._entries else saved)
+        return lambda: self._put_back(at, old, saved if self._mirror.handle(at) is None else kept)
 
     def undo_direct(self, entry: p4r.TableEntry, what: str) -> Callable[[], None]:
         """The same for what only the counter or the meter of an entry is written by."""
-        old = self._existing(entry, what)
-        saved = self.direct.save(old.handle, counters=True)
-        at = self._entry_id(entry)  # deleted and put back, it has another handle
-        return lambda: self.direct.restore(self._entries[at].handle, saved)
+        saved = self.direct.save(self._existing(entry, what), counters=True)
+        # deleted and put back, it has another handle
+        return lambda: self.direct.restore(self._existing(entry, what), saved)
 
     # -- reconciliation -----------------------------------------------------------------------
 
@@ -219,9 +204,9 @@ class TableState:
         """The entries that controllers wrote, with their meters, and the default entry if one did;
         entries of equal priority in the order in which the engine prefers them."""
         entries = []
-        for entry in () if self.table.is_const else self._entries.values():
-            message = p4r.TableEntry.FromString(entry.encoded)
-            config = self.direct.configs.get(entry.handle)
+        for handle, encoded in () if self.table.is_const else self._mirror.items():
+            message = p4r.TableEntry.FromString(encoded)
+            config = self.direct.configs.get(handle)
             if config is not None:
                 put_config(config, message.meter_config)
             entries.append(message)
@@ -238,14 +223,14 @@ class TableState:
         meter = self.table.direct_meter is not None and other.table.direct_meter is not None
         if not counter and not meter:
             return
-        for at, entry in self._entries.items():
-            old = other._entries.get(at)
+        for at, handle in self._mirror.ids():
+            old = other._mirror.handle(at)
             if old is None:
                 continue
-            if counter and any(values := other.direct.counter(old.handle)):
-                self.direct.set_counter(entry.handle, *values)
-            if meter and (counts := other.direct.counts(old.handle)) != NO_COUNTS:
-                self.direct.set_counts(entry.handle, counts)
+            if counter and any(values := other.direct.counter(old)):
+                self.direct.set_counter(handle, *values)
+            if meter and (counts := other.direct.counts(old)) != NO_COUNTS:
+                self.direct.set_counts(handle, counts)
 
     def _put_default(self, old: Entry | None) -> None:
         if old is None:
@@ -257,10 +242,10 @@ class TableState:
         self._default = old
 
     def _put_back(self, at: EntryId, old: Entry | None, saved: Saved | None) -> None:
-        now = self._entries.get(at)
+        now = self._mirror.get(at)
         if old is None:
             if now is not None:
-                self._remove(at, now)
+                self._remove(now)
             return
         if now is None:
             handle, bound = self._insert(at, old.action, _milliseconds(old.idle_timeout_ns))
@@ -269,9 +254,8 @@ class TableState:
         else:
             handle = now.handle
             bound = self._change(at, now, old.action, old.idle_timeout_ns)
-        if self.table.idle_timeout:
-            self._by_handle[handle] = at
-        self._entries[at] = replace(old, handle=handle, bound=bound)
+        if not self.table.is_const:
+            self._mirror.put(handle, old.encoded, old.action, bound)
         if saved is not None:
             self.direct.restore(handle, saved)
 
@@ -283,80 +267,56 @@ class TableState:
             if query.HasField("time_since_last_hit"):
                 raise invalid(f"table {self.table.name}: the default entry does not age")
             return self._default_rows(query)
-        entries: Iterable[Entry] = self._select(query)
         timed = query.HasField("time_since_last_hit")
         if timed and not self.table.idle_timeout:
             raise invalid(f"table {self.table.name}: does not support idle timeouts")
-        if query.HasField("action"):
-            if query.action.WhichOneof("type") != "action":
-                raise invalid(f"table {self.table.name}: reads filter by direct action only")
-            wanted = query.action.action.action_id
-            entries = (
-                e for e in entries if isinstance(e.action, Call) and e.action.action.id == wanted
-            )
-        if query.metadata:
-            entries = (e for e in entries if e.metadata == query.metadata)
-        if query.controller_metadata:
-            cookie = query.controller_metadata
-            entries = (e for e in entries if e.controller_metadata == cookie)
+        if query.HasField("action") and query.action.WhichOneof("type") != "action":
+            raise invalid(f"table {self.table.name}: reads filter by direct action only")
+        entries = self._mirror.selected(query)
         counted = query.HasField("counter_data") and self.table.direct_counter
         metered = self.table.direct_meter is not None
         configured = metered and query.HasField("meter_config")
         marked = metered and query.HasField("meter_counter_data")
         if not counted and not timed and not configured and not marked:
-            return [Row(e.encoded) for e in entries]
+            return [Row(encoded) for _handle, encoded in entries]
         return [
             Row(
-                e.encoded,
-                self.direct.counter(e.handle) if counted else None,
-                self._engine.since_last_hit_us(self.table.name, e.handle) * 1000 if timed else None,
-                self.direct.configs.get(e.handle) if configured else None,
-                self.direct.counts(e.handle) if marked else None,
+                encoded,
+                self.direct.counter(handle) if counted else None,
+                self._engine.since_last_hit_us(self.table.name, handle) * 1000 if timed else None,
+                self.direct.configs.get(handle) if configured else None,
+                self.direct.counts(handle) if marked else None,
             )
-            for e in entries
+            for handle, encoded in entries
         ]
 
     def counter_rows(self, query: p4r.TableEntry) -> list[Row]:
         """Key and direct counter of the entries selected; NOT_FOUND for a key without entry."""
         self.direct.need_counter()
         entries = self._select_direct(query, "counter")
-        return [Row(self._encoded_key(e), self.direct.counter(e.handle)) for e in entries]
+        return [Row(_only_key(encoded), self.direct.counter(handle)) for handle, encoded in entries]
 
     def meter_rows(self, query: p4r.TableEntry, *, counted: bool) -> list[Row]:
         """The same with the direct meter, and its counts of colours if `counted`."""
         self.direct.need_meter()
         return [
             Row(
-                self._encoded_key(e),
-                meter=self.direct.configs.get(e.handle),
-                counts=self.direct.counts(e.handle) if counted else None,
+                _only_key(encoded),
+                meter=self.direct.configs.get(handle),
+                counts=self.direct.counts(handle) if counted else None,
             )
-            for e in self._select_direct(query, "meter")
+            for handle, encoded in self._select_direct(query, "meter")
         ]
 
-    def _select_direct(self, query: p4r.TableEntry, what: str) -> list[Entry]:
+    def _select_direct(self, query: p4r.TableEntry, what: str) -> list[tuple[int, bytes]]:
         if query.is_default_action:
             raise unimplemented(f"table {self.table.name}: the default entry has no {what}")
-        entries = list(self._select(query))
+        # nothing but the key counts
+        key = p4r.TableEntry(match=query.match, priority=query.priority)
+        entries = list(self._mirror.selected(key))
         if query.match and not entries:
             raise self._missing()
         return entries
-
-    def _select(self, query: p4r.TableEntry) -> Iterator[Entry]:
-        if not query.match:
-            for entry in self._entries.values():
-                if query.priority in (0, entry.priority):
-                    yield entry
-            return
-        key = parse_key(self.table, query.match)
-        if query.priority or not self.table.needs_priority:
-            found = self._entries.get((key, query.priority))
-            if found is not None:
-                yield found
-            return
-        for (held, _priority), entry in self._entries.items():
-            if held == key:
-                yield entry
 
     def _default_rows(self, query: p4r.TableEntry) -> list[Row]:
         if query.match or query.priority:
@@ -370,13 +330,12 @@ class TableState:
     def idle_entry(self, handle: int) -> p4r.TableEntry | None:
         """What a notification says of an entry that was not hit for its idle timeout: key, cookie
         and timeout; None if it is gone or its timeout is off."""
-        at = self._by_handle.get(handle)
-        entry = None if at is None else self._entries[at]
-        if entry is None or not entry.idle_timeout_ns:
+        encoded = self._mirror.encoded(handle)
+        if encoded is None:
             return None
-        message = p4r.TableEntry.FromString(entry.encoded)
+        message = p4r.TableEntry.FromString(encoded)
         message.ClearField("action")
-        return message
+        return message if message.idle_timeout_ns else None
 
     # -- helpers ------------------------------------------------------------------------------
 
@@ -415,7 +374,7 @@ class TableState:
         call = Call(*parse_action(table, entry.action, default=True))
         self._engine.set_default(table.name, call.action.name, call.args)
         encoded = self._encode_default(call, entry)
-        self._default = Entry(0, encoded, call, 0, entry.metadata, entry.controller_metadata)
+        self._default = Entry(0, encoded, call, 0, None)
 
     def _parse_action(self, entry: p4r.TableEntry) -> Call | Target:
         if self._profile is not None:
@@ -490,18 +449,8 @@ class TableState:
         *,
         canonical: bool = False,
     ) -> None:
-        if self.table.idle_timeout:
-            self._by_handle[handle] = at
-        self._entries[at] = Entry(
-            handle,
-            _as_it_is(entry) if canonical else self._encode(at, action, entry),
-            action,
-            at[1],
-            entry.metadata,
-            entry.controller_metadata,
-            entry.idle_timeout_ns,
-            bound,
-        )
+        encoded = _as_it_is(entry) if canonical else self._encode(at, action, entry)
+        self._mirror.put(handle, encoded, action, bound)
 
     def _encode(self, at: EntryId, action: Call | Target, entry: p4r.TableEntry) -> bytes:
         key, priority = at
@@ -531,13 +480,14 @@ class TableState:
         put_action(call.action, call.args, message)
         return message.SerializeToString()
 
-    def _encoded_key(self, entry: Entry) -> bytes:
-        full = p4r.TableEntry.FromString(entry.encoded)
-        key = p4r.TableEntry(table_id=full.table_id, match=full.match, priority=full.priority)
-        return key.SerializeToString()
-
     def _missing(self) -> Exception:
         return not_found(f"table {self.table.name}: no such entry")
+
+
+def _only_key(encoded: bytes) -> bytes:
+    full = p4r.TableEntry.FromString(encoded)
+    key = p4r.TableEntry(table_id=full.table_id, match=full.match, priority=full.priority)
+    return key.SerializeToString()
 
 
 def _as_it_is(entry: p4r.TableEntry) -> bytes:

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from softswitch.server.dataplane import Builder, DataPlane, engine_builder
 from softswitch.server.links import Links
-from softswitch.server.pb import p4r_grpc
 from softswitch.server.ports import PortHost
+from softswitch.server.rpc import add_to_server
 from softswitch.server.service import P4RuntimeService
 from softswitch.tests.fake_engine import FakeEngine
 from softswitch.tests.p4client import (
@@ -59,7 +59,7 @@ async def switch(data_plane: str, engine_cache: Path, tmp_path: Path) -> AsyncIt
     ports.links = Links(range(1, 7))  # without interfaces: tests say which are up
     service = P4RuntimeService(DEVICE, builder, ports)
     server = grpc.aio.server()
-    p4r_grpc.add_P4RuntimeServicer_to_server(service, server)
+    add_to_server(service, server)
     address = f"unix:{tmp_path}/p4rt.sock"
     server.add_insecure_port(address)
     await server.start()

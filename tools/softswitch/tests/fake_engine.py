@@ -36,6 +36,7 @@ from softswitch.errors import (
     TableFullError,
     UnknownNameError,
 )
+from softswitch.wire import DescribedTable
 
 Event: TypeAlias = "PacketIn | Digest | IdleTimeout | PortOutput | Mark"
 
@@ -335,6 +336,14 @@ class FakeEngine:
         """As if the data plane had reported these."""
         self._events.extend(events)
         os.eventfd_write(self._event_fd, 1)
+
+    def find(self, table: str, key: Sequence[KeyPart], priority: int) -> list[int]:
+        parts, entries = tuple(key), self.tables[table].entries
+        found = [h for h, e in entries.items() if e.key == parts and priority in (0, e.priority)]
+        return sorted(found, key=lambda handle: -entries[handle].priority)
+
+    def wire(self, described: Sequence[DescribedTable]) -> None:
+        """None: it takes no updates as they come on the wire."""
 
     def delete(self, table: str, handle: int) -> None:
         self._entry(table, handle)

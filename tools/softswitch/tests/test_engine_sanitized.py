@@ -36,7 +36,8 @@ def environment() -> dict[str, str]:
 
 
 SUBJECTS = ["tables", "parser", "packets", "arithmetic", "bmv2", "io", "extras", "profiles"]
-SUBJECTS += ["meters", "events", "rates", "state"]
+SUBJECTS += ["meters", "events", "rates", "state", "wire"]
+SUBJECTS = [*(f"engine_{subject}" for subject in SUBJECTS), "server_wire"]
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -44,7 +45,7 @@ def test_engine_under_sanitizers_passes_its_tests(subject: str, tmp_path: Path) 
     command = [sys.executable, "-m", "pytest", "-q", "-p", "softswitch.tests.sanitized"]
     command += ["-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}"]
     run = subprocess.run(
-        [*command, str(HERE / f"test_engine_{subject}.py")],
+        [*command, str(HERE / f"test_{subject}.py")],
         env=environment(),
         cwd=HERE.parents[2],
         capture_output=True,

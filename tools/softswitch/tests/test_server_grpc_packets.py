@@ -12,8 +12,9 @@ import pytest
 from softswitch.engine import PortOutput
 from softswitch.server import bm, packets
 from softswitch.server.dataplane import DataPlane, engine_builder
-from softswitch.server.pb import p4r, p4r_grpc
+from softswitch.server.pb import p4r
 from softswitch.server.ports import PortHost
+from softswitch.server.rpc import add_to_server
 from softswitch.server.service import P4RuntimeService
 from softswitch.tests.fake_engine import FakeEngine
 from softswitch.tests.p4client import (
@@ -78,7 +79,7 @@ async def _bench(build: Any, tmp_path: Path, *, compat: bool = False) -> AsyncIt
     ports = PortHost((), cpu_port=CPU_PORT, over_grpc=True)
     service = P4RuntimeService(DEVICE, building, ports, bmv2_compat=compat)
     server = grpc.aio.server()
-    p4r_grpc.add_P4RuntimeServicer_to_server(service, server)
+    add_to_server(service, server)
     service.packet_service().add_to(server)
     address = f"unix:{tmp_path}/s"
     server.add_insecure_port(address)

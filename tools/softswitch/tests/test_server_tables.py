@@ -397,7 +397,7 @@ async def test_read_with_filters_selects(primary: Client) -> None:
     table = first.table_id
     drop = p4r.TableAction()
     drop.action.action_id = primary.names.actions["drop"].preamble.id
-    assert await primary.entries(table_id=table, match=first.match) == [first, second]
+    assert await primary.entries(table_id=table, match=first.match) == [second, first]
     assert await primary.entries(table_id=table, match=first.match, priority=11) == [second]
     assert await primary.entries(table_id=table, priority=10) == [first, third]
     assert await primary.entries(table_id=table, metadata=b"two") == [second]
