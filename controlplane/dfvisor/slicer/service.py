@@ -366,7 +366,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             finally:
                 self._calls.leave(role)
         except Refused as refused:
-            self._accounts.count(self._payer(role), "writes_refused")
+            self._accounts.count(self._culprit(role, context.peer()), "writes_refused")
             await asyncio.sleep(REFUSAL_DELAY_S)
             await abort(context, refused)
         except (SwitchUnavailable, NotPrimary) as error:
@@ -554,6 +554,13 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         """Whose account a request goes to."""
         known = self._directory.revision(role.vn) is not None
         return role if known or self._streams.knows(role) else NOBODY
+
+    def _culprit(self, role: Role, peer: str) -> Role:
+        """Whose refusal it is: not that of a role which another's connection has named."""
+        roles = self._streams.roles_of(peer)
+        if role in roles:
+            return role
+        return roles.pop() if len(roles) == 1 else NOBODY
 
     def _price(self, role: Role) -> int:
         """What a Write costs its role: more if it has others waiting while another role wants
