@@ -86,6 +86,11 @@ class Compiler:
         return self._places.homes.union(*(one.switches for one in self._slices.values()))
 
     @property
+    def homes(self) -> frozenset[str]:
+        """Where packets of the VN enter and leave the fabric."""
+        return self._places.homes
+
+    @property
     def classes(self) -> dict[str, int]:
         """The newest path classes of the QoS slices."""
         return {name: one.path_class for name, one in self._slices.items()}

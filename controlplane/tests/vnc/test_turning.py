@@ -116,8 +116,8 @@ def test_class_is_stamped_only_when_all_switches_on_its_ways_know_it() -> None:
     ready = (SWITCHES - {"s2"}).__contains__  # not on these ways any more
     assert turning.to_stamp(compiler, fabric, ready, 100.0) == {"gold"}
     compiler.stamp(["gold"])
-    assert not turning.to_retire(compiler, ready)
-    assert turning.to_retire(compiler, SWITCHES.__contains__) == {"gold"}
+    assert turning.to_retire(compiler, ready) == {"gold"}  # nothing enters at s2
+    assert not turning.to_retire(compiler, (SWITCHES - {"s1"}).__contains__)
 
 
 def test_class_is_stamped_after_a_while_if_the_former_ways_are_broken() -> None:
