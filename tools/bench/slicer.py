@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc.aio
 from dfvisor.p4rt.client import P4RuntimeClient
@@ -46,6 +47,9 @@ FLOOD_S = 3.0
 ENTRIES = 64
 DIRECT_SLICE = 4000  # slice id that no slicer here uses
 FULL32 = 0xFFFFFFFF
+
+Held: TypeAlias = dict[str, bool]
+"""What should hold, and whether it does."""
 
 
 @dataclass(slots=True)
@@ -166,7 +170,7 @@ async def writers(*wanted: tuple[str, str | None, int]) -> AsyncIterator[list[Wr
 # -- one after the other, and in batches
 
 
-async def cost(direct: str, slicer: Process, rounds: int) -> tuple[Table, bool]:
+async def cost(direct: str, slicer: Process, rounds: int) -> tuple[Table, Held]:
     """Single writes and batches, direct and through the slicer; also the slicer's processor time,
     which other load does not change much.
     """
@@ -212,7 +216,11 @@ async def cost(direct: str, slicer: Process, rounds: int) -> tuple[Table, bool]:
         f"{statistics.median(update_cpu):.1f} an update",
     )
     slowest = min(medians["slicer", kind] for kind in kinds)
-    return made, added <= 0.7 and (min(shares) >= 0.65 or slowest >= 50_000)
+    return made, {
+        "at most 0.7 ms added": added <= 0.7,
+        "at least 50,000 updates/s": slowest >= 50_000,
+        "at least 65 % of direct": min(shares) >= 0.65,
+    }
 
 
 # -- floods
@@ -277,7 +285,7 @@ FLOODS = {
 }
 
 
-async def floods(slicer: str, rounds: int) -> tuple[Table, bool]:
+async def floods(slicer: str, rounds: int) -> tuple[Table, Held]:
     """A well-behaved slice's writes while another floods."""
     quiet: list[float] = []
     found: dict[str, list[float]] = {kind: [] for kind in FLOODS}
@@ -309,13 +317,13 @@ async def floods(slicer: str, rounds: int) -> tuple[Table, bool]:
         factor = sample.p(99) / base.p(99)
         held = held and factor <= 2
         made.add_row(name, f"{sample.p(50):.2f}", f"{sample.p(99):.2f}", f"{factor:.1f}x")
-    return made, held
+    return made, {"others' p99 at most twice as long": held}
 
 
 # -- many slices
 
 
-async def many(switch: str, counts: Sequence[int]) -> tuple[Table, bool]:
+async def many(switch: str, counts: Sequence[int]) -> tuple[Table, Held]:
     """Idle slices, each with a controller connected."""
     made = Table(title="idle slices, each with its controller connected")
     for column in ("slices", "memory MB", "kB a slice", "CPU %", "write p50 ms", "p99 ms"):
@@ -343,13 +351,13 @@ async def many(switch: str, counts: Sequence[int]) -> tuple[Table, bool]:
                     f"{sample.p(50):.2f}",
                     f"{sample.p(99):.2f}",
                 )
-    return made, held
+    return made, {"100 slices: under 1 % CPU and 100 MB": held}
 
 
 # -- the parts
 
 
-async def at_switch(scratch: Path, rounds: int) -> tuple[list[Table], bool]:
+async def at_switch(scratch: Path, rounds: int) -> tuple[list[Table], Held]:
     """The cost in front of a softswitch."""
     with contextlib.ExitStack() as stack:
         switch = stack.enter_context(running(*switch_command(scratch))).address
@@ -361,15 +369,16 @@ async def at_switch(scratch: Path, rounds: int) -> tuple[list[Table], bool]:
         return [table], held
 
 
-async def at_null(scratch: Path, rounds: int) -> tuple[list[Table], bool]:
+async def at_null(scratch: Path, rounds: int) -> tuple[list[Table], Held]:
     """The cost in front of a switch that only acknowledges."""
     with contextlib.ExitStack() as stack:
         null = stack.enter_context(null_switch(scratch)).address
         table, held = await cost(null, stack.enter_context(slicer_at(null, 3)), rounds)
+        del held["at least 65 % of direct"]  # nothing is done there
         return [table], held
 
 
-async def flooded(scratch: Path, rounds: int) -> tuple[list[Table], bool]:
+async def flooded(scratch: Path, rounds: int) -> tuple[list[Table], Held]:
     """Floods, at a softswitch."""
     with contextlib.ExitStack() as stack:
         switch = stack.enter_context(running(*switch_command(scratch))).address
@@ -378,7 +387,7 @@ async def flooded(scratch: Path, rounds: int) -> tuple[list[Table], bool]:
         return [table], held
 
 
-async def idle(scratch: Path, rounds: int) -> tuple[list[Table], bool]:
+async def idle(scratch: Path, rounds: int) -> tuple[list[Table], Held]:
     """Many idle slices."""
     with contextlib.ExitStack() as stack:
         null = stack.enter_context(null_switch(scratch)).address
@@ -404,14 +413,13 @@ PARTS = {
 
 async def run(parts: Sequence[str], rounds: int) -> int:
     console = Console()
-    results: dict[str, bool] = {}
     for name in parts:
         part, where = PARTS[name]
         with tempfile.TemporaryDirectory() as scratch:
-            tables, results[name] = await part(Path(scratch), rounds)
+            tables, held = await part(Path(scratch), rounds)
         console.print(f"{where}:", *tables)
-    for name, held in results.items():
-        console.print(f"{'met    ' if held else 'not met'} {name}")
+        for what, met in held.items():
+            console.print(f"{'met    ' if met else 'not met'} {what}")
     return 0
 
 
