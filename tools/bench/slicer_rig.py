@@ -104,6 +104,12 @@ class StaticDirectory:
     async def wait_for_active(self, vn: str, revision: int, timeout_s: float) -> bool:
         return True
 
+    def activate(self, vn: str, revision: int) -> None:
+        pass
+
+    def flows_written(self, vn: str, revision: int) -> None:
+        pass
+
     def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
         pass
 

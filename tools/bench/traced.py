@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from dfvisor.agent import agent as agents
 from dfvisor.agent.main import main
@@ -21,10 +22,11 @@ class Recorder(Tracer):
         super().__init__()
         self._path = Path(sys.argv[1])
 
-    def _reached(self, vn: str, revision: int, stage: Stage, now: float) -> None:
-        with self._path.open("a") as file:
-            file.write(f"{vn} {revision} {stage.value} {now:.6f}\n")
-        super()._reached(vn, revision, stage, now)
+    def _note(self, vn: str, trace: Any, stage: Stage, now: float) -> None:
+        if stage not in trace.reached:
+            with self._path.open("a") as file:
+                file.write(f"{vn} {trace.revision} {stage.value} {now:.6f}\n")
+        super()._note(vn, trace, stage, now)
 
 
 if __name__ == "__main__":

@@ -22,18 +22,20 @@ import msgspec
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.book import Book
 from dfvisor.agent.directory import Directory, links
-from dfvisor.agent.flows import flow_changes, slice_of
+from dfvisor.agent.flows import flow_changes
 from dfvisor.agent.follower import Follower
 from dfvisor.agent.hostkeeper import HostKeeper
 from dfvisor.agent.hosts import Outcome
 from dfvisor.agent.inbox import PacketLog, learn_reports, reason_of
 from dfvisor.agent.link import Link, Outranked, Written, open_link
 from dfvisor.agent.links import Links
-from dfvisor.agent.numbers import Kind, LocalNumbers
+from dfvisor.agent.numbers import LocalNumbers
 from dfvisor.agent.pipeline import Pipeline
 from dfvisor.agent.planner import FABRIC, Planner, Staged
 from dfvisor.agent.publisher import Reports, Statistics
+from dfvisor.agent.removals import Removals
 from dfvisor.agent.saver import SYNCED, Saver
+from dfvisor.agent.strangers import forget_strangers, restore_flows
 from dfvisor.agent.tracing import Tracer
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.metrics import Reading
@@ -100,9 +102,10 @@ class Agent:
         self._local = local = LocalDatabase.open(data)
         self._saver = Saver(data, lambda: self._follower.in_sync)
         self._pipeline = pipeline
-        self._numbers = LocalNumbers(local)
+        numbers = LocalNumbers(local)
+        self._removals = Removals(numbers)
         self._book = Book()
-        self._planner = Planner(settings.switch, self._numbers, self._book)
+        self._planner = Planner(settings.switch, numbers, self._book)
         self._directory = Directory(self._flows_completed, settings.switch)
         self._make_slicer = make_slicer
         self._slicer: Slicer | None = None  # serving
@@ -121,6 +124,10 @@ class Agent:
         self._directory.on_offered = lambda vn, revision: self.tracer.slicer(
             vn, revision, time.time()
         )
+        self._directory.on_written = lambda vn, revision: self.tracer.written(
+            vn, revision, time.time()
+        )
+        self._directory.on_activated = self._told_active
         self._link: Link | None = None
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()  # there is something to start from
@@ -128,7 +135,6 @@ class Agent:
         self._dirty: set[str] = set()
         self._keeping: set[str] = set()  # VNs of which something is kept
         self._keep_until: dict[str, float] = {}  # that their controllers still need
-        self._dropping: set[int] = set()  # slice ids that the slicer has yet to drop
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._applied: dict[str, VnApplied] = {}
         self._fabric_applied = 0
@@ -341,6 +347,11 @@ class Agent:
             name, Fence(active.epoch, active.election_id) if active and led else None
         )
 
+    def _told_active(self, name: str, revision: int) -> None:
+        """By the VN's leader; the database follows."""
+        if self._planner.tell_active(name, revision):
+            self._mark(name)
+
     def vn_unreadable(self, name: str, reason: str) -> None:
         log.error("VN %s: unreadable: %s", name, reason)
         self._planner.set_unreadable(name, reason)
@@ -492,8 +503,9 @@ class Agent:
         await self._apply(link)
         if self._slicer is None:
             if link.fresh:
-                await self._restore_flows(link)
-            await self._forget_strangers(link)
+                await restore_flows(link, self._directory.plans, self._local)
+            if not self._refusals:  # else what is known is not complete
+                await forget_strangers(link, self._directory.plans, self._saver)
         self._link = link
         if self._slicer is None:
             self._slicer = await self._start_slicer(link.client.device_id)
@@ -502,7 +514,7 @@ class Agent:
         if not self._whole:
             self._whole = self._fabric_dirty = True
             await self._apply(link)
-        await self._finish_removals(link)
+        await self._give_way(link)
         backoff.reset()
         lost = asyncio.create_task(link.client.wait_lost(), name="lost")
         retry = Backoff(RETRY_REFUSED_S, 30.0)
@@ -520,7 +532,7 @@ class Agent:
                     raise NotPrimary(f"{self._settings.p4runtime}: another client is primary")
                 await self._apply(link)
                 self._acknowledge(link)
-                await self._finish_removals(link)
+                await self._give_way(link)
         finally:
             lost.cancel()
             self._unacknowledged.clear()
@@ -573,7 +585,7 @@ class Agent:
             staged = self._planner.stage(names)
             for one in staged:
                 if not one.kept:
-                    self._dropping |= self._directory.shrink(one.name, one.plan)
+                    self._removals.drop(self._directory.shrink(one.name, one.plan))
             changes = self._book.pending()
             written = await link.carry_out(changes)
         except BaseException:
@@ -657,6 +669,11 @@ class Agent:
 
     # -- removals
 
+    async def _give_way(self, link: Link) -> None:
+        """Give up what nothing on the switch holds any more."""
+        self._removals.look(self._directory.plans)
+        await self._removals.finish(link, self._slicer, refused=bool(self._refusals))
+
     def _forget_flows(self) -> None:
         """The flow entries are gone, and no mirror has them: their controllers must bring them."""
         for name in self._planner.names():
@@ -664,72 +681,6 @@ class Agent:
         self._applied = {
             name: msgspec.structs.replace(held, flows=0) for name, held in self._applied.items()
         }
-
-    async def _forget_strangers(self, link: Link) -> None:
-        """Before the slicer starts: flow entries of slices that went while nobody looked."""
-        known = {
-            info.slice_id
-            for plan in self._directory.plans.values()
-            for info in plan.slices.values()
-            if not info.best_effort
-        }
-        if self._refusals:
-            return  # what is known is not complete
-        deleted = await link.delete_flows(lambda slice_id: slice_id not in known)
-        if deleted:
-            self._saver.flows(flow_changes(deleted))
-            log.info("deleted %d flow entries of slices that are gone", len(deleted))
-
-    async def _restore_flows(self, link: Link) -> None:
-        """Give a switch that started empty the flow entries that it had: their controllers may not
-        be able to come.
-        """
-        known = {
-            info.slice_id
-            for plan in self._directory.plans.values()
-            for info in plan.slices.values()
-            if not info.best_effort
-        }
-        entities = [p4r.Entity.FromString(held) for held in self._local.load_flows()]
-        updates = [
-            p4r.Update(type=p4r.Update.INSERT, entity=entity)
-            for entity in entities
-            if slice_of(link.schema.decode(entity)) in known
-        ]
-        if updates:
-            statuses = await link.client.write_statuses(updates)
-            taken = sum(1 for status in statuses if status.code == 0)
-            log.info("restored %d of %d flow entries", taken, len(entities))
-
-    async def _finish_removals(self, link: Link) -> None:
-        """Have the slicer drop slices that are gone, then give up numbers that nothing holds."""
-        for slice_id in sorted(self._dropping):
-            if self._slicer is not None:
-                await self._slicer.drop_slice(slice_id)
-            self._dropping.discard(slice_id)
-        if self._refusals:
-            return  # an entry that could not be deleted may still hold a number
-        plans = self._directory.plans
-        slices = {f"{vn}/{name}" for vn, plan in plans.items() for name in plan.slices}
-        gone = {
-            number for name, number in self._numbers.held(Kind.SLICE).items() if name not in slices
-        }
-        await link.reset_drops(gone)
-        self._numbers.release(Kind.SLICE, lambda name: name not in slices)
-        self._numbers.release(Kind.VN, lambda name: name not in plans)
-        self._numbers.release(Kind.GROUP, lambda name: name.partition("/")[2] not in plans)
-        for kind in (Kind.NEXT_HOP, Kind.REPLICA):
-            self._numbers.release(
-                kind,
-                lambda name: name.startswith("local/") and name.split("/")[1] not in plans,
-            )
-        metered = {
-            f"{vn}/{flowspace.name}"
-            for vn, plan in plans.items()
-            for flowspace in plan.vn.flowspaces.values()
-            if flowspace.rate is not None
-        }
-        self._numbers.release(Kind.METER, lambda name: name not in metered)
 
     # -- the slicer's SwitchPort
 

@@ -6,8 +6,10 @@ Each owner (the fabric, or a VN) has a part of the desired state; parts never sh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import chain
 
+from dfvisor.agent.claims import Claims, Source
 from dfvisor.errors import DFVisorError
 from dfvisor.p4rt.entries import (
     Changes,
@@ -18,6 +20,8 @@ from dfvisor.p4rt.entries import (
     entry_key,
     is_reset,
 )
+
+_NONE: Mapping[str, Source] = {}
 
 
 class Clash(DFVisorError):
@@ -35,18 +39,24 @@ class Book:
         self._desired: dict[EntryKey, Item] = {}
         self._owner: dict[EntryKey, str] = {}
         self._parts: dict[str, dict[int, Item]] = {}  # items by id(), which they keep alive
+        self._claims: dict[str, Claims] = {}
         self._actual: dict[EntryKey, Item] = {}
         self._touched: dict[EntryKey, None] = {}  # a set that keeps its order
 
-    def set_part(self, owner: str, items: Iterable[Item]) -> None:
+    def set_part(
+        self, owner: str, items: Iterable[Item], sources: Mapping[str, Source] = _NONE
+    ) -> None:
         """Replace an owner's part; Clash, and nothing changed, if another has one of the items.
 
-        No two items may have one identity. Items that are the same objects as before cost nothing.
+        No two of `items` may have one identity, nor may one of the sources have it; two sources
+        may. Items that are the same objects as before cost nothing, and sources that are `Named`
+        only what differs.
         """
         part = {id(item): item for item in items}
         old = self._parts.get(owner, {})
         added = by_key(item for number, item in part.items() if number not in old)
-        for key, item in added.items():
+        claims = self._claims.get(owner) or Claims()
+        for key, item in chain(added.items(), claims.coming(sources)):
             other = self._owner.get(key, owner)
             if other != owner:
                 raise Clash(item, other)
@@ -57,14 +67,19 @@ class Book:
             if key not in added:
                 del self._desired[key], self._owner[key]
                 self._touched[key] = None
-        for key, item in added.items():
-            if self._desired.get(key) != item:
+        for key, wanted in chain(claims.follow(sources).items(), added.items()):
+            if self._desired.get(key) != wanted:
                 self._touched[key] = None
-            self._desired[key] = item
-            self._owner[key] = owner
-        self._parts[owner] = part
+            if wanted is not None:
+                self._desired[key] = wanted
+                self._owner[key] = owner
+            elif key in self._desired:
+                del self._desired[key], self._owner[key]
+        self._parts[owner], self._claims[owner] = part, claims
         if not part:
             del self._parts[owner]
+        if not claims.keys():
+            del self._claims[owner]
 
     @property
     def desired(self) -> Iterable[Item]:

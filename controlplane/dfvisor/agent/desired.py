@@ -7,13 +7,15 @@ The same input and numbers give the same items.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from dfvisor.agent.edge import Address, Classified, Edge, Port, where, without_twins
+from dfvisor.agent.edge import Address, Classified, Edge, Port, where
 from dfvisor.agent.making import LOWEST_PRIORITY, entry, exact, packet_meter
 from dfvisor.agent.numbers import Kind, Numbers
 from dfvisor.agent.probing import FABRIC_VN
 from dfvisor.agent.site import Peer, Route, Site
+from dfvisor.model.changes import changes
+from dfvisor.model.named import Named
 from dfvisor.model.records import DEFAULT_PUNT_PPS, Endpoint, MissPolicy, Slice, VirtualNetwork
 from dfvisor.p4rt.entries import (
     CloneSession,
@@ -23,6 +25,7 @@ from dfvisor.p4rt.entries import (
     Member,
     Meter,
     TableEntry,
+    entry_key,
 )
 from dfvisor.p4rt.ports import NEIGHBOUR, SliceInfo
 
@@ -65,20 +68,51 @@ LEARN = DigestSubscription(
 """Reports of senders that are not known; wanted while a VN of the switch learns."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """What a plan is made from besides the VN."""
+
+    site: Site
+    learned: Mapping[int, int]
+    doubted: frozenset[int]
+    addresses: tuple[Address, ...]
+
+    def same(self, other: Inputs) -> bool:
+        return (
+            self.site is other.site
+            and self.learned == other.learned
+            and self.doubted == other.doubted
+            and self.addresses == other.addresses
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VnPlan:
     """A VN on one switch: its items, and the numbers by which the slicer and readers know it.
 
-    `slices` are those carried here; `ports` the next-hop ids of its local access ports; `access`
-    tells whether it has any.
+    `base` are the items that no flowspace makes, `classified` what each flowspace makes. `slices`
+    are those carried here; `ports` the next-hop ids of its local access ports; `access` tells
+    whether it has any. `inputs` are what it was made from besides the VN.
     """
 
     vn: VirtualNetwork
     vn_id: int
-    items: tuple[Item, ...]
+    base: tuple[Item, ...]
     slices: dict[str, SliceInfo]
     ports: dict[int, int]
-    classified: dict[str, Classified] = field(default_factory=dict, repr=False, compare=False)
+    classified: Named[Classified] = field(default_factory=Named, repr=False, compare=False)
+    edge: Edge | None = field(default=None, repr=False, compare=False)
+    inputs: Inputs | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All items; of two that flowspaces make with one identity, that of the lower name."""
+        found = {
+            entry_key(item): item
+            for _, one in sorted(self.classified.items(), reverse=True)
+            for item in one.items
+        }
+        return (*self.base, *found.values())
 
     @property
     def access(self) -> bool:
@@ -205,11 +239,16 @@ def vn_plan(
     """The VN's items on this switch; None if it has no endpoint here, none behind a peer that is
     attached here, and no path through it.
 
-    `before` is an earlier plan of the same VN and switch; it only saves work. `learned` are MACs
-    that were seen at access ports; those of endpoints, and at ports that are not the VN's, are left
-    out. Of these the `doubted` are to be reported if they send; `addresses` are what they say to
-    have.
+    `before` is an earlier plan of the same VN and switch; it only saves work: where nothing but
+    flowspaces differs, only these are looked at. `learned` are MACs that were seen at access ports;
+    those of endpoints, and at ports that are not the VN's, are left out. Of these the `doubted` are
+    to be reported if they send; `addresses` are what they say to have.
     """
+    inputs = Inputs(site, dict(learned or {}), frozenset(doubted), tuple(addresses))
+    if before is not None and before.inputs is not None and before.inputs.same(inputs):
+        changed = changes(before.vn, vn)
+        if not changed.structure and not changed.endpoints:
+            return _with_flowspaces(before, vn, changed.flowspaces)
     home = site.is_home(vn)
     carried = [slice_ for slice_ in vn.slices.values() if _carries(site, vn, slice_, home)]
     if not carried:
@@ -237,7 +276,8 @@ def vn_plan(
         if end.port is not None
     }
     items: list[Item] = []
-    classified: dict[str, Classified] = {}
+    classified: Named[Classified] = Named()
+    edge = None
     for slice_ in carried:
         items += _slice(vn, vn_id, slice_, slices, bool(local))
     items += [
@@ -256,24 +296,35 @@ def vn_plan(
             local=local,
             learned={
                 mac: port
-                for mac, port in (learned or {}).items()
+                for mac, port in inputs.learned.items()
                 if port in ports and mac not in macs
             },
-            doubted=frozenset(doubted),
-            addresses=addresses,
+            doubted=inputs.doubted,
+            addresses=inputs.addresses,
             numbers=numbers,
         )
         items += edge.items()
         classified = edge.classified(before.classified if before else {})
-        items += without_twins(classified)
     return VnPlan(
         vn=vn,
         vn_id=vn_id,
-        items=tuple(items),
+        base=tuple(items),
         slices=slices,
         ports={port.number: port.next_hop for port in ports.values()},
         classified=classified,
+        edge=edge,
+        inputs=inputs,
     )
+
+
+def _with_flowspaces(before: VnPlan, vn: VirtualNetwork, names: Collection[str]) -> VnPlan:
+    """The plan of a VN of which only these flowspaces differ."""
+    edge, classified = before.edge, before.classified
+    if edge is not None:
+        edge = replace(edge, vn=vn)
+        change = {name: edge.classify(name, classified.get(name)) for name in names}
+        classified = classified.changed(change)
+    return replace(before, vn=vn, classified=classified, edge=edge)
 
 
 def _carries(site: Site, vn: VirtualNetwork, slice_: Slice, home: bool) -> bool:

@@ -18,12 +18,15 @@ class Directory:
     """Plans whose entries are on the switch, by VN, each with the revision that it came from.
 
     A plan first shrinks to what stays, then its entries are written, then the new one is published:
-    so nothing is offered that is not there. `on_flows` is told what `flows_completed` is told.
+    so nothing is offered that is not there. `on_flows` is told what `flows_completed` is told, the
+    other `on_...` likewise.
     """
 
     def __init__(self, on_flows: Callable[[str, int, bool], None], switch: str = "") -> None:
         self._on_flows = on_flows
         self.on_offered: Callable[[str, int], None] = lambda vn, revision: None
+        self.on_written: Callable[[str, int], None] = lambda vn, revision: None
+        self.on_activated: Callable[[str, int], None] = lambda vn, revision: None
         self._switch = switch
         self._spaces: dict[str, Spaces] = {}
         self._slices: dict[int, tuple[str, str]] = {}
@@ -238,6 +241,12 @@ class Directory:
         except TimeoutError:
             return False
         return True
+
+    def activate(self, vn: str, revision: int) -> None:
+        self.on_activated(vn, revision)
+
+    def flows_written(self, vn: str, revision: int) -> None:
+        self.on_written(vn, revision)
 
     def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
         self._on_flows(vn, revision, hold)

@@ -21,6 +21,7 @@ from dfvisor.agent.making import (
 )
 from dfvisor.agent.numbers import Kind, Numbers
 from dfvisor.agent.site import Site
+from dfvisor.model.named import Named
 from dfvisor.model.records import Endpoint, Flowspace, Treatment, UnknownUnicast, VirtualNetwork
 from dfvisor.model.ternary import ETH_IPV4, ETH_IPV6, VLAN_PRESENT, WIDTHS, expand
 from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
@@ -65,12 +66,13 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """A flowspace's classifier entries, and what they depend on: VN id, slice id, port, meter."""
+    """A flowspace's classifier entries and its meter, and what they depend on: VN id, slice id,
+    port, meter.
+    """
 
     flowspace: Flowspace
     context: tuple[int, int, int | None, int]
-    entries: tuple[TableEntry, ...]
-    hashes: tuple[int, ...]  # of the entries' keys and priorities
+    items: tuple[TableEntry | Meter, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,10 +257,6 @@ class Edge:
             rate = None if slice_.profile is None else self.vn.profiles[slice_.profile].rate
             if rate is not None:
                 yield Meter("slice_meters", info.slice_id, rate_meter(rate))
-        for flowspace in self.vn.flowspaces.values():
-            meter_id = self._meter_id(flowspace)
-            if flowspace.rate is not None and meter_id != NO_METER:
-                yield Meter("flow_meters", meter_id, rate_meter(flowspace.rate))
 
     def _meter_id(self, flowspace: Flowspace) -> int:
         """The flowspace's own meter; none for one that no packet meets here."""
@@ -272,44 +270,35 @@ class Edge:
 
     # -- flowspaces
 
-    def classified(self, before: Mapping[str, Classified]) -> dict[str, Classified]:
-        """The classifier entries of each flowspace; those of one that is as `before` are taken
-        over.
-        """
-        made: dict[str, Classified] = {}
-        for name in sorted(self.vn.flowspaces):
-            flowspace = self.vn.flowspaces[name]
-            if not self._enters_here(flowspace):
-                continue
-            port = None
-            if flowspace.match.endpoint is not None:
-                entrance = self.vn.endpoints[flowspace.match.endpoint].port
-                port = entrance.port if entrance else None
-            slice_id = self.slices[flowspace.slice].slice_id
-            context = (self.vn_id, slice_id, port, self._meter_id(flowspace))
-            held = before.get(name)
-            if (
-                held is not None
-                and held.context == context
-                and (held.flowspace is flowspace or held.flowspace == flowspace)
-            ):
-                made[name] = held
-            else:
-                entries = tuple(_classifier_entries(self.vn.name, flowspace, *context))
-                hashes = tuple(hash((found.key, found.priority)) for found in entries)
-                made[name] = Classified(flowspace, context, entries, hashes)
-        return made
+    def classified(self, before: Mapping[str, Classified]) -> Named[Classified]:
+        """What each flowspace makes here; that of one that is as `before` is taken over."""
+        found = ((name, self.classify(name, before.get(name))) for name in self.vn.flowspaces)
+        return Named({name: one for name, one in found if one is not None})
 
-
-def without_twins(classified: Mapping[str, Classified]) -> list[TableEntry]:
-    """All entries; of two with one key and priority, whose treatment is equal, the first's by name.
-
-    Hashes first: they are at hand, and hardly ever meet.
-    """
-    found = [one for part in classified.values() for one in part.entries]
-    if len({number for part in classified.values() for number in part.hashes}) == len(found):
-        return found
-    return list({(one.key, one.priority): one for one in reversed(found)}.values())
+    def classify(self, name: str, before: Classified | None) -> Classified | None:
+        """What one flowspace makes here; None if there is none, or no packet can meet it."""
+        flowspace = self.vn.flowspaces.get(name)
+        if flowspace is None or not self._enters_here(flowspace):
+            return None
+        port = None
+        if flowspace.match.endpoint is not None:
+            entrance = self.vn.endpoints[flowspace.match.endpoint].port
+            port = entrance.port if entrance else None
+        slice_id = self.slices[flowspace.slice].slice_id
+        meter_id = self._meter_id(flowspace)
+        context = (self.vn_id, slice_id, port, meter_id)
+        if (
+            before is not None
+            and before.context == context
+            and (before.flowspace is flowspace or before.flowspace == flowspace)
+        ):
+            return before
+        items: tuple[TableEntry | Meter, ...] = tuple(
+            _classifier_entries(self.vn.name, flowspace, *context)
+        )
+        if flowspace.rate is not None and meter_id != NO_METER:
+            items += (Meter("flow_meters", meter_id, rate_meter(flowspace.rate)),)
+        return Classified(flowspace, context, items)
 
 
 def where(endpoint: Endpoint) -> str:

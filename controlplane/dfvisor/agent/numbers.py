@@ -73,6 +73,12 @@ class LocalNumbers:
         """All names that have a number."""
         return dict(self._known[kind])
 
+    def give_up(self, kind: Kind, name: str) -> None:
+        """Free the number of a name, if it has one."""
+        if name in self._known[kind]:
+            self._local.release(kind, name)
+            del self._known[kind][name]
+
     def release(self, kind: Kind, unused: Callable[[str], bool]) -> None:
         """Free the numbers of the names for which `unused` is true."""
         for name in [name for name in self._known[kind] if unused(name)]:

@@ -23,7 +23,8 @@ from dfvisor.model.learned import PREFIX, settle_addresses, with_hosts
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
 from dfvisor.model.stale import expired, without_database
 from dfvisor.model.types import Mac
-from dfvisor.model.validate import validate, validate_vn
+from dfvisor.model.validate import validate
+from dfvisor.model.verdicts import Verdicts
 from dfvisor.p4rt.entries import EntryKey, Item
 
 FABRIC = ""
@@ -74,8 +75,11 @@ class Planner:
         self._grants: dict[str, Grant | None] = {}
         self._unreadable: dict[str, str] = {}
         self._active: dict[str, int] = {}  # revisions that may take effect
+        self._told: dict[str, int] = {}  # the same by the leader, who is faster than the database
         self._overdue: dict[str, int] = {}  # that have waited long enough
         self._plans: dict[str, VnPlan] = {}  # the live ones
+        self._coming: dict[str, VnPlan] = {}  # those that wait to be
+        self._verdicts: dict[str, Verdicts] = {}
         self._kept: dict[str, dict[EntryKey, Item]] = {}  # what stays of those before
         self._past: dict[str, VnPlan] = {}  # what the slicer may still build on of those
         self.hosts = HostBook(switch, time.time)
@@ -131,7 +135,7 @@ class Planner:
             held.pop(name, None)
         self._unreadable.pop(name, None)
         self._grants.pop(name, None)
-        for record in (self._active, self._overdue):
+        for record in (self._active, self._told, self._overdue):
             record.pop(name, None)
 
     def set_active(self, name: str, revision: int | None) -> bool:
@@ -144,6 +148,13 @@ class Planner:
             self._active.pop(name, None)
         else:
             self._active[name] = revision
+        return waited and newest is not None and self._may(name, newest[0])
+
+    def tell_active(self, name: str, revision: int) -> bool:
+        """As `set_active`, before the database says so: that may not take it back."""
+        newest = self._newest.get(name)
+        waited = newest is not None and not self._may(name, newest[0])
+        self._told[name] = max(revision, self._told.get(name, 0))
         return waited and newest is not None and self._may(name, newest[0])
 
     def set_overdue(self, name: str, revision: int) -> bool:
@@ -243,6 +254,8 @@ class Planner:
                 coming = self._plan(newest[1], grant)
             except (_Impossible, NumbersExhausted) as reason:
                 error = str(reason)
+            if coming is not None:
+                self._coming[name] = coming
         for held in choices:
             if held is None:
                 continue
@@ -253,6 +266,8 @@ class Planner:
                 error = error or str(reason)
                 continue
             self._settle(name, live)
+            if not waiting:
+                self._coming.pop(name, None)
             if held in (newest, good):
                 self._good[name] = held
             return self._staged(name, held, live, coming, newest, error)
@@ -268,7 +283,7 @@ class Planner:
     def _may(self, name: str, revision: int) -> bool:
         """Whether a revision may take effect."""
         active = self._active.get(name)
-        return active is None or active >= revision
+        return active is None or max(active, self._told.get(name, 0)) >= revision
 
     def _staged(
         self,
@@ -302,7 +317,7 @@ class Planner:
             self._settle(name, None)
             if self._kept.get(name):
                 return Staged(name=name, revision=0, vn=None, plan=past, gone=True, keeps=True)
-        for record in (self._kept, self._past, self._plans):
+        for record in (self._kept, self._past, self._plans, self._coming, self._verdicts):
             record.pop(name, None)
         self.hosts.forget(name)
         self._book.set_part(name, ())
@@ -313,10 +328,10 @@ class Planner:
         stay = kept(self._plans.get(name), live, self._kept.get(name, {}))
         items: list[Item] = list(stay.values())
         if live is not None:
-            items += live.items
+            items += live.base
         if coming is not None:
             items += prepared(live, coming, stay)
-        self._book.set_part(name, items)
+        self._book.set_part(name, items, live.classified if live is not None else {})
 
     def _settle(self, name: str, live: VnPlan | None) -> None:
         """The plan is live from now on."""
@@ -339,9 +354,13 @@ class Planner:
     def _plan(self, vn: VirtualNetwork, grant: Grant | None) -> VnPlan | None:
         if self._fabric is None or self.site is None:
             return None
-        problems = validate_vn(self._fabric, vn, grant)
+        verdicts = self._verdicts.setdefault(vn.name, Verdicts())
+        problems = verdicts.problems(vn, self._fabric, grant)
         if problems:
             raise _Impossible(_summary([str(problem) for problem in problems]))
+        before = self._coming.get(vn.name)
+        if before is None or before.vn is not vn:
+            before = self._plans.get(vn.name)
         hosts = self.hosts.everywhere(vn.name)
         owners = settle_addresses(vn, hosts) if vn.learning and hosts else {}
         addresses = self.hosts.addresses(vn.name)
@@ -349,7 +368,7 @@ class Planner:
             self.site,
             with_hosts(without_database(vn, self.away_s), self.hosts.elsewhere(vn.name), owners),
             self._numbers,
-            self._plans.get(vn.name),
+            before,
             self.hosts.of(vn.name),
             self.hosts.doubted(vn.name),
             [

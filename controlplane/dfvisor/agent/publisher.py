@@ -15,7 +15,7 @@ import msgspec
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.desired import VnPlan
 from dfvisor.agent.link import Link
-from dfvisor.agent.readings import COUNTED_TABLES, drop_cells, legend, readings
+from dfvisor.agent.readings import COUNTED_TABLES, Legend, drop_cells, readings
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.store.database import GlobalDatabase
 from dfvisor.store.stats import AgentInfo, Applied, Latency, RoleCount, SwitchStats
@@ -26,6 +26,7 @@ STATS_INTERVAL_S = 1.0
 STATS_SHARE = 0.25  # of the time at most spent on reading counters
 UNCHANGED_INTERVAL_S = 5.0  # readings that repeat the last one are published this often
 WRITE_TIMEOUT_S = 5.0
+REPORT_DELAY_S = 0.01  # a change passes several states in so short a time, of which the last counts
 
 Database = Callable[[], GlobalDatabase | None]
 
@@ -57,6 +58,7 @@ class Reports:
         backoff = Backoff(0.1, 2.0)
         while True:
             await self._wake.wait()
+            await asyncio.sleep(REPORT_DELAY_S)
             self._wake.clear()
             database = self._database()
             if database is None:
@@ -91,6 +93,7 @@ class Statistics:
     ) -> None:
         self._roles = roles
         self._switch = switch
+        self._legend = Legend(switch)
         self._database = database
         self._link = link
         self._plans = plans
@@ -128,7 +131,8 @@ class Statistics:
         at = time.time()
         entries = await link.client.read_direct(*COUNTED_TABLES)
         drops = await link.client.read_counters("drops", drop_cells(plans))
-        found = readings(self._switch, at, legend(self._switch, plans), entries, drops)
+        self._legend.follow(plans)
+        found = readings(self._switch, at, self._legend, entries, drops)
         return msgspec.structs.replace(found, latency=self._latency(), roles=self._roles())
 
     def _worth_publishing(self, stats: SwitchStats) -> bool:

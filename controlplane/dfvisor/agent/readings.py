@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dfvisor.agent.desired import VnPlan
+from dfvisor.model.named import differing
+from dfvisor.model.records import Endpoint, VirtualNetwork
 from dfvisor.model.types import MAX_PORT
 from dfvisor.p4rt.client import CountedEntry, CounterValue
 from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
@@ -18,8 +20,9 @@ COUNTED_TABLES = ("access_port", "classifier", "slice", "flow", "slice_forward",
 
 @dataclass(slots=True)
 class Legend:
-    """What the switch-local numbers stand for; VNs by name elsewhere."""
+    """What the switch-local numbers stand for; VNs by name elsewhere. Kept up with `follow`."""
 
+    switch: str = ""
     vns: dict[int, str] = field(default_factory=dict)
     slices: dict[int, tuple[str, str]] = field(default_factory=dict)
     best_effort: dict[str, str] = field(default_factory=dict)
@@ -27,24 +30,73 @@ class Legend:
     flowspaces: dict[tuple[str, int], str] = field(default_factory=dict)
     endpoints: dict[tuple[str, int], str] = field(default_factory=dict)
     ports: dict[tuple[str, int], str] = field(default_factory=dict)
+    _plans: dict[str, VnPlan] = field(default_factory=dict)
+
+    def follow(self, plans: Mapping[str, VnPlan]) -> None:
+        """The VNs present on the switch from now on; costs what is new of them."""
+        changed = [
+            (name, self._plans.get(name), plans.get(name))
+            for name in {**self._plans, **plans}
+            if self._plans.get(name) is not plans.get(name)
+        ]
+        for name, old, _ in changed:  # first of all: its numbers may be another's now
+            if old is not None:
+                self._forget_numbers(name, old)
+        for name, old, new in changed:
+            if new is not None:
+                self._add_numbers(name, new)
+            self._follow_records(name, old.vn if old else None, new.vn if new else None)
+        self._plans = dict(plans)
+
+    def _forget_numbers(self, name: str, plan: VnPlan) -> None:
+        self.vns.pop(plan.vn_id, None)
+        self.best_effort.pop(name, None)
+        for info in plan.slices.values():
+            self.slices.pop(info.slice_id, None)
+            self.keys.pop(info.key, None)
+
+    def _add_numbers(self, name: str, plan: VnPlan) -> None:
+        self.vns[plan.vn_id] = name
+        for slice_name, info in plan.slices.items():
+            self.slices[info.slice_id] = self.keys[info.key] = (name, slice_name)
+            if info.best_effort:
+                self.best_effort[name] = slice_name
+
+    def _follow_records(
+        self, name: str, old: VirtualNetwork | None, new: VirtualNetwork | None
+    ) -> None:
+        before = old.flowspaces if old is not None else {}
+        after = new.flowspaces if new is not None else {}
+        for flowspace, record in differing(before, after).items():
+            cookie = (name, flowspace_cookie(name, flowspace))
+            if record is None:
+                self.flowspaces.pop(cookie, None)
+            else:
+                self.flowspaces[cookie] = flowspace
+        self._follow_endpoints(
+            name,
+            old.endpoints if old is not None else {},
+            new.endpoints if new is not None else {},
+        )
+
+    def _follow_endpoints(
+        self, name: str, old: Mapping[str, Endpoint], new: Mapping[str, Endpoint]
+    ) -> None:
+        changed = differing(old, new)
+        for endpoint in [one for key in changed if (one := old.get(key)) is not None]:
+            self.endpoints.pop((name, endpoint.mac.value), None)
+            if endpoint.port is not None and endpoint.port.switch == self.switch:
+                self.ports.pop((name, endpoint.port.port), None)
+        for endpoint in [one for one in changed.values() if one is not None]:
+            self.endpoints[name, endpoint.mac.value] = endpoint.name
+            if endpoint.port is not None and endpoint.port.switch == self.switch:
+                self.ports[name, endpoint.port.port] = endpoint.name
 
 
 def legend(switch: str, plans: Mapping[str, VnPlan]) -> Legend:
     """The legend of the VNs present on a switch."""
-    made = Legend()
-    for name, plan in plans.items():
-        made.vns[plan.vn_id] = name
-        for slice_name, info in plan.slices.items():
-            made.slices[info.slice_id] = (name, slice_name)
-            made.keys[info.key] = (name, slice_name)
-            if info.best_effort:
-                made.best_effort[name] = slice_name
-        for flowspace in plan.vn.flowspaces:
-            made.flowspaces[name, flowspace_cookie(name, flowspace)] = flowspace
-        for endpoint in plan.vn.endpoints.values():
-            made.endpoints[name, endpoint.mac.value] = endpoint.name
-            if endpoint.port is not None and endpoint.port.switch == switch:
-                made.ports[name, endpoint.port.port] = endpoint.name
+    made = Legend(switch)
+    made.follow(plans)
     return made
 
 

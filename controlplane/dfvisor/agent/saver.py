@@ -1,8 +1,8 @@
 """Keeps the last good state in the local database, off the path of changes to the switch.
 
 A record may be large, and writing it takes longer than a change: so it is done a little later, in a
-thread of its own with a connection of its own, the newest of each thing alone. What cannot be
-written (a full disk) waits and is tried again.
+thread of its own with a connection of its own, the newest of each thing alone. The thread is handed
+only what has changed. What cannot be written (a full disk) waits and is tried again.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from dfvisor.errors import StoreError
 from dfvisor.model.records import Fabric, VirtualNetwork
+from dfvisor.store.codec import Key, Record, records_of, settings_of
+from dfvisor.store.deltas import difference
 from dfvisor.store.local import Held, LocalDatabase
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,20 @@ DELAY_S = 0.5  # changes that follow one another are saved once
 SYNCED_S = 10.0  # how often it is noted that all is up to date
 SYNCED = "synced"  # key in the local database: when it was last known to be equal to the global one
 _ACTIVE = "active/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Save:
+    """What makes a VN's records those of a revision, out of those of `since` (None: of none)."""
+
+    revision: int
+    settings: VirtualNetwork
+    change: Mapping[Key, Record | None]
+    since: int | None
+
+
+Work: TypeAlias = dict[str, _Save | None]
+"""By VN; None: forget it."""
 
 
 @dataclass(slots=True)
@@ -55,7 +72,7 @@ class Saver:
         self._in_sync = in_sync
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
         self._local: LocalDatabase | None = None
-        self._saved: dict[str, Held] = {}  # used by the thread alone
+        self._saved: dict[str, Held] = {}  # what the file holds, once the thread is idle
         self._waiting = _Batch()
         self._wake = asyncio.Event()
         self.error = ""
@@ -99,12 +116,11 @@ class Saver:
             except TimeoutError:
                 pass  # time to note that all is up to date
             self._wake.clear()
-            batch, self._waiting = self._waiting, _Batch()
-            if self._in_sync():
-                batch.items[SYNCED] = repr(time.time()).encode()
+            batch, work = self._next()
             loop = asyncio.get_running_loop()
-            error = await loop.run_in_executor(self._thread, self._write, batch)
+            error = await loop.run_in_executor(self._thread, self._write, batch, work)
             if error:
+                self._saved.clear()
                 self._waiting = batch.before(self._waiting)  # again in a while
             if error and error != self.error:
                 log.error("local database: %s", error)
@@ -114,41 +130,52 @@ class Saver:
 
     def flush(self) -> None:
         """Save what is waiting, and end. Blocks for as long as that takes."""
-        batch, self._waiting = self._waiting, _Batch()
-        if self._in_sync():
-            batch.items[SYNCED] = repr(time.time()).encode()
-        written = self._thread.submit(self._write, batch)
+        written = self._thread.submit(self._write, *self._next())
         self._thread.submit(self._close)
         self._thread.shutdown()
         if error := written.result():
             log.error("local database: %s", error)
 
-    def _write(self, batch: _Batch) -> str:
-        """Why it could not be written."""
+    def _next(self) -> tuple[_Batch, Work]:
+        """What is waiting, as it is from now on under way."""
+        batch, self._waiting = self._waiting, _Batch()
+        if self._in_sync():
+            batch.items[SYNCED] = repr(time.time()).encode()
+        work: Work = {}
+        for name, held in batch.vns.items():
+            before = self._saved.pop(name, None)
+            if held is None:
+                work[name] = None
+                continue
+            revision, vn = held
+            settings = settings_of(vn)
+            if before is None:
+                work[name] = _Save(revision, settings, dict(records_of(vn)), None)
+            else:
+                work[name] = _Save(revision, settings, difference(before[1], vn), before[0])
+            self._saved[name] = held
+        return batch, work
+
+    def _write(self, batch: _Batch, work: Work) -> str:
+        """Why it could not be written. In the thread."""
         try:
             if self._local is None:
                 self._local = LocalDatabase(self._path)
             with self._local.transaction():
-                self._write_to(self._local, batch)
+                self._write_to(self._local, batch, work)
         except StoreError as error:
             self._close()
-            self._saved.clear()
             return str(error)
-        for name, held in batch.vns.items():
-            if held is None:
-                self._saved.pop(name, None)
-            else:
-                self._saved[name] = held
         return ""
 
-    def _write_to(self, local: LocalDatabase, batch: _Batch) -> None:
+    def _write_to(self, local: LocalDatabase, batch: _Batch, work: Work) -> None:
         if batch.fabric is not None:
             local.save_fabric(*batch.fabric)
-        for name, held in batch.vns.items():
-            if held is None:
+        for name, one in work.items():
+            if one is None:
                 local.forget_vn(name)
-            else:
-                local.save_vn(*held, before=self._saved.get(name))
+            elif not local.save_change(one.revision, one.settings, one.change, since=one.since):
+                raise StoreError(f"{self._path}: {name}: not revision {one.since} any more")
         if batch.flows:
             local.save_flows(batch.flows)
         for key, value in batch.items.items():

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from dfvisor.agent.desired import VnPlan
+from dfvisor.model.named import differing, named
 from dfvisor.model.records import Slice, VirtualNetwork
 from dfvisor.p4rt.entries import EntryKey, Item, TableEntry, entry_key
 from dfvisor.p4rt.ports import SliceInfo
@@ -57,14 +58,20 @@ def both(live: VirtualNetwork, coming: VirtualNetwork) -> VirtualNetwork:
     """
     older = {
         f"/{name}": flowspace
-        for name, flowspace in live.flowspaces.items()
-        if coming.flowspaces.get(name) is not flowspace
+        for name, flowspace in differing(coming.flowspaces, live.flowspaces).items()
+        if flowspace is not None
     }
     return replace(
         coming,
         slices={**live.slices, **coming.slices},
-        endpoints={**live.endpoints, **coming.endpoints},
-        flowspaces={**coming.flowspaces, **older},
+        endpoints=named(coming.endpoints).changed(
+            {
+                name: endpoint
+                for name, endpoint in differing(coming.endpoints, live.endpoints).items()
+                if endpoint is not None and name not in coming.endpoints
+            }
+        ),
+        flowspaces=named(coming.flowspaces).changed(older),
     )
 
 
@@ -106,6 +113,6 @@ def _of(plan: VnPlan | None, tables: frozenset[str]) -> dict[EntryKey, Item]:
         return {}
     return {
         entry_key(item): item
-        for item in plan.items
+        for item in plan.base
         if isinstance(item, TableEntry) and item.table in tables
     }

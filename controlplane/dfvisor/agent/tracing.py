@@ -35,6 +35,7 @@ class _Trace:
     committed: float
     slices: frozenset[str]
     flows: bool  # slices above best effort are concerned
+    written: float | None = None  # when the last flow entries so far were in the switch
     reached: set[Stage] = field(default_factory=set)
 
 
@@ -78,8 +79,16 @@ class Tracer:
         """Flow entries of the revision have come to the slicer."""
         self._reached(vn, revision, Stage.SLICER, now)
 
+    def written(self, vn: str, revision: int, now: float) -> None:
+        """Flow entries of the revision are in the switch, perhaps not all. All are before the
+        revision is activated.
+        """
+        for trace in self._open.get(vn, ()):
+            if trace.revision <= revision:
+                trace.written = now
+
     def switch(self, vn: str, revision: int, now: float) -> None:
-        """All flow entries of the revision are in the switch."""
+        """All flow entries of the revision are in the switch, and no others are any more."""
         self._reached(vn, revision, Stage.SWITCH, now)
 
     def forget(self, vn: str) -> None:
@@ -99,18 +108,27 @@ class Tracer:
         """This revision and all before it have reached the stage."""
         still: list[_Trace] = []
         for trace in self._open.get(vn, ()):
-            if trace.revision <= revision and stage not in trace.reached:
-                trace.reached.add(stage)
-                self._count(vn, trace, stage, now)
-                last = {Stage.EDGE, Stage.SWITCH} if trace.flows else {Stage.EDGE}
-                if last <= trace.reached:
-                    self._count(vn, trace, Stage.ACTIVE, now)
-                    continue
-            still.append(trace)
+            if trace.revision > revision or self._follow(vn, trace, stage, now):
+                still.append(trace)
         if vn in self._open:
             self._open[vn] = still
 
-    def _count(self, vn: str, trace: _Trace, stage: Stage, now: float) -> None:
+    def _follow(self, vn: str, trace: _Trace, stage: Stage, now: float) -> bool:
+        """Whether there is more to come of it."""
+        if stage is Stage.EDGE and trace.written is not None:
+            self._note(vn, trace, Stage.SWITCH, trace.written)
+        self._note(vn, trace, stage, now)
+        last = {Stage.EDGE, Stage.SWITCH} if trace.flows else {Stage.EDGE}
+        if not last <= trace.reached:
+            return True
+        self._note(vn, trace, Stage.ACTIVE, now)
+        return False
+
+    def _note(self, vn: str, trace: _Trace, stage: Stage, now: float) -> None:
+        """A change has come to a stage; only the first time counts."""
+        if stage in trace.reached:
+            return
+        trace.reached.add(stage)
         ms = max(0.0, (now - trace.committed) * 1000)
         for name in trace.slices:
             histogram = self._histograms.setdefault((vn, name, stage), _Histogram())

@@ -12,6 +12,7 @@ from dfvisor.model.description import render, render_vn
 from dfvisor.model.granted import render_grant
 from dfvisor.model.rates import render_bps, render_rate
 from dfvisor.model.records import Endpoint, Match, Network, Rate, VirtualNetwork
+from dfvisor.model.render import render_match
 from dfvisor.model.source import Plain
 
 
@@ -225,7 +226,7 @@ def _flowspaces(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
 
 def match_text(match: Match) -> str:
     """`ip_proto=tcp l4_dst=80`; `any` for an empty match."""
-    parts: Iterable[str] = (f"{key}={value}" for key, value in form.render_match(match).items())
+    parts: Iterable[str] = (f"{key}={value}" for key, value in render_match(match).items())
     return " ".join(parts) or "any"
 
 

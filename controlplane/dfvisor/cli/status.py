@@ -22,6 +22,7 @@ class Status:
     snapshot: NetworkSnapshot
     agents: Mapping[str, AgentInfo]
     applied: Mapping[str, Applied]
+    heard: Mapping[str, float]
     active: Mapping[str, Active | None]
     owners: Mapping[str, tuple[str, ...]]
     seen: Mapping[str, Seen]
@@ -33,6 +34,8 @@ async def read_status(db: GlobalDatabase) -> Status:
     snapshot, agents, applied, seen, down = await asyncio.gather(
         db.read_network(), db.read_agents(), db.read_applied(), db.read_seen(), db.read_down()
     )
+    switches = snapshot.fabric.fabric.switches.keys() | agents.keys() | applied.keys()
+    heard = await db.read_heard(sorted(switches))
     names = [*snapshot.vns, *snapshot.bad]
     active = await asyncio.gather(*(db.read_active(name) for name in names))
     owners = await asyncio.gather(*(db.read_owners(name) for name in names))
@@ -42,6 +45,7 @@ async def read_status(db: GlobalDatabase) -> Status:
         snapshot=snapshot,
         agents=agents,
         applied=applied,
+        heard=heard,
         active=dict(zip(names, active, strict=True)),
         owners=dict(zip(names, owners, strict=True)),
         seen=seen,
@@ -61,7 +65,17 @@ def show_status(status: Status) -> None:
     out.print(
         table(
             f"switches (fabric revision {fabric.revision})",
-            ("switch", "agent", "target", "slicer", "pid", "fabric", "reported", "trouble"),
+            (
+                "switch",
+                "agent",
+                "database",
+                "target",
+                "slicer",
+                "pid",
+                "fabric",
+                "reported",
+                "trouble",
+            ),
             [_switch_row(name, status) for name in names],
             right=("pid", "fabric"),
         )
@@ -116,6 +130,7 @@ def _switch_row(name: str, status: Status) -> tuple[object, ...]:
     return (
         name + known,
         "live" if agent else "not live",
+        database_age(name, status),
         agent.target if agent else None,
         agent.slicer if agent else None,
         agent.pid if agent else None,
@@ -123,6 +138,13 @@ def _switch_row(name: str, status: Status) -> tuple[object, ...]:
         age(applied.at) if applied else None,
         (applied.error if applied else None) or "",
     )
+
+
+def database_age(switch: str, status: Status) -> str:
+    """How old what an agent knows of the database is: a live one is told of every change; one that
+    cannot be heard has missed everything since.
+    """
+    return "0.0s" if switch in status.agents else age(status.heard.get(switch, 0.0))
 
 
 def _vn_row(name: str, status: Status) -> tuple[object, ...]:

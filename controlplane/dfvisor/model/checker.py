@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from dfvisor.errors import Problem
 from dfvisor.model.changes import Changed
 from dfvisor.model.overlap import Overlaps
+from dfvisor.model.permissions import permission_problems
 from dfvisor.model.records import Endpoint, Fabric, Treatment, VirtualNetwork
 from dfvisor.model.types import PortRef
 from dfvisor.model.validate import match_problems
@@ -66,6 +67,7 @@ class _Index:
         self._entrances = Counter(
             one.match.endpoint for one in vn.flowspaces.values() if one.match.endpoint is not None
         )
+        self._parts = sum(one.under is not None for one in vn.flowspaces.values())
         self._macs: set[int] = set()
         self._ips: set[IPv4Address | IPv6Address] = set()
         self._ports: set[PortRef] = set()
@@ -131,18 +133,20 @@ class _Index:
     def _follow_flowspaces(
         self, good: VirtualNetwork, vn: VirtualNetwork, names: Iterable[str]
     ) -> bool:
-        for name in names:
-            if name in good.flowspaces:
-                old = good.flowspaces[name]
-                self._overlaps.discard(old)
-                if old.match.endpoint is not None:
-                    self._entrances[old.match.endpoint] -= 1
-        for name in names:
-            flowspace = vn.flowspaces.get(name)
-            if flowspace is None:
-                continue
+        if names and self._parts:
+            return False  # each part of another has to be looked at in view of all
+        # in two goes: looking at the one VN and the other in turns is dear
+        gone = [one for name in names if (one := good.flowspaces.get(name)) is not None]
+        come = [one for name in names if (one := vn.flowspaces.get(name)) is not None]
+        for old in gone:
+            self._overlaps.discard(old)
+            if old.match.endpoint is not None:
+                self._entrances[old.match.endpoint] -= 1
+        for flowspace in come:
             slice_ = vn.slices.get(flowspace.slice)
             if slice_ is None or match_problems(flowspace):
+                return False
+            if flowspace.under is not None or any(permission_problems(vn, flowspace)):
                 return False
             if flowspace.treatment is Treatment.TO_CONTROLLER and slice_.best_effort:
                 return False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
-from dfvisor.model.records import Flowspace, Slice, VirtualNetwork
+from dfvisor.model.named import differing
+from dfvisor.model.records import Slice, VirtualNetwork
 
 
 def needs_flows(
@@ -21,9 +22,11 @@ def needs_flows(
         return False
     if old is None or _qos(old, controlled) != slices or old.endpoints != new.endpoints:
         return True
-    if old.flowspaces is new.flowspaces:
-        return False
-    return _flowspaces(old, slices) != _flowspaces(new, slices)
+    return any(
+        one is not None and one.slice in slices
+        for name, record in differing(old.flowspaces, new.flowspaces).items()
+        for one in (record, old.flowspaces.get(name))
+    )
 
 
 def _qos(vn: VirtualNetwork, controlled: Collection[str]) -> dict[str, Slice]:
@@ -32,7 +35,3 @@ def _qos(vn: VirtualNetwork, controlled: Collection[str]) -> dict[str, Slice]:
         for name, one in vn.slices.items()
         if not one.best_effort and name not in controlled
     }
-
-
-def _flowspaces(vn: VirtualNetwork, slices: Mapping[str, Slice]) -> dict[str, Flowspace]:
-    return {name: one for name, one in vn.flowspaces.items() if one.slice in slices}

@@ -31,6 +31,15 @@ from dfvisor.model.records import (
     UnknownUnicast,
     VirtualNetwork,
 )
+from dfvisor.model.render import (
+    render_endpoint,
+    render_flowspace,
+    render_link,
+    render_peer,
+    render_profile,
+    render_slice,
+    render_switch,
+)
 from dfvisor.model.source import Path, Plain, Source, read_json, read_yaml
 from dfvisor.model.validate import validate
 
@@ -163,9 +172,9 @@ def render(network: Network) -> dict[str, Plain]:
     """The description that says exactly this network."""
     return {
         "schema": SCHEMA,
-        "switches": {n: form.render_switch(s) for n, s in network.fabric.switches.items()},
-        "links": [form.render_link(cable) for cable in network.fabric.links],
-        "peers": {name: form.render_peer(peer) for name, peer in network.fabric.peers.items()},
+        "switches": {n: render_switch(s) for n, s in network.fabric.switches.items()},
+        "links": [render_link(cable) for cable in network.fabric.links],
+        "peers": {name: render_peer(peer) for name, peer in network.fabric.peers.items()},
         "tenants": {name: {} for name in network.tenants},
         "grants": {name: render_grant(grant) for name, grant in network.grants.items()},
         "vns": {name: render_vn(vn) for name, vn in network.vns.items()},
@@ -180,10 +189,10 @@ def render_vn(vn: VirtualNetwork) -> dict[str, Plain]:
         "source_guard": vn.source_guard,
         "learning": vn.learning,
         "flood_pps": vn.flood_pps or "unlimited",
-        "profiles": {n: form.render_profile(p) for n, p in vn.profiles.items()},
-        "slices": {n: form.render_slice(s) for n, s in vn.slices.items()},
-        "endpoints": {n: form.render_endpoint(e) for n, e in vn.endpoints.items()},
-        "flowspaces": {n: form.render_flowspace(f) for n, f in vn.flowspaces.items()},
+        "profiles": {n: render_profile(p) for n, p in vn.profiles.items()},
+        "slices": {n: render_slice(s) for n, s in vn.slices.items()},
+        "endpoints": {n: render_endpoint(e) for n, e in vn.endpoints.items()},
+        "flowspaces": {n: render_flowspace(f) for n, f in vn.flowspaces.items()},
     }
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from dfvisor.model.grants import Grant
+from dfvisor.model.named import Records
 from dfvisor.model.types import Mac, PortRange, PortRef
 
 DEFAULT_MTU = 1500
@@ -265,10 +266,10 @@ class VirtualNetwork:
     source_guard: bool = False
     learning: bool = False
     flood_pps: int | None = None
-    profiles: dict[str, Profile] = field(default_factory=dict)
-    slices: dict[str, Slice] = field(default_factory=dict)
-    endpoints: dict[str, Endpoint] = field(default_factory=dict)
-    flowspaces: dict[str, Flowspace] = field(default_factory=dict)
+    profiles: Records[Profile] = field(default_factory=dict)
+    slices: Records[Slice] = field(default_factory=dict)
+    endpoints: Records[Endpoint] = field(default_factory=dict)
+    flowspaces: Records[Flowspace] = field(default_factory=dict)
 
     @property
     def best_effort_slice(self) -> Slice:

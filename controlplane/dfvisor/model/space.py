@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
+from dfvisor.model.named import differing
 from dfvisor.model.records import Flowspace, Match, Treatment, VirtualNetwork
 from dfvisor.model.ternary import WIDTHS, expand
 from dfvisor.model.types import Mac
@@ -116,7 +117,9 @@ class Spaces:
 
     def __init__(self) -> None:
         self._spaces: dict[str, Space] = {}
+        self._demotable = frozenset[int]()
         self._held: dict[str, tuple[Flowspace, Mac | None, list[Fields]]] = {}
+        self._vn: VirtualNetwork | None = None  # the last one
 
     def of(self, slice_name: str) -> Space:
         """The space of a slice; empty for one that no flowspace leads into."""
@@ -124,11 +127,18 @@ class Spaces:
 
     def update(self, vn: VirtualNetwork) -> set[str]:
         """The VN's newest records; returns the slices whose spaces have lost something."""
-        shrunk: set[str] = set()
-        flowspaces = vn.flowspaces
-        for name in [name for name in self._held if name not in flowspaces]:
-            shrunk.add(self._forget(name))
-        for name, flowspace in flowspaces.items():
+        last, self._vn = self._vn, vn
+        same = last is not None and last.endpoints == vn.endpoints
+        looked: Mapping[str, Flowspace | None] = vn.flowspaces
+        if last is not None and same:
+            looked = differing(last.flowspaces, vn.flowspaces)
+            gone = [name for name, flowspace in looked.items() if flowspace is None]
+        else:
+            gone = [name for name in self._held if name not in vn.flowspaces]
+        shrunk = {self._forget(name) for name in gone if name in self._held}
+        for name, flowspace in looked.items():
+            if flowspace is None:
+                continue
             held = self._held.get(name)
             mac = _entrance(vn, flowspace.match)
             if held is not None:
@@ -140,11 +150,12 @@ class Spaces:
             for key in keys:
                 space.add(key)
             self._held[name] = (flowspace, mac, keys)
-        demotable = frozenset(
-            end.mac.value for end in vn.endpoints.values() if end.peer is not None
-        )
+        if not same:
+            self._demotable = frozenset(
+                end.mac.value for end in vn.endpoints.values() if end.peer is not None
+            )
         for name in vn.slices:
-            self.of(name).demotable = demotable
+            self.of(name).demotable = self._demotable
         for name in [name for name in self._spaces if name not in vn.slices]:
             del self._spaces[name]
         return shrunk

@@ -154,6 +154,16 @@ class SliceDirectory(Protocol):
         """True once the revision, or a later one, has taken effect on the switch; as above."""
         ...
 
+    def activate(self, vn: str, revision: int) -> None:
+        """The VN's leader says that the revision may take effect: all that it needs is prepared on
+        every switch. The database says so, too, a moment later.
+        """
+        ...
+
+    def flows_written(self, vn: str, revision: int) -> None:
+        """Flow entries of the revision are in the switch."""
+        ...
+
     def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
         """The VN's controller has completed its flow entries of this revision on this switch.
         `hold`: packets may still take ways of earlier states.

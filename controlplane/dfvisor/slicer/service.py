@@ -41,6 +41,11 @@ REVISION = "dfvisor-revision"
 """Request metadata: carry the Write out once the agent holds this revision of the VN."""
 ACTIVE = "dfvisor-active"
 """Request metadata: carry the Write out once the agent has activated this revision of the VN."""
+ACTIVATE = "dfvisor-activate"
+"""Request metadata: the VN's controller says that this revision may take effect."""
+AT_ONCE = "dfvisor-at-once"
+"""Request metadata, in ms: how long to wait for a revision at most; then the answer is ABORTED, and
+nothing was done."""
 COMPLETE = "dfvisor-complete"
 """Request metadata: with this Write the VN's flow entries of this revision are complete here."""
 HOLD = "dfvisor-hold"
@@ -361,7 +366,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             finally:
                 self._calls.leave(role)
         except Refused as refused:
-            self._accounts.count(self._payer(role), "writes_refused")
+            self._accounts.count(self._culprit(role, context.peer()), "writes_refused")
             await asyncio.sleep(REFUSAL_DELAY_S)
             await abort(context, refused)
         except (SwitchUnavailable, NotPrimary) as error:
@@ -387,7 +392,9 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                 self._access.check_writer(role)
 
         check()
-        conditions = metadata_numbers(context, (REVISION, ACTIVE, COMPLETE, HOLD))
+        conditions = metadata_numbers(
+            context, (REVISION, ACTIVE, ACTIVATE, AT_ONCE, COMPLETE, HOLD)
+        )
         if conditions:
             await self._wait_for_revision(role, conditions)
         translator = self._access.translator(role)
@@ -400,6 +407,11 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             statuses = await self._tables.apply_all(translator, updates, check, at_once=at_once)
         else:
             raise invalid(f"atomicity {request.atomicity} is not known")
+        if REVISION in conditions and role.whole_vn and updates:
+            self._directory.flows_written(role.vn, conditions[REVISION])
+        if ACTIVATE in conditions and not any(status.code for status in statuses):
+            check()
+            self._directory.activate(role.vn, conditions[ACTIVATE])
         complete = conditions.get(COMPLETE)
         if complete is not None and not any(status.code for status in statuses):
             check()
@@ -408,23 +420,24 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         return statuses
 
     async def _wait_for_revision(self, role: Role, conditions: Mapping[str, int]) -> None:
-        if COMPLETE in conditions and not role.whole_vn:
-            raise denied(f"{COMPLETE} is for role vn/{role.vn}")
+        for name in (COMPLETE, ACTIVATE):
+            if name in conditions and not role.whole_vn:
+                raise denied(f"{name} is for role vn/{role.vn}")
+        limit_ms = conditions.get(AT_ONCE)
+        wait_s = REVISION_WAIT_S if limit_ms is None else min(REVISION_WAIT_S, limit_ms / 1000)
         wanted = max(conditions.get(REVISION, -1), conditions.get(COMPLETE, -1))
-        if wanted >= 0 and not await self._directory.wait_for_revision(
-            role.vn, wanted, REVISION_WAIT_S
-        ):
+        if wanted >= 0 and not await self._directory.wait_for_revision(role.vn, wanted, wait_s):
             held = self._directory.revision(role.vn)
             raise Refused(
-                grpc.StatusCode.UNAVAILABLE,
+                grpc.StatusCode.UNAVAILABLE if limit_ms is None else grpc.StatusCode.ABORTED,
                 f"virtual network {role.vn}: this switch holds revision {held}, not yet {wanted}",
             )
         active = conditions.get(ACTIVE)
         if active is not None and not await self._directory.wait_for_active(
-            role.vn, active, REVISION_WAIT_S
+            role.vn, active, wait_s
         ):
             raise Refused(
-                grpc.StatusCode.UNAVAILABLE,
+                grpc.StatusCode.UNAVAILABLE if limit_ms is None else grpc.StatusCode.ABORTED,
                 f"virtual network {role.vn}: revision {active} is not active on this switch yet",
             )
 
@@ -541,6 +554,13 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         """Whose account a request goes to."""
         known = self._directory.revision(role.vn) is not None
         return role if known or self._streams.knows(role) else NOBODY
+
+    def _culprit(self, role: Role, peer: str) -> Role:
+        """Whose refusal it is: not that of a role which another's connection has named."""
+        roles = self._streams.roles_of(peer)
+        if role in roles:
+            return role
+        return roles.pop() if len(roles) == 1 else NOBODY
 
     def _price(self, role: Role) -> int:
         """What a Write costs its role: more if it has others waiting while another role wants

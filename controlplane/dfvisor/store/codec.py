@@ -17,6 +17,7 @@ from dfvisor.errors import StoreError
 from dfvisor.model import plain as form
 from dfvisor.model.granted import parse_grant, render_grant
 from dfvisor.model.grants import Grant
+from dfvisor.model.named import Named
 from dfvisor.model.plain import Problems
 from dfvisor.model.records import (
     Endpoint,
@@ -29,6 +30,15 @@ from dfvisor.model.records import (
     Tenant,
     UnknownUnicast,
     VirtualNetwork,
+)
+from dfvisor.model.render import (
+    render_endpoint,
+    render_flowspace,
+    render_link,
+    render_peer,
+    render_profile,
+    render_slice,
+    render_switch,
 )
 from dfvisor.model.source import Path, Plain
 from dfvisor.store import bulk
@@ -218,24 +228,24 @@ def settings_in(name: str, revision: Revision, path: str) -> VirtualNetwork:
 
 def assemble(settings: VirtualNetwork, records: Mapping[Key, Record]) -> VirtualNetwork:
     """The VN of these settings with these records, in order of their names."""
-    vn = settings_of(settings)
-    kinds = {kind: getattr(vn, kind) for kind in KINDS}
+    kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
     for key in sorted(records):
         kinds[key[0]][key[1]] = records[key]
-    return vn
+    found: dict[str, Any] = {kind: Named(held) for kind, held in kinds.items()}
+    return replace(settings, **found)
 
 
 def plain_record(record: Record) -> dict[str, Plain]:
     """The record in its plain form."""
     match record:
         case Profile():
-            return form.render_profile(record)
+            return render_profile(record)
         case Slice():
-            return form.render_slice(record)
+            return render_slice(record)
         case Endpoint():
-            return form.render_endpoint(record)
+            return render_endpoint(record)
         case Flowspace():
-            return form.render_flowspace(record)
+            return render_flowspace(record)
 
 
 def encode_record(record: Record) -> bytes:
@@ -296,15 +306,15 @@ def decode_records(plain: Mapping[str, Any], path: str) -> dict[Key, Record]:
 
 
 def encode_switch(switch: Switch) -> bytes:
-    return encode_plain(form.render_switch(switch), "switch")
+    return encode_plain(render_switch(switch), "switch")
 
 
 def encode_link(link: Link) -> bytes:
-    return encode_plain(form.render_link(link), "link")
+    return encode_plain(render_link(link), "link")
 
 
 def encode_peer(peer: Peer) -> bytes:
-    return encode_plain(form.render_peer(peer), "peer")
+    return encode_plain(render_peer(peer), "peer")
 
 
 def encode_grant(grant: Grant) -> bytes:

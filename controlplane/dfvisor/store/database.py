@@ -37,8 +37,9 @@ from dfvisor.store.links import LinkStates
 from dfvisor.store.owners import Owners, Ownership, raise_epoch, read_epoch
 from dfvisor.store.presence import Presence
 from dfvisor.store.reports import Reports
+from dfvisor.store.revisions import VnSnapshot
 from dfvisor.store.stats import Active, AgentInfo, Applied, Seen, SwitchStats
-from dfvisor.store.vns import PAGE_GRACE_S, Verify, VnSnapshot, VnStore
+from dfvisor.store.vns import PAGE_GRACE_S, Verify, VnStore
 from dfvisor.store.watch import Tasks, Watch, Watches, until_connected
 from dfvisor.store.zk import NodeExists, Session, ZooKeeper
 
@@ -305,7 +306,7 @@ class GlobalDatabase:
         vn: VirtualNetwork,
         *,
         verify: Verify | None = None,
-        activate: bool | None = None,
+        activate: bool = False,
         why: str = "",
         at_least: int = 0,
     ) -> VnSnapshot:
@@ -316,10 +317,10 @@ class GlobalDatabase:
         No-op (same revision) when nothing differs. After a lost connection the outcome is looked
         up; StoreUnavailable when it could not be.
 
-        `activate` True: the revision takes effect at once. False: only if there are no flow entries
-        to prepare for it; otherwise when the VN's leader says so by `activate`. None: as the
-        system is set up (`vns.ACTIVATE_AT_ONCE`). `why` is for the history. `at_least` makes it a
-        revision of this number or a higher one, even if nothing differs.
+        `activate`: the revision takes effect at once. Otherwise it does so if there are no flow
+        entries to prepare for it; else when the VN's leader says so by `activate`. `why` is for the
+        history. `at_least` makes it a revision of this number or a higher one, even if nothing
+        differs.
         """
         return await self._vns.apply(base, vn, verify, activate, why, at_least)
 
@@ -404,12 +405,13 @@ class GlobalDatabase:
         """As the leader, write name and election id to `active`; Conflict when not the leader."""
         return await self._owners.claim(ownership)
 
-    async def activate(self, ownership: Ownership, revision: int) -> Active:
+    async def activate(self, ownership: Ownership, revision: int, *, moved: bool = True) -> Active:
         """As the leader, say that the revision may take effect: all that it needs is prepared.
+        `moved` False: it is at the switches where that before was.
 
         Returns what `active` is then (perhaps of a later revision); Conflict when not the leader.
         """
-        return await self._owners.activate(ownership, revision)
+        return await self._owners.activate(ownership, revision, moved)
 
     async def read_active(self, vn: str, watch: Callable[[], None] | None = None) -> Active | None:
         """Activated revision and leader; None where there is no such VN.
@@ -487,6 +489,10 @@ class GlobalDatabase:
     async def read_applied(self, switches: Collection[str] | None = None) -> dict[str, Applied]:
         """By switch, of all or of these; also of agents that are no longer live."""
         return await self._reports.applied(switches)
+
+    async def read_heard(self, switches: Collection[str]) -> dict[str, float]:
+        """When each of these agents last wrote something here, in seconds since the epoch."""
+        return await self._reports.heard(switches)
 
     async def publish_stats(self, stats: SwitchStats) -> None:
         """Push a reading of the switch's counters."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from dfvisor.errors import StoreError
+from dfvisor.model.named import differing, named
 from dfvisor.model.records import VirtualNetwork
 from dfvisor.store.codec import (
     KINDS,
@@ -29,28 +30,19 @@ def difference(old: VirtualNetwork, new: VirtualNetwork) -> Change:
     for kind in KINDS:
         before: Mapping[str, Record] = getattr(old, kind)
         after: Mapping[str, Record] = getattr(new, kind)
-        if before is after:
-            continue
-        for name, record in after.items():
-            held = before.get(name)
-            if held is not record and held != record:
-                change[kind, name] = record
-        if before.keys() != after.keys():
-            change |= {(kind, name): None for name in before.keys() - after.keys()}
+        change |= {(kind, name): one for name, one in differing(before, after).items()}
     return change
 
 
 def changed(vn: VirtualNetwork, change: Mapping[Key, Record | None]) -> VirtualNetwork:
     """The VN after the change; records of unchanged kinds are shared."""
-    kinds: dict[str, Any] = {}
+    kinds: dict[str, dict[str, Record | None]] = {}
     for (kind, name), record in change.items():
-        if kind not in kinds:
-            kinds[kind] = dict(getattr(vn, kind))
-        if record is None:
-            kinds[kind].pop(name, None)
-        else:
-            kinds[kind][name] = record
-    return replace(vn, **kinds) if kinds else vn
+        kinds.setdefault(kind, {})[name] = record
+    found: dict[str, Any] = {
+        kind: named(getattr(vn, kind)).changed(records) for kind, records in kinds.items()
+    }
+    return replace(vn, **found) if found else vn
 
 
 def to_delta(revision: int, change: Mapping[Key, Record | None]) -> Delta:

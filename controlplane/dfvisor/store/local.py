@@ -261,29 +261,47 @@ class LocalDatabase:
 
     def save_vn(self, revision: int, vn: VirtualNetwork, before: Held | None = None) -> None:
         """Replace what is held of the VN. If that is `before`, only the difference is written."""
+        settings = settings_of(vn)
+        if before is not None:
+            change = difference(before[1], vn)
+            if self.save_change(revision, settings, change, since=before[0]):
+                return
+        self.save_change(revision, settings, dict(records_of(vn)), since=None)
 
-        def work() -> None:
-            held = self._one("SELECT revision FROM held WHERE name = ?", vn.name)
-            if before is None or held != before[0]:
-                self._db.execute("DELETE FROM records WHERE vn = ?", (vn.name,))
-                change: Mapping[Key, Record | None] = records_of(vn)
-            else:
-                change = difference(before[1], vn)
-            gone = [(vn.name, *key) for key, record in change.items() if record is None]
+    def save_change(
+        self,
+        revision: int,
+        settings: VirtualNetwork,
+        change: Mapping[Key, Record | None],
+        *,
+        since: int | None,
+    ) -> bool:
+        """Replace what is held of the VN: by this change of revision `since`, or (None) by these
+        records. False, and nothing written, where another revision is held.
+        """
+
+        def work() -> bool:
+            name = settings.name
+            if since is None:
+                self._db.execute("DELETE FROM records WHERE vn = ?", (name,))
+            elif self._one("SELECT revision FROM held WHERE name = ?", name) != since:
+                return False
+            gone = [(name, *key) for key, record in change.items() if record is None]
             rows = [
-                (vn.name, *key, encode_record(record))
+                (name, *key, encode_record(record))
                 for key, record in change.items()
                 if record is not None
             ]
             self._db.executemany("DELETE FROM records WHERE vn = ? AND kind = ? AND name = ?", gone)
             self._db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", rows)
-            plain = render(Network(vns={vn.name: settings_of(vn)}))
+            plain = render(Network(vns={name: settings}))
             self._db.execute(
                 "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)",
-                (vn.name, revision, msgspec.json.encode(plain).decode(), time.time()),
+                (name, revision, msgspec.json.encode(plain).decode(), time.time()),
             )
+            return True
 
-        self._change(work)
+        return self._change(work)
 
     def load_vns(self) -> dict[str, Held]:
         """Every VN held, with its revision; StoreError names the first that cannot be read."""

@@ -20,6 +20,7 @@ from dfvisor.store.zk import (
     NodeExists,
     NoNode,
     NotEmpty,
+    Operation,
     Session,
     Set,
     ZooKeeper,
@@ -51,6 +52,7 @@ class Ownership:
         self._owners = owners
         self._lowest = False
         self.watch: Watch | None = None
+        self.active: tuple[Active, int] | None = None  # as written last, with its version
 
     @property
     def path(self) -> str:
@@ -185,9 +187,32 @@ class Owners:
         ownership.see(nodes)
         return await self._set_active(ownership, 0)
 
-    async def activate(self, ownership: Ownership, revision: int) -> Active:
+    async def activate(self, ownership: Ownership, revision: int, moved: bool) -> Active:
         """Write to `active` that the revision is prepared, if (and only if) still the lowest."""
+        known = ownership.active
+        if known is not None and not moved and ownership.is_leader:
+            done = await self._activate_at_once(ownership, revision, *known)
+            if done is not None:
+                return done
         return await self._set_active(ownership, revision)
+
+    async def _activate_at_once(
+        self, ownership: Ownership, revision: int, active: Active, version: int
+    ) -> Active | None:
+        """Replace what was written last without reading it; None where that is not it any more."""
+        claimed = msgspec.structs.replace(active, revision=max(active.revision, revision))
+        operations: list[Operation] = [
+            Check(ownership.path, 0),
+            Set(layout.active(ownership.vn), encode(claimed), version),
+        ]
+        try:
+            stats, epoch = await asyncio.gather(self._zk.multi(operations), read_epoch(self._zk))
+        except (BadVersion, NoNode):
+            return None
+        written = stats[1]
+        assert written is not None, "of the node that was set"
+        ownership.active = (claimed, written.version)
+        return claimed if epoch == claimed.epoch else None
 
     async def _set_active(self, ownership: Ownership, revision: int) -> Active:
         """Name the leader, and activate `revision` unless a later one is active already.
@@ -211,14 +236,19 @@ class Owners:
                     election_id=ownership.czxid,
                     epoch=epoch,
                 )
+                version = stat.version
                 if claimed != active:
-                    await self._zk.multi(
+                    stats = await self._zk.multi(
                         [
                             Check(ownership.path, 0),
                             Set(path, encode(claimed), stat.version),
                             *leaving,
                         ]
                     )
+                    written = stats[1]
+                    assert written is not None, "of the node that was set"
+                    version = written.version
+                ownership.active = (claimed, version)
                 return claimed
             except BadVersion:
                 continue  # a change of the VN set it meanwhile

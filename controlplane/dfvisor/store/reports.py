@@ -190,6 +190,20 @@ class Reports:
         for start in range(0, len(operations), 4):
             await self._zk.multi(operations[start : start + 4])
 
+    async def heard(self, switches: Collection[str]) -> dict[str, float]:
+        """When each agent last wrote that it has applied something, or what it counts; in seconds
+        since the epoch, by the server's clock. Those that never did are left out.
+        """
+
+        async def look(switch: str) -> float:
+            paths = (layout.applied(switch), f"{layout.STATS}/{switch}/0")
+            stats = await asyncio.gather(*map(self._zk.exists, paths))
+            return max((stat.mtime for stat in stats if stat is not None), default=0.0)
+
+        names = list(switches)
+        times = await asyncio.gather(*map(look, names))
+        return {name: at for name, at in zip(names, times, strict=True) if at}
+
     async def stats(self, switch: str) -> SwitchStats | None:
         parent = f"{layout.STATS}/{switch}"
         for _ in range(_ATTEMPTS):

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import msgspec
 
@@ -21,8 +21,6 @@ from dfvisor.model.records import VirtualNetwork
 from dfvisor.store import layout
 from dfvisor.store.access import Guard
 from dfvisor.store.codec import (
-    Delta,
-    History,
     Key,
     Manifest,
     Record,
@@ -34,7 +32,6 @@ from dfvisor.store.codec import (
     decode_page,
     encode,
     encode_grant,
-    records_of,
     settings_in,
     settings_of,
 )
@@ -50,9 +47,24 @@ from dfvisor.store.deltas import (
 )
 from dfvisor.store.grants import GrantStore, give_keys, keys_of, take_keys
 from dfvisor.store.history import HistoryEntry, HistoryStore
-from dfvisor.store.merge import merge_vn
-from dfvisor.store.pages import Page, amend, digest, lay_out, records_by_page, split
+from dfvisor.store.pages import digest
 from dfvisor.store.presence import Presence
+from dfvisor.store.revisions import (
+    REMEMBERED_CHANGES,
+    Next,
+    Pages,
+    VnSnapshot,
+    amended,
+    descends,
+    entry_of,
+    first,
+    moves,
+    nodes_of,
+    paged,
+    reconcile,
+    snapshot_of,
+    with_records,
+)
 from dfvisor.store.stats import Active
 from dfvisor.store.watch import until_connected
 from dfvisor.store.zk import (
@@ -75,48 +87,13 @@ MAX_MULTI_BYTES = 900_000  # a server closes the connection on a request over ab
 MAX_NODE_BYTES = 900_000
 MAX_INLINE_BYTES = 8 * 1024  # of deltas in the revision node
 FOLD_BYTES = 6 * 1024  # with so many, they are put into the pages after the change
-FEW_PAGES = 16  # stand in the revision node itself
 PAGE_GRACE_S = 60.0  # an unused page younger than this may belong to a change under way
-REMEMBERED_CHANGES = 16
 COLLECT_EVERY = 16  # revisions, where no page was replaced
-ACTIVATE_AT_ONCE = False  # what needs flow entries waits for the VN's leader
 _ATTEMPTS = 20
 _MOST_LOST = 5  # times that the connection may be lost during one change
 _READS_AT_ONCE = 64
 
 Verify = Callable[[VirtualNetwork], None]
-Pages = dict[str, tuple[Reference, dict[Key, Record]]]
-"""Decoded pages by prefix, with the node that each is from."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VnSnapshot:
-    """A VN at one revision. `zxid` orders the revisions of all VNs; `time` is in seconds since the
-    epoch, by the server's clock; both are those of the commit.
-
-    `touched` names the records that differ from those of the revision `since`, which this session
-    had read before; None where that is not known.
-    """
-
-    revision: int
-    vn: VirtualNetwork
-    zxid: int
-    time: float
-    version: int  # of the revision node: what a change checks
-    change: str  # uuid of the change that made this revision
-    manifest: Revision
-    grant: Grant
-    since: int = field(default=0, compare=False)
-    touched: frozenset[Key] | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Next:
-    """A revision to be written: the record, what to write before it, and the pages it then has."""
-
-    record: Revision
-    staged: dict[str, bytes]
-    pages: Pages | None  # None: as they were
 
 
 class VnStore:
@@ -195,12 +172,12 @@ class VnStore:
         grant = await self._grant(name, record)
         held = self._held.get(name)
         change = None
-        if held is not None and _descends(record, held):
+        if held is not None and descends(record, held):
             change = since(record, held.revision, path)
         if held is not None and change is not None:
-            vn = changed(_with_records(settings, held.vn), change)
+            vn = changed(with_records(settings, held.vn), change)
             return replace(
-                _snapshot(record, vn, stat, grant),
+                snapshot_of(record, vn, stat, grant),
                 zxid=stat.mzxid if change else held.zxid,
                 time=stat.mtime if change else held.time,
                 since=held.revision,
@@ -220,7 +197,7 @@ class VnStore:
                 records.pop(key, None)
             else:
                 records[key] = one
-        return _snapshot(record, assemble(settings, records), stat, grant)
+        return snapshot_of(record, assemble(settings, records), stat, grant)
 
     async def _read_pages(self, name: str, record: Revision) -> Pages:
         """The pages of the revision; those held are not read again."""
@@ -293,7 +270,7 @@ class VnStore:
         base: VnSnapshot | None,
         vn: VirtualNetwork,
         verify: Verify | None = None,
-        activate: bool | None = None,
+        activate: bool = False,
         why: str = "",
         at_least: int = 0,
     ) -> VnSnapshot:
@@ -302,7 +279,6 @@ class VnStore:
         current = base
         wanted = vn
         change = str(uuid.uuid4())
-        at_once = ACTIVATE_AT_ONCE if activate is None else activate
         lost: list[StoreUnavailable] = []  # each an attempt whose outcome was not told
         for attempt in range(_ATTEMPTS):
             try:
@@ -316,13 +292,13 @@ class VnStore:
                         if current is not None:
                             return current
                         raise Conflict(f"virtual network {vn.name} was deleted by somebody else")
-                    wanted = _reconcile(original, vn, current)
+                    wanted = reconcile(original, vn, current)
                     if verify is not None and wanted is not vn:
                         verify(wanted)
                 known = current is not None and current.revision >= at_least
                 if current is not None and known and current.vn == wanted:
                     return current
-                return await self._try(current, wanted, change, at_once, why, at_least)
+                return await self._try(current, wanted, change, activate, why, at_least)
             except (BadVersion, NodeExists, NoNode):
                 pass  # somebody was faster
             except StoreUnavailable as error:
@@ -349,15 +325,15 @@ class VnStore:
             retired, retired_stat = await self._retired(vn.name)
             active, active_stat = Active(), None
             number = max(retired.revision + 1, at_least)
-            following = _first(vn, number, uuid_)
+            following = first(vn, number, uuid_)
         else:
             active, active_stat = await self._active(vn.name)
             number = max(current.revision + 1, at_least)
             if number == current.revision + 1:
                 following = await self._following(current, vn, uuid_, change)
             else:  # changes inline follow one another without a gap
-                following = _first(vn, number, uuid_, current.manifest)
-        entry = _entry(following.record, change, self._user, why)
+                following = first(vn, number, uuid_, current.manifest)
+        entry = entry_of(following.record, change, self._user, why)
         before = current.vn if current else None
         record = encode(following.record)
         given = before is None or before.tenant != vn.tenant
@@ -400,7 +376,7 @@ class VnStore:
         operations += await take_keys(self._zk, before, vn, held)
         if self._guard.intent_only:
             pass  # the VN's leader activates, and corrects the index
-        elif current is None or _moves(current.vn, vn):
+        elif current is None or moves(current.vn, vn):
             operations += await self._presence.change(vn, number, activated=activates)
         elif activates:
             operations += await self._presence.activated(vn.name, number)
@@ -408,7 +384,7 @@ class VnStore:
         if following.pages is not None:
             self._pages[vn.name] = following.pages
         found = replace(
-            _snapshot(following.record, vn, stat, grant),
+            snapshot_of(following.record, vn, stat, grant),
             since=current.revision if current else 0,
             touched=frozenset(change),
         )
@@ -427,7 +403,7 @@ class VnStore:
 
     async def _following(
         self, current: VnSnapshot, vn: VirtualNetwork, uuid_: str, change: Change
-    ) -> _Next:
+    ) -> Next:
         """The next revision: the change inline if it fits, otherwise in pages."""
         old = current.manifest
         number = current.revision + 1
@@ -445,7 +421,7 @@ class VnStore:
             base=old.paged,
         )
         if deltas is not None:
-            return _Next(
+            return Next(
                 record=msgspec.structs.replace(record, deltas=deltas), staged={}, pages=None
             )
         path = layout.revision(vn.name)
@@ -454,9 +430,9 @@ class VnStore:
             raise StoreError(f"{path}: bad record: changes since revision {old.paged} are missing")
         pages = await self._read_pages(vn.name, old)
         newest = recent((*old.deltas, delta), number, MAX_INLINE_BYTES) or ()
-        return _paged(
+        return paged(
             msgspec.structs.replace(record, base=number, deltas=newest),
-            *_amended(pages, pending | change, number),
+            *amended(pages, pending | change, number),
         )
 
     async def _fold(self, snapshot: VnSnapshot) -> VnSnapshot:
@@ -469,9 +445,9 @@ class VnStore:
         assert change is not None, "just written"
         try:
             pages = await self._read_pages(name, old)
-            following = _paged(
+            following = paged(
                 msgspec.structs.replace(old, base=old.revision),
-                *_amended(pages, change, old.revision),
+                *amended(pages, change, old.revision),
             )
             operations: list[Operation] = [
                 Set(layout.revision(name), encode(following.record), snapshot.version),
@@ -535,9 +511,9 @@ class VnStore:
         however many wait.
         """
         try:
-            used = _nodes(snapshot.manifest)
+            used = nodes_of(snapshot.manifest)
             for record in await self.history.trim(name, delete=not self._guard.intent_only):
-                used |= _nodes(record)
+                used |= nodes_of(record)
                 if record.manifest is not None:
                     used |= {node for node, _ in (await self._references(name, record)).values()}
             used |= {ref[0] for ref in (await self._references(name, snapshot.manifest)).values()}
@@ -632,156 +608,11 @@ class VnStore:
         return [Delete(layout.grant(name), held.version)] if held and held.grant.bare else []
 
 
-def _reconcile(
-    base: VnSnapshot | None, mine: VirtualNetwork, theirs: VnSnapshot | None
-) -> VirtualNetwork:
-    """What to write now that the VN is at `theirs`."""
-    if base is None:
-        if theirs is not None:
-            raise Conflict(f"virtual network {mine.name} exists already")
-        return mine
-    if theirs is None or theirs.manifest.origin != base.manifest.origin:
-        raise Conflict(f"virtual network {mine.name} was deleted by somebody else")
-    if theirs.revision == base.revision:
-        return mine
-    return merge_vn(base.vn, mine, theirs.vn)
-
-
-def _descends(record: Revision, held: VnSnapshot) -> bool:
-    """Whether the revision is the one held, or came from it by the changes that are remembered."""
-    gap = record.revision - held.revision
-    return (
-        record.origin == held.manifest.origin
-        and 0 <= gap < len(record.changes)
-        and record.changes[gap] == held.change
-    )
-
-
-def _with_records(settings: VirtualNetwork, held: VirtualNetwork) -> VirtualNetwork:
-    return replace(
-        settings,
-        profiles=held.profiles,
-        slices=held.slices,
-        endpoints=held.endpoints,
-        flowspaces=held.flowspaces,
-    )
-
-
-def _snapshot(record: Revision, vn: VirtualNetwork, stat: Stat, grant: Grant) -> VnSnapshot:
-    return VnSnapshot(
-        revision=record.revision,
-        vn=vn,
-        zxid=stat.mzxid,
-        time=stat.mtime,
-        version=stat.version,
-        change=record.changes[0] if record.changes else "",
-        manifest=record,
-        grant=grant,
-    )
-
-
-def _first(vn: VirtualNetwork, number: int, uuid_: str, old: Revision | None = None) -> _Next:
-    """The first revision of a VN, or one that does not depend on that before: all in pages."""
-    records = records_of(vn)
-    pages = split(records)
-    laid = lay_out(pages, {}, _new_generation(number))
-    filled = records_by_page(pages, records)
-    return _paged(
-        Revision(
-            revision=number,
-            origin=old.origin if old else uuid_,
-            changes=(uuid_, *(old.changes if old else ()))[:REMEMBERED_CHANGES],
-            tenant=vn.tenant,
-            unknown_unicast=vn.unknown_unicast.value,
-            source_guard=vn.source_guard,
-            learning=vn.learning,
-            flood_pps=vn.flood_pps,
-            base=number,
-        ),
-        laid.staged,
-        {prefix: (ref, filled[prefix]) for prefix, ref in laid.manifest.items()},
-    )
-
-
-def _amended(pages: Pages, change: Change, number: int) -> tuple[dict[str, bytes], Pages]:
-    """The pages after the change, and those of them to be written."""
-    held = {prefix: records for prefix, (_, records) in pages.items()}
-    gone, coming = amend(held, change)
-    old = {prefix: reference for prefix, (reference, _) in pages.items()}
-    laid = lay_out(coming, old, _new_generation(number))
-    filled = _filled(held, gone, coming, change)
-    found = {prefix: page for prefix, page in pages.items() if prefix not in gone}
-    found |= {prefix: (ref, filled[prefix]) for prefix, ref in laid.manifest.items()}
-    return laid.staged, found
-
-
-def _filled(
-    held: Mapping[str, Mapping[Key, Record]],
-    gone: Iterable[str],
-    coming: list[Page],
-    change: Change,
-) -> dict[str, dict[Key, Record]]:
-    records = {key: record for prefix in gone for key, record in held[prefix].items()}
-    for key, record in change.items():
-        if record is None:
-            records.pop(key, None)
-        else:
-            records[key] = record
-    return records_by_page(coming, records)
-
-
-def _paged(record: Revision, staged: dict[str, bytes], pages: Pages) -> _Next:
-    """The revision with these pages: named in its node if they are few, else in one beside it."""
-    references = {prefix: reference for prefix, (reference, _) in sorted(pages.items())}
-    if len(references) <= FEW_PAGES:
-        record = msgspec.structs.replace(record, pages=references, manifest=None)
-        return _Next(record=record, staged=staged, pages=pages)
-    data = encode(Manifest(pages=references))
-    node = f"{_new_generation(record.paged)}-m"
-    record = msgspec.structs.replace(record, pages={}, manifest=(node, digest(data)))
-    return _Next(record=record, staged={**staged, node: data}, pages=pages)
-
-
-def _entry(record: Revision, change: Change, user: str, why: str) -> History:
-    delta: Delta | None = None
-    if record.paged != record.revision:
-        delta = record.deltas[-1]
-    dropped = sum(1 for one in change.values() if one is None)
-    return History(
-        record=msgspec.structs.replace(record, changes=record.changes[:1], deltas=()),
-        delta=delta,
-        user=user,
-        why=why,
-        put=len(change) - dropped,
-        dropped=dropped,
-    )
-
-
-def _nodes(record: Revision) -> set[str]:
-    """The nodes below `pages` that the record itself names."""
-    named = [*record.pages.values(), *([record.manifest] if record.manifest else [])]
-    return {node for node, _ in named}
-
-
-def _new_generation(number: int) -> str:
-    return f"{number}.{uuid.uuid4().hex[:8]}"
-
-
-def _moves(old: VirtualNetwork, new: VirtualNetwork) -> bool:
-    """Whether the VN may have come to other switches."""
-
-    def places(vn: VirtualNetwork) -> object:
-        ends = {(one.port.switch if one.port else None, one.peer) for one in vn.endpoints.values()}
-        return ends, {slice_.avoid for slice_ in vn.slices.values() if not slice_.best_effort}
-
-    return places(old) != places(new)
-
-
 def _still_there(name: str, manifest: Revision) -> list[Operation]:
     """Check that it is the same VN: one deleted and made again starts with version 0 again, too,
     but names of pages are never used twice.
     """
-    return [Check(layout.page(name, node), 0) for node in sorted(_nodes(manifest))[:1]]
+    return [Check(layout.page(name, node), 0) for node in sorted(nodes_of(manifest))[:1]]
 
 
 def _retire(name: str, stat: Stat | None, revision: int) -> list[Operation]:

@@ -2,8 +2,8 @@
 
 A watch means "look again". Arming it anew is asked for before its callback runs, and a session's
 requests are carried out in their order: so what the callback reads misses nothing. After a
-reconnect every watch is armed and called once, spread over a short time, because kazoo drops all
-watches with the connection.
+reconnect every watch is armed and called once, spread over a short time, because watches end with
+the connection.
 """
 
 from __future__ import annotations

@@ -1,31 +1,30 @@
-"""A thin asyncio client of ZooKeeper. The only importer of kazoo.
+"""A thin asyncio client of ZooKeeper; with session.py and wire.py the only importer of kazoo.
 
-kazoo's callbacks run on its own threads; here they only hand over to the event loop
-(`call_soon_threadsafe`). Every request has a deadline. A lost connection or a missed deadline
-raises StoreUnavailable: the outcome of a write is then unknown, and the caller looks it up.
+Of kazoo only the encoding is used: its client has threads of its own, and every request would pass
+three of them. Every request has a deadline. A lost connection or a missed deadline raises
+StoreUnavailable: the outcome of a write is then unknown, and the caller looks it up.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Self
 
 from kazoo import exceptions as kazoo_errors
-from kazoo.client import KazooClient, KazooState
-from kazoo.protocol.states import EventType, WatchedEvent
-from kazoo.retry import KazooRetry
-from kazoo.security import ACL, Id
+from kazoo.protocol import serialization as jute
+from kazoo.security import ACL, OPEN_ACL_UNSAFE, Id
 
 from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.store.acl import Entry
 from dfvisor.store.credentials import ANONYMOUS, Credentials
+from dfvisor.store.session import Client
+from dfvisor.store.session import State as Session
 
-_RECONNECT_MAX_DELAY_S = 0.5
+__all__ = ["Session", "ZooKeeper"]
+
+_EPHEMERAL, _SEQUENTIAL = 1, 2
 
 
 class NoNode(StoreError):
@@ -46,14 +45,6 @@ class Forbidden(StoreError):
 
 class BadVersion(StoreError):
     """The node's version is not the one that the write replaces."""
-
-
-class Session(StrEnum):
-    """What the connection is like; SUSPENDED may come back, LOST took the ephemeral nodes along."""
-
-    CONNECTED = "connected"
-    SUSPENDED = "suspended"
-    LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,18 +102,6 @@ _UNAVAILABLE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Watcher:
-    """What kazoo calls; equal for equal callbacks, so that none waits twice for the same."""
-
-    callback: Callback
-    hand_over: Callable[[Callback], None]
-
-    def __call__(self, event: WatchedEvent) -> None:
-        if event.type != EventType.NONE:  # NONE: the connection went; reconnecting re-arms
-            self.hand_over(self.callback)
-
-
 class ZooKeeper:
     """One session at a time; a new one is made when it expires. Use from one event loop."""
 
@@ -144,78 +123,39 @@ class ZooKeeper:
         self._chroot = slash + chroot.rstrip("/") if chroot else ""
         self._hosts = hosts
         self._request_timeout_s = request_timeout_s
-        self._session_timeout_s = session_timeout_s
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: list[Callable[[Session], None]] = []
         self._state = Session.LOST
-        self._client = self._make_client(hosts + self._chroot)
-
-    def _make_client(self, hosts: str) -> Any:
-        logger = logging.getLogger("dfvisor.kazoo")
-        logger.setLevel(logging.CRITICAL)  # what matters is reported through the session state
-        return KazooClient(
-            hosts=hosts,
-            timeout=self._session_timeout_s,
-            logger=logger,
-            connection_retry=KazooRetry(
-                max_tries=-1, delay=0.05, backoff=2, max_delay=_RECONNECT_MAX_DELAY_S
-            ),
-            **_options(self.credentials),
-        )
+        self._client = Client(hosts, session_timeout_s, credentials, self._set_state)
 
     async def start(self, timeout_s: float = 10.0) -> Self:
         """Connect and make the chroot; StoreUnavailable when no server answers in time."""
-        self._loop = asyncio.get_running_loop()
-        if self._chroot:
-            await self._make_chroot(timeout_s)
-        self._client.add_listener(self._on_state)
-        await self._open(self._client, timeout_s)
-        self._state = Session.CONNECTED
+        self._client.start()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._client.connected()
+                await self._make_chroot()
+        except TimeoutError as error:
+            await self._client.stop()
+            why = f": {self._client.trouble}" if self._client.trouble else ""
+            raise StoreUnavailable(f"no ZooKeeper server answers at {self._hosts}{why}") from error
+        except BaseException:
+            await self._client.stop()
+            raise
         return self
 
-    async def _open(self, client: Any, timeout_s: float) -> None:
-        connected = client.start_async()
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        try:
-            while not connected.is_set():
-                if asyncio.get_running_loop().time() > deadline:
-                    raise StoreUnavailable(f"no ZooKeeper server answers at {self._hosts}")
-                await asyncio.sleep(0.01)
-        except BaseException:  # cancelled, too: its threads would go on trying
-            await asyncio.to_thread(self._shut, client)
-            raise
-
-    async def _make_chroot(self, timeout_s: float) -> None:
+    async def _make_chroot(self) -> None:
         """Again, where the connection is lost in between."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while True:
+        while self._chroot:
             try:
-                await self._try_chroot(max(0.1, deadline - loop.time()))
+                await self._ensure(self._chroot, None)
                 return
             except StoreUnavailable:
-                if loop.time() >= deadline:
-                    raise
-
-    async def _try_chroot(self, timeout_s: float) -> None:
-        client = self._make_client(self._hosts)
-        await self._open(client, timeout_s)
-        try:
-            await asyncio.to_thread(client.ensure_path, self._chroot)
-        except Exception as error:
-            raise _translated(error, self._chroot) from error
-        finally:
-            await asyncio.to_thread(self._shut, client)
-
-    @staticmethod
-    def _shut(client: Any) -> None:
-        client.stop()
-        client.close()
+                await self._client.connected()
 
     async def close(self) -> None:
         """End the session: its ephemeral nodes go at once."""
-        self._client.remove_listener(self._on_state)
-        await asyncio.to_thread(self._shut, self._client)
+        self._listeners.clear()
+        await self._client.stop()
         self._state = Session.LOST
 
     # -- session
@@ -228,18 +168,11 @@ class ZooKeeper:
     def session_id(self) -> int:
         """0 while there is no session."""
         identity = self._client.client_id
-        return int(identity[0]) if identity else 0
+        return identity[0] if identity else 0
 
     def listen(self, callback: Callable[[Session], None]) -> None:
-        """Call back, on the event loop, with every change of state."""
+        """Call back with every change of state."""
         self._listeners.append(callback)
-
-    def _on_state(self, state: str) -> None:
-        found = {
-            KazooState.CONNECTED: Session.CONNECTED,
-            KazooState.SUSPENDED: Session.SUSPENDED,
-        }.get(state, Session.LOST)
-        self._hand_over(lambda: self._set_state(found))
 
     def _set_state(self, state: Session) -> None:
         if state is self._state:
@@ -248,87 +181,80 @@ class ZooKeeper:
         for callback in list(self._listeners):
             callback(state)
 
-    def _hand_over(self, call: Callback) -> None:
-        """From any thread to the event loop; nothing to do once the loop has ended."""
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(call)
-
     # -- requests
 
     async def get(self, path: str, watch: Callback | None = None) -> tuple[bytes, Stat]:
         """Data and metadata; raises NoNode. `watch` is called once when it changes or goes."""
-        data, stat = await self._ask(path, self._client.get_async, path, watch=self._watcher(watch))
-        return data, _stat(stat)
+        request = jute.GetData(self._path(path), watch is not None)
+        data, stat = await self._ask(path, request, watch)
+        return data or b"", _stat(stat)
 
     async def exists(self, path: str, watch: Callback | None = None) -> Stat | None:
         """`watch` is called once when the node comes, changes or goes."""
-        stat = await self._ask(path, self._client.exists_async, path, watch=self._watcher(watch))
+        stat = await self._ask(path, jute.Exists(self._path(path), watch is not None), watch)
         return None if stat is None else _stat(stat)
 
     async def children(self, path: str, watch: Callback | None = None) -> list[str]:
         """Names, sorted; raises NoNode. `watch` is called once when a child comes or goes."""
-        names = await self._ask(
-            path, self._client.get_children_async, path, watch=self._watcher(watch)
-        )
+        names = await self._ask(path, jute.GetChildren(self._path(path), watch is not None), watch)
         return sorted(names)
 
     async def create(
         self, path: str, data: bytes = b"", *, ephemeral: bool = False, sequential: bool = False
     ) -> str:
         """Make a node and return its path (with the number, if sequential)."""
-        return str(
-            await self._ask(
-                path,
-                self._client.create_async,
-                path,
-                data,
-                self._acl(path),
-                ephemeral=ephemeral,
-                sequence=sequential,
-            )
-        )
+        flags = _EPHEMERAL * ephemeral | _SEQUENTIAL * sequential
+        made = await self._ask(path, jute.Create(self._path(path), data, self._acl(path), flags))
+        return str(made).removeprefix(self._chroot) or "/"
 
     async def ensure(self, path: str) -> None:
         """Make the node, and those above it, where they do not exist."""
-        await self._ask(path, self._client.ensure_path_async, path, self._acl(path))
+        await self._ensure(self._path(path), self._acl(path))
+
+    async def _ensure(self, path: str, acl: list[Any] | None) -> None:
+        """A path of the server."""
+        if await self._ask(path, jute.Exists(path, False)) is not None:
+            return
+        above = path.rpartition("/")[0]
+        if above:
+            await self._ensure(above, acl)
+        try:
+            await self._ask(path, jute.Create(path, b"", acl or OPEN_ACL_UNSAFE, 0))
+        except NodeExists:
+            return  # somebody else was faster
 
     async def set(self, path: str, data: bytes, version: int = -1) -> Stat:
-        return _stat(await self._ask(path, self._client.set_async, path, data, version))
+        return _stat(await self._ask(path, jute.SetData(self._path(path), data, version)))
 
     async def delete(self, path: str, version: int = -1) -> None:
-        await self._ask(path, self._client.delete_async, path, version)
+        await self._ask(path, jute.Delete(self._path(path), version))
 
     async def set_acl(self, path: str, entries: Sequence[Entry]) -> None:
         """Replace the node's access control list."""
-        await self._ask(path, self._client.set_acls_async, path, [_acl(one) for one in entries])
+        lists = [_acl(one) for one in entries]
+        await self._ask(path, jute.SetACL(self._path(path), lists, -1))
 
-    def _acl(self, path: str) -> list[Any] | None:
-        return None if self.lists is None else [_acl(one) for one in self.lists(path)]
+    def _path(self, path: str) -> str:
+        """As the server has it."""
+        return f"{self._chroot}{path}" if path != "/" else self._chroot or path
+
+    def _acl(self, path: str) -> list[Any]:
+        return OPEN_ACL_UNSAFE if self.lists is None else [_acl(one) for one in self.lists(path)]
 
     async def sync(self) -> None:
         """Reads after this see all that was committed before it."""
-        await self._ask("/", self._client.sync_async, "/")
+        await self._ask("/", jute.Sync(self._path("/")))
 
     async def multi(self, operations: Sequence[Operation]) -> list[Stat | None]:
         """All or nothing; raises the error of the operation that failed, naming its path.
 
         Returns the metadata of each node that was set, None for other operations.
         """
-        transaction = self._client.transaction()
-        for operation in operations:
-            match operation:
-                case Create(path, data):
-                    transaction.create(path, data, self._acl(path))
-                case Set(path, data, version):
-                    transaction.set_data(path, data, version)
-                case Delete(path, version):
-                    transaction.delete(path, version)
-                case Check(path, version):
-                    transaction.check(path, version)
-        results = await self._ask("transaction", transaction.commit_async)
+        results = await self._ask(
+            "transaction", jute.Transaction([self._encoded(one) for one in operations])
+        )
         for operation, result in zip(operations, results, strict=True):
-            # kazoo returns failures; those of the other operations only say "rolled back"
+            # failures are among the results; those of the other operations only say "rolled back"
             if isinstance(result, Exception) and not isinstance(
                 result,
                 kazoo_errors.RolledBackError | kazoo_errors.RuntimeInconsistency,
@@ -339,38 +265,31 @@ class ZooKeeper:
             for operation, result in zip(operations, results, strict=True)
         ]
 
-    def _watcher(self, callback: Callback | None) -> _Watcher | None:
-        return None if callback is None else _Watcher(callback, self._hand_over)
+    def _encoded(self, operation: Operation) -> Any:
+        path = self._path(operation.path)
+        match operation:
+            case Create(_, data):
+                return jute.Create(path, data, self._acl(operation.path), 0)
+            case Set(_, data, version):
+                return jute.SetData(path, data, version)
+            case Delete(_, version):
+                return jute.Delete(path, version)
+            case Check(_, version):
+                return jute.CheckVersion(path, version)
 
-    async def _ask(
-        self, label: str, request: Callable[..., Any], *arguments: Any, **options: Any
-    ) -> Any:
-        """Send a request and wait for its result on the event loop.
-
-        Refused at once while disconnected: kazoo would queue it and send it much later.
-        """
+    async def _ask(self, label: str, request: Any, watch: Callback | None = None) -> Any:
+        """Send a request and wait for its result; refused at once while disconnected."""
         if self._state is not Session.CONNECTED:
             raise StoreUnavailable(f"{label}: the session with ZooKeeper is {self._state}")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-        def settle() -> None:
-            if not answer.done():
-                if result.exception is not None:
-                    answer.set_exception(result.exception)
-                else:
-                    answer.set_result(result.value)
-
-        result = request(*arguments, **options)
-        result.rawlink(lambda _: self._hand_over(settle))
         try:
             # not wait_for: in Python 3.11 it swallows a cancellation that meets the answer
             async with asyncio.timeout(self._request_timeout_s):
-                return await answer
+                return await self._client.ask(request, watch)
         except TimeoutError as error:
             raise StoreUnavailable(
                 f"{label}: no answer from ZooKeeper within {self._request_timeout_s:g} s"
             ) from error
-        except (kazoo_errors.KazooException, ValueError, TypeError) as error:
+        except kazoo_errors.KazooException as error:
             raise _translated(error, label) from error
 
 
@@ -380,32 +299,6 @@ _PERMISSIONS = {"r": 1, "w": 2, "c": 4, "d": 8, "a": 16}
 def _acl(entry: Entry) -> Any:
     bits = sum(_PERMISSIONS[letter] for letter in set(entry.permissions))
     return ACL(bits, Id(entry.principal.scheme, entry.principal.id))
-
-
-def _options(credentials: Credentials) -> dict[str, Any]:
-    """What kazoo wants to know of them."""
-    found: dict[str, Any] = {}
-    if credentials.tls is not None:
-        found |= {
-            "use_ssl": True,
-            "verify_certs": True,
-            "check_hostname": credentials.tls.check_hostname,
-            "ca": str(credentials.tls.authorities),
-            "certfile": str(credentials.tls.certificate),
-            "keyfile": str(credentials.tls.key),
-        }
-    if credentials.digest is not None:
-        login = credentials.digest
-        found["auth_data"] = [("digest", f"{login.user}:{login.password}")]
-    if credentials.sasl is not None:
-        found["sasl_options"] = {
-            "mechanism": "DIGEST-MD5",
-            "username": credentials.sasl.user,
-            "password": credentials.sasl.password,
-            "service": "zookeeper",
-            "principal": "zk-sasl-md5",
-        }
-    return found
 
 
 def _stat(stat: Any) -> Stat:

@@ -26,7 +26,8 @@ from dfvisor.model.checker import Checker
 from dfvisor.model.grants import Grant
 from dfvisor.model.presence import slices_at
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
-from dfvisor.model.validate import outside_grant, validate
+from dfvisor.model.validate import validate
+from dfvisor.model.within import Within
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.entries import EntryKey, TableEntry
 from dfvisor.p4rt.tls import Credentials
@@ -87,6 +88,7 @@ class Candidate:
         self._indexed: tuple[frozenset[str], int] | None = None  # switches, as of which fabric
         self._compiler: Compiler | None = None  # of the last good records
         self._checker = Checker()
+        self._within = Within()
         self._checked: VirtualNetwork | None = None  # the last one, good or bad
         self._good: VirtualNetwork | None = None  # the last good one
         self._controlled: tuple[str, ...] = ()  # slices with controllers of the tenant's own
@@ -94,10 +96,12 @@ class Candidate:
         self._refused = ""  # why they are not of the newest revision
         self._ownership: Ownership | None = None
         self._claimed = False
+        self._claimed_of = ""  # the origin of the VN that was claimed
         self._election_id: ElectionId = (0, 0)
         self._watch: Watch | None = None
         self._learned = LearnedHosts(self.look)
         self._active = 0  # the revision that is, at least
+        self._moved = True  # the VN may be at other switches than when it was activated last
         self._gathering: float | None = None  # until when to wait for what switches hold
         self._stage: Stage | None = None  # that sessions are aimed at; None: all is done
         self._since = 0.0
@@ -108,6 +112,10 @@ class Candidate:
         self._hold_timer: asyncio.TimerHandle | None = None
         self._sessions: dict[str, tuple[Session, asyncio.Task[None]]] = {}
         self.error = ""
+
+    @property
+    def _origin(self) -> str:
+        return "" if self._snapshot is None else self._snapshot.manifest.origin
 
     # -- what others see
 
@@ -198,8 +206,9 @@ class Candidate:
             return
         if not self._claimed:
             await self._claim(self._ownership)
-        if await self._read():  # the VN may be another one of the same name
-            await self._claim(self._ownership)
+        if await self._read() and self._origin != self._claimed_of:
+            await self._claim(self._ownership)  # it is another VN of the same name
+            self._claimed_of = self._origin
         self._compile()
         self._fail(self._refused or self._turning.waiting_for)
         await self._index(database)
@@ -316,10 +325,12 @@ class Candidate:
             snapshot.vn, changed, fabric.fabric, fabric, lambda vn: _problems(vn, fabric)
         )
         if not problems:
-            problems = outside_grant(snapshot.vn, snapshot.grant)
+            problems = self._within.problems(snapshot.vn, snapshot.grant)
         if problems:
             self._refuse(f"{len(problems)} problems in its records: {_shown(problems)}")
             return
+        if changed is None or changed.structure or changed.endpoints or not same:
+            self._moved = True
         try:
             known = changed if self._good is checked else None
             left_out = snapshot.grant.controllers
@@ -440,8 +451,13 @@ class Candidate:
     ) -> None:
         assert self._compiler is not None
         wanted = SwitchEntries(self._compiler, switch)
-        hold = bool(self._compiler.turning)
-        target = self._targets[switch] = Target(self._revision, stage, wanted, hold)
+        target = self._targets[switch] = Target(
+            self._revision,
+            stage,
+            wanted,
+            hold=bool(self._compiler.turning),
+            alone=len(self._sessions) == 1,
+        )
         session.aim(target, keys)
 
     async def _advance(self, ownership: Ownership) -> None:
@@ -462,8 +478,13 @@ class Candidate:
                     self._enter(Stage.FLOW, self._stamp() or Update())
                 case Stage.FLOW:
                     if self._active < self._revision:
-                        active = await self._around.database.activate(ownership, self._revision)
-                        self._active = active.revision
+                        if len(self._sessions) > 1:  # one alone has done it with its last entries
+                            for session, _ in self._sessions.values():
+                                session.activate(self._revision)
+                        active = await self._around.database.activate(
+                            ownership, self._revision, moved=self._moved
+                        )
+                        self._active, self._moved = active.revision, False
                     if not self._drained():
                         return
                     self._enter(Stage.FINISH, self._retire())

@@ -17,16 +17,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import grpc
+
 from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import SwitchError
 from dfvisor.p4rt.client import ElectionId, P4RuntimeClient
 from dfvisor.p4rt.entries import EntryKey, TableEntry, entry_key
-from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
+from dfvisor.p4rt.errors import NotPrimary, RpcFailed, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.slicer.roles import Role
-from dfvisor.slicer.service import ACTIVE, COMPLETE, HOLD, REVISION
+from dfvisor.slicer.service import ACTIVATE, ACTIVE, AT_ONCE, COMPLETE, HOLD, REVISION
 from dfvisor.slicer.view import TABLES
 from dfvisor.vnc.stages import Stage, Step, Wanted, steps
 
@@ -36,6 +38,7 @@ CONNECT_TIMEOUT_S = 5.0
 UPDATES_PER_WRITE = 250  # of at most about 500 bytes each; the slicer takes 256 KiB
 KEYS_AT_A_TIME = 2000  # looked at before others get a turn
 SHOWN_FAILURES = 5
+AT_ONCE_MS = 20  # agents read a revision when controllers do: hardly ever is there more to wait for
 
 
 Change: TypeAlias = tuple[p4r.Update, Step]
@@ -49,6 +52,7 @@ class Target:
     stage: Stage
     wanted: Wanted
     hold: bool = False  # agents are to keep what the state before needed
+    alone: bool = False  # no other switch is concerned: it may activate what it has prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +106,8 @@ class Session:
         self._target: Target | None = None
         self._done: Target | None = None
         self._pending: dict[EntryKey, None] | None = None  # to be looked at; None: all
+        self._client: P4RuntimeClient | None = None  # while connected
+        self._telling: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._backoff = Backoff(0.1, 5.0)
 
@@ -170,6 +176,7 @@ class Session:
             async with self._turns:
                 schema, held = await self._open(client)
             self.held = held
+            self._client = client
             self._on_held(held)
             self._on_progress()
             lost = asyncio.create_task(client.wait_lost(), name=f"lost {self.vn}@{self.switch}")
@@ -188,7 +195,9 @@ class Session:
             finally:
                 lost.cancel()
         finally:
-            self.held = self._done = None
+            self.held = self._done = self._client = None
+            for task in self._telling:
+                task.cancel()
             await client.close()
 
     async def _open(self, client: P4RuntimeClient) -> tuple[Schema, dict[EntryKey, TableEntry]]:
@@ -221,12 +230,6 @@ class Session:
         Left unfinished when there is another target. SwitchError lists what was refused; the rest
         was carried out all the same.
         """
-        confirmed = self._done is not None and self._done.revision == target.revision
-        if not confirmed and not await self._until_held(client, target, REVISION):
-            return
-        finishing = target.stage is Stage.FINISH
-        if finishing and not await self._until_held(client, target, ACTIVE):
-            return
         if self._pending is None:
             every = await _all_keys(held, target.wanted)
             if target is not self._target:
@@ -237,12 +240,12 @@ class Session:
             (_update(schema, step), step)
             for step in steps(held, target.wanted, target.stage, pending)
         ]
-        refused: list[str] = []
         async with self._turns if len(work) > UPDATES_PER_WRITE else nullcontext():
-            for start in range(0, len(work), UPDATES_PER_WRITE):
-                self._check_leading()
-                chunk = work[start : start + UPDATES_PER_WRITE]
-                refused += await self._write(client, chunk, held, {REVISION: str(target.revision)})
+            refused = await self._carry_out(client, held, target, work)
+        if refused is None:
+            if self._pending is pending:  # to be looked at with the next target
+                pending.update((step.key, None) for _, step in work)
+            return
         self.refusing = bool(refused)
         if refused:
             shown = "; ".join(refused[:SHOWN_FAILURES])
@@ -261,12 +264,86 @@ class Session:
             return
         self._done = target
         self._backoff.reset()
-        if finishing:
-            self._check_leading()
-            said = {COMPLETE: str(target.revision)}
-            await client.write([], said | ({HOLD: "1"} if target.hold else {}))
+        if target.stage is Stage.FINISH:
             self._report(revision=target.revision, entries=len(held))
         self._on_progress()
+
+    async def _carry_out(
+        self,
+        client: P4RuntimeClient,
+        held: dict[EntryKey, TableEntry],
+        target: Target,
+        work: Sequence[Change],
+    ) -> list[str] | None:
+        """Write, once the agent has got as far; the refusals as text. None, and nothing was done,
+        if there is another target before.
+        """
+        number = str(target.revision)
+        confirmed = self._done is not None and self._done.revision == target.revision
+        conditions, last = {REVISION: number}, {}
+        if target.stage is Stage.FINISH:
+            conditions[ACTIVE] = last[COMPLETE] = number
+            if target.hold:
+                last[HOLD] = "1"
+        elif target.stage is Stage.FLOW and target.alone:
+            last[ACTIVATE] = number
+        sure = confirmed and target.stage is not Stage.FINISH
+        chunks = [
+            work[start : start + UPDATES_PER_WRITE]
+            for start in range(0, len(work), UPDATES_PER_WRITE)
+        ]
+        if not chunks and (last or not sure):
+            chunks.append([])
+        refused: list[str] = []
+        for place, chunk in enumerate(chunks):
+            self._check_leading()
+            metadata = conditions | (last if place == len(chunks) - 1 and not refused else {})
+            if not sure:
+                sure = True
+                done = await self._write_at_once(client, chunk, held, metadata)
+                if done is not None:
+                    refused += done
+                    continue
+                for what in conditions:
+                    if not await self._until_held(client, target, what):
+                        return None
+            refused += await self._write(client, chunk, held, metadata)
+        return refused
+
+    async def _write_at_once(
+        self,
+        client: P4RuntimeClient,
+        work: Sequence[Change],
+        held: dict[EntryKey, TableEntry],
+        metadata: Mapping[str, str],
+    ) -> list[str] | None:
+        """Write a chunk if the agent has prepared the revision already, or is about to; the
+        refusals as text. None, and nothing was done, if not.
+        """
+        try:
+            return await self._write(client, work, held, {**metadata, AT_ONCE: str(AT_ONCE_MS)})
+        except RpcFailed as error:
+            if error.code is not grpc.StatusCode.ABORTED:
+                raise
+            return None
+
+    def activate(self, revision: int) -> None:
+        """Tell the agent that the revision may take effect. It hears so from the database, too, so
+        nothing depends on this but time.
+        """
+        if self._client is not None and self._may_write():
+            task = asyncio.get_running_loop().create_task(
+                self._tell(self._client, {ACTIVATE: str(revision)}),
+                name=f"activate {self.vn}@{self.switch}",
+            )
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, client: P4RuntimeClient, metadata: Mapping[str, str]) -> None:
+        try:
+            await client.write([], metadata)
+        except SwitchError as error:
+            log.debug("VN %s, switch %s: %s", self.vn, self.switch, error)
 
     async def _until_held(self, client: P4RuntimeClient, target: Target, what: str) -> bool:
         """Wait until the agent has prepared, or activated, the revision; False if there is another

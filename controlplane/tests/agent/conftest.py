@@ -6,15 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from dfvisor.store import vns
 
 from .rig import Rig
-
-
-@pytest.fixture(autouse=True)
-def without_controller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No VN controller runs here: revisions take effect without one, unless a test says else."""
-    monkeypatch.setattr(vns, "ACTIVATE_AT_ONCE", True)
 
 
 @pytest.fixture

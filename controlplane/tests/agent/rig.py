@@ -34,6 +34,8 @@ from dfvisor.store.credentials import ANONYMOUS
 from dfvisor.store.database import GlobalDatabase
 from dfvisor.store.local import LocalDatabase
 
+from controlplane.tests.store.harness import AtOnce
+
 WAIT_S = 15.0
 SWITCH = "s1"
 DEVICE_ID = 1
@@ -123,7 +125,7 @@ class Rig:
         self.running: Agent | None = None
 
     async def connect(self) -> GlobalDatabase:
-        self.database = await GlobalDatabase.connect(self.zookeeper)
+        self.database = await AtOnce.connect(self.zookeeper)
         return self.database
 
     async def put(self, network: Network) -> None:

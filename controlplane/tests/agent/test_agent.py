@@ -29,6 +29,8 @@ from dfvisor.store.zk import Operation
 from dfvisor.vnc.daemon import Daemon
 from emulation.zookeeper import ZooKeeperServer
 
+from controlplane.tests.store.harness import AtOnce
+
 from .networks import demo
 from .rig import PIPELINE, SWITCH, TARGET, WAIT_S, Rig, eventually
 
@@ -438,11 +440,11 @@ async def test_daemons_work_in_a_closed_database_each_with_a_credential_of_its_o
         agents={SWITCH: ids[Role.AGENT]},
         tenants={"red": ids[Role.TENANT]},
     )
-    provider = await GlobalDatabase.connect(rig.zookeeper, credentials=logins[Role.PROVIDER])
+    provider = await AtOnce.connect(rig.zookeeper, credentials=logins[Role.PROVIDER])
     async with provider:
         await provider.close_tree(access)
-    provider = await GlobalDatabase.connect(rig.zookeeper, credentials=logins[Role.PROVIDER])
-    tenant = await GlobalDatabase.connect(rig.zookeeper, credentials=logins[Role.TENANT])
+    provider = await AtOnce.connect(rig.zookeeper, credentials=logins[Role.PROVIDER])
+    tenant = await AtOnce.connect(rig.zookeeper, credentials=logins[Role.TENANT])
     rig.credentials = logins[Role.AGENT]
     controller = Daemon(rig.zookeeper, tmp_path, "vnc-1", None, logins[Role.CONTROLLER])
     async with provider, tenant:

@@ -16,7 +16,7 @@ from dfvisor.store.database import FabricSnapshot, GlobalDatabase, VnSnapshot
 from dfvisor.store.stats import Active
 from emulation.zookeeper import ZooKeeperServer
 
-from controlplane.tests.store.harness import expire, requests, until, watch_count, watched
+from controlplane.tests.store.harness import AtOnce, expire, requests, until, watch_count, watched
 
 from .networks import demo
 
@@ -88,7 +88,7 @@ async def following(
 
 @pytest.fixture
 async def db(zookeeper: str) -> AsyncIterator[GlobalDatabase]:
-    async with await GlobalDatabase.connect(zookeeper) as found:
+    async with await AtOnce.connect(zookeeper) as found:
         await found.apply_fabric(await found.read_fabric(), DEMO.fabric, DEMO.tenants)
         yield found
 
@@ -209,7 +209,7 @@ async def test_switch_that_is_not_in_the_fabric_yet_is_followed_when_it_comes(
     zookeeper: str,
 ) -> None:
     async with (
-        await GlobalDatabase.connect(zookeeper) as db,
+        await AtOnce.connect(zookeeper) as db,
         following(zookeeper, "s1") as (heard, _),
     ):
         await db.apply_fabric(await db.read_fabric(), DEMO.fabric, DEMO.tenants)
@@ -220,7 +220,7 @@ async def test_switch_that_is_not_in_the_fabric_yet_is_followed_when_it_comes(
 
 async def test_reconnect_reads_only_what_has_changed(own_zookeeper: ZooKeeperServer) -> None:
     address = f"{own_zookeeper.address}/own"
-    async with await GlobalDatabase.connect(address, timeout_s=30.0) as db:
+    async with await AtOnce.connect(address, timeout_s=30.0) as db:
         await db.apply_fabric(await db.read_fabric(), DEMO.fabric, DEMO.tenants)
         many = with_flowspaces(RED, *(flowspace(f"f{n}", n) for n in range(2000)))
         await db.apply(None, many)

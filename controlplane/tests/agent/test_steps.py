@@ -79,6 +79,21 @@ def test_revision_that_is_not_active_is_prepared_without_touching_a_packet() -> 
     assert desk.tables()["classifier"] > before["classifier"]
 
 
+def test_leader_activates_before_the_database_says_so_and_is_not_taken_back() -> None:
+    desk = Desk()
+    desk.live(1, RED)
+    desk.planner.set_vn("red", 2, WITH_SLICE)
+    assert desk.stage().revision == 1
+    assert desk.planner.tell_active("red", 2)
+    assert desk.stage().revision == 2
+    assert not desk.planner.set_active("red", 1)  # read before
+    assert desk.stage().prepared == 2
+    desk.planner.remove_vn("red")  # and another of its name
+    desk.planner.set_vn("red", 1, RED)
+    desk.planner.set_active("red", 0)
+    assert desk.stage().revision == 0
+
+
 def test_slice_that_has_gone_is_kept_for_packets_under_way_until_the_controller_has_finished() -> (
     None
 ):

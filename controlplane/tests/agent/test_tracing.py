@@ -49,6 +49,18 @@ def test_change_of_a_qos_flowspace_is_active_with_its_last_stage() -> None:
     assert found(tracer)["gold", "active"] == (1, 7.0), "once"
 
 
+def test_change_is_active_with_the_edge_where_its_flow_entries_were_there_before() -> None:
+    tracer = Tracer()
+    read(tracer, 2, {("flowspaces", "gold-tcp")})
+    tracer.slicer("red", 2, 10.003)
+    tracer.written("red", 2, 10.004)
+    tracer.written("red", 2, 10.005)  # the last of them
+    tracer.edge("red", 2, 10.008)
+    tracer.switch("red", 2, 10.02)  # and nothing is left of the state before
+    assert found(tracer)["gold", "switch"] == (1, 5.0)
+    assert found(tracer)["gold", "active"] == (1, 8.0)
+
+
 def test_change_of_best_effort_waits_for_no_flow_entries() -> None:
     tracer = Tracer()
     best = RED.best_effort_slice.name

@@ -13,6 +13,7 @@ from dfvisor.model.description import load_network
 from dfvisor.model.permissions import permission_problems
 from dfvisor.model.plain import Problems
 from dfvisor.model.records import Flowspace, Match, Network, Treatment, VirtualNetwork
+from dfvisor.model.render import render_flowspace
 from dfvisor.model.space import Spaces
 from dfvisor.model.types import PortRange
 from dfvisor.model.validate import validate
@@ -112,7 +113,7 @@ def test_reader_that_makes_no_sense_is_refused(reader: str, why: str) -> None:
 def test_permissions_are_written_and_read_again() -> None:
     for one in (WEB, VIDEO):
         found = Problems()
-        rendered = plain.render_flowspace(one)
+        rendered = render_flowspace(one)
         assert plain.parse_flowspace(one.name, rendered, ("x",), found) == one
 
 

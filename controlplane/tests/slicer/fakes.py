@@ -150,6 +150,7 @@ class FakeDirectory:
     revisions: dict[str, int] = field(default_factory=lambda: {"red": 5, "blue": 1})
     active: dict[str, int] = field(default_factory=dict)  # where it is not the revision held
     completed: list[tuple[str, int]] = field(default_factory=list)
+    activated: list[tuple[str, int]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     spaces: dict[tuple[str, str], Space] = field(default_factory=dict)
@@ -249,6 +250,12 @@ class FakeDirectory:
         except TimeoutError:
             return False
         return True
+
+    def activate(self, vn: str, revision: int) -> None:
+        self.activated.append((vn, revision))
+
+    def flows_written(self, vn: str, revision: int) -> None:
+        pass
 
     def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
         self.completed.append((vn, revision))

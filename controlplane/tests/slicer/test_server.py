@@ -397,6 +397,34 @@ async def test_write_that_fails_completes_nothing(
     assert directory.completed == []
 
 
+async def test_write_at_once_is_given_back_undone_where_the_revision_is_not_there(
+    connect: Connect, switch: FakeSwitch
+) -> None:
+    client = await connect("vn/red")
+    soon = {"dfvisor-at-once": "20"}
+    for condition in ({"dfvisor-revision": "6"}, {"dfvisor-active": "6"}):
+        with pytest.raises(RpcFailed) as refused:
+            await client.write(updates(client, flow(RED_GOLD.key)), condition | soon)
+        assert refused.value.code is grpc.StatusCode.ABORTED
+    assert not switch.entries
+    await client.write(updates(client, flow(RED_GOLD.key)), {"dfvisor-revision": "5"} | soon)
+    assert len(switch.entries) == 1
+
+
+async def test_leader_activates_with_a_write_that_succeeds(
+    connect: Connect, directory: FakeDirectory
+) -> None:
+    client = await connect("vn/red")
+    with pytest.raises(WriteError):
+        await client.write(updates(client, flow(BLUE_GOLD.key)), {"dfvisor-activate": "5"})
+    tenant = await connect("slice/blue/gold")
+    with pytest.raises(RpcFailed):
+        await tenant.write([], {"dfvisor-activate": "1"})
+    assert directory.activated == []
+    await client.write(updates(client, flow(RED_GOLD.key)), {"dfvisor-activate": "5"})
+    assert directory.activated == [("red", 5)]
+
+
 # -- reads
 
 

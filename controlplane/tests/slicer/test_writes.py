@@ -18,7 +18,6 @@ from dfvisor.slicer.server import SlicerServer
 from controlplane.tests.slicer.conftest import Connect
 from controlplane.tests.slicer.fakes import (
     BLUE_GOLD,
-    DEVICE,
     RED_GOLD,
     FakeDirectory,
     FakeSwitch,
@@ -36,7 +35,7 @@ async def write(
 ) -> list[str]:
     """Names of the statuses of one Write in another mode than the client's own."""
     request = p4r.WriteRequest(
-        device_id=DEVICE,
+        device_id=client.device_id,
         role=client.role or "",
         atomicity=p4r.WriteRequest.Atomicity.Value(atomicity),
         updates=updates,

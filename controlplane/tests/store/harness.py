@@ -8,10 +8,31 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Self
 
+from dfvisor.model.records import VirtualNetwork
 from dfvisor.store.database import GlobalDatabase
+from dfvisor.store.revisions import VnSnapshot
+from dfvisor.store.vns import Verify
 from kazoo.client import KazooClient
 
 DEADLINE_S = 10.0
+
+
+class AtOnce(GlobalDatabase):
+    """A session whose changes take effect at once, where there is no VN controller."""
+
+    async def apply(
+        self,
+        base: VnSnapshot | None,
+        vn: VirtualNetwork,
+        *,
+        verify: Verify | None = None,
+        activate: bool = True,
+        why: str = "",
+        at_least: int = 0,
+    ) -> VnSnapshot:
+        return await super().apply(
+            base, vn, verify=verify, activate=activate, why=why, at_least=at_least
+        )
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], what: str) -> None:

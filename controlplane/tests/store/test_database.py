@@ -19,7 +19,7 @@ from dfvisor.model.records import (
     VirtualNetwork,
 )
 from dfvisor.model.types import PortRange
-from dfvisor.store import layout, vns
+from dfvisor.store import layout
 from dfvisor.store.database import GlobalDatabase, VnSnapshot
 from dfvisor.store.stats import (
     AgentInfo,
@@ -33,7 +33,7 @@ from dfvisor.store.stats import (
 from dfvisor.store.zk import ZooKeeper
 from emulation.zookeeper import ZooKeeperServer
 
-from controlplane.tests.store.harness import Proxy, expire, until
+from controlplane.tests.store.harness import AtOnce, Proxy, expire, until
 
 pytestmark = pytest.mark.zk
 
@@ -44,21 +44,15 @@ RED = DEMO.vns["red"]
 INFO = AgentInfo(slicer="127.0.0.1:1", target="bmv2", pid=1)
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Revisions take effect without a controller, unless a test says else."""
-    monkeypatch.setattr(vns, "ACTIVATE_AT_ONCE", True)
-
-
 @pytest.fixture
 async def db(zookeeper: str) -> AsyncIterator[GlobalDatabase]:
-    async with await GlobalDatabase.connect(zookeeper, page_grace_s=0.0) as found:
+    async with await AtOnce.connect(zookeeper, page_grace_s=0.0) as found:
         yield found
 
 
 @pytest.fixture
 async def other(zookeeper: str) -> AsyncIterator[GlobalDatabase]:
-    async with await GlobalDatabase.connect(zookeeper, page_grace_s=0.0) as found:
+    async with await AtOnce.connect(zookeeper, page_grace_s=0.0) as found:
         yield found
 
 
@@ -101,12 +95,12 @@ async def test_peers_are_written_read_and_deleted(
 
 
 async def test_tree_of_an_older_version_gets_what_it_lacks(zookeeper: str) -> None:
-    async with await GlobalDatabase.connect(zookeeper) as db:
+    async with await AtOnce.connect(zookeeper) as db:
         await db.apply_fabric(await db.read_fabric(), DEMO.fabric, DEMO.tenants)
     zk = await raw(zookeeper)
     await zk.delete(layout.PEERS)
     await zk.close()
-    async with await GlobalDatabase.connect(zookeeper) as db:
+    async with await AtOnce.connect(zookeeper) as db:
         assert (await db.read_fabric()).fabric == DEMO.fabric
 
 
@@ -116,7 +110,7 @@ async def test_tree_that_another_session_is_still_making_is_completed(zookeeper:
         zk = await ZooKeeper(chroot).start()
         for path in layout.FIXED[:count]:
             await zk.ensure(path)
-        async with await GlobalDatabase.connect(chroot) as db:
+        async with await AtOnce.connect(chroot) as db:
             assert await db.vn_names() == ()
             assert await db.read_agents() == {}
         missing = [path for path in layout.FIXED if await zk.exists(path) is None]
@@ -256,7 +250,7 @@ async def test_unused_pages_are_collected_and_used_ones_stay(
 
 
 async def test_young_unused_pages_are_kept(zookeeper: str) -> None:
-    async with await GlobalDatabase.connect(zookeeper, page_grace_s=60.0) as db:
+    async with await AtOnce.connect(zookeeper, page_grace_s=60.0) as db:
         db._vns.history._kept = 1
         snapshot = await db.apply(None, RED)
         snapshot = await db.apply(snapshot, large(100))
@@ -315,7 +309,7 @@ async def test_many_writers_at_once_lose_nothing(db: GlobalDatabase, zookeeper: 
     base = await db.apply(None, RED)
 
     async def write(number: int) -> None:
-        async with await GlobalDatabase.connect(zookeeper) as own:
+        async with await AtOnce.connect(zookeeper) as own:
             await own.apply(base, with_flowspaces(RED, flowspace(f"w{number}", number)))
 
     await asyncio.gather(*(write(number) for number in range(8)))
@@ -471,13 +465,13 @@ async def test_nothing_of_the_owners_is_left_when_the_vn_is_gone(
 async def test_agent_is_live_until_its_session_ends(db: GlobalDatabase, zookeeper: str) -> None:
     looks: list[int] = []
     await db.watch_agents(lambda: looks.append(1))
-    async with await GlobalDatabase.connect(zookeeper) as agent:
+    async with await AtOnce.connect(zookeeper) as agent:
         await agent.register_agent("s1", INFO)
         assert await db.read_agents() == {"s1": INFO}
         await until(lambda: bool(looks), "the watch")
     assert await db.read_agents() == {}
     seen = len(looks)
-    async with await GlobalDatabase.connect(zookeeper) as agent:
+    async with await AtOnce.connect(zookeeper) as agent:
         await agent.register_agent("s1", INFO)
         await until(lambda: len(looks) > seen, "the watch of a switch that is known")
 
@@ -559,7 +553,7 @@ async def test_change_whose_answer_was_lost_is_found_and_made_once(
     base = await db.apply(None, RED)
     async with Proxy(zookeeper_server.port) as proxy:
         address = f"127.0.0.1:{proxy.port}/{zookeeper.partition('/')[2]}"
-        async with await GlobalDatabase.connect(address) as cut:
+        async with await AtOnce.connect(address) as cut:
             original = cut._zk.multi
 
             async def multi(operations: object) -> None:
@@ -592,7 +586,7 @@ async def test_deletion_whose_answer_was_lost_is_no_error(
     base = await db.apply(None, RED)
     async with Proxy(zookeeper_server.port) as proxy:
         address = f"127.0.0.1:{proxy.port}/{zookeeper.partition('/')[2]}"
-        async with await GlobalDatabase.connect(address) as cut:
+        async with await AtOnce.connect(address) as cut:
             original = cut._zk.multi
 
             async def multi(operations: object) -> None:
@@ -615,9 +609,7 @@ async def test_deletion_whose_answer_was_lost_is_no_error(
 async def test_change_without_a_server_fails_and_is_not_made_later(
     own_zookeeper: ZooKeeperServer,
 ) -> None:
-    async with await GlobalDatabase.connect(
-        f"{own_zookeeper.address}/dfvisor", timeout_s=1.0
-    ) as db:
+    async with await AtOnce.connect(f"{own_zookeeper.address}/dfvisor", timeout_s=1.0) as db:
         base = await db.apply(None, RED)
         states: list[bool] = []
         db.on_session(states.append)
@@ -656,18 +648,18 @@ async def test_connection_lost_while_connecting_is_waited_for(
         return await original(zk, path, watch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ZooKeeper, "exists", exists)
-    async with await GlobalDatabase.connect(zookeeper) as db:
+    async with await AtOnce.connect(zookeeper) as db:
         assert await db.vn_names() == ()
     assert calls > 12
 
 
 async def test_connect_without_a_server_fails_in_time() -> None:
     with pytest.raises(StoreUnavailable, match="no ZooKeeper server answers"):
-        await GlobalDatabase.connect("127.0.0.1:1/dfvisor", timeout_s=0.3)
+        await AtOnce.connect("127.0.0.1:1/dfvisor", timeout_s=0.3)
 
 
 async def test_server_that_stops_answering_is_noticed(own_zookeeper: ZooKeeperServer) -> None:
-    async with await GlobalDatabase.connect(f"{own_zookeeper.address}/dfvisor") as db:
+    async with await AtOnce.connect(f"{own_zookeeper.address}/dfvisor") as db:
         own_zookeeper.pause()
         try:
             with pytest.raises(StoreUnavailable):

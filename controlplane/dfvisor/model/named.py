@@ -1,0 +1,187 @@
+"""Records by name, of which a changed copy costs what has changed: pure.
+
+All copies that came from one another share one dict. It holds the content of the copy that was
+looked at last; each of the others knows what differs from the copy that it is next to (version
+trees by rerooting, H. G. Baker, "Shallow binding makes functional arrays fast", 1991). So looking
+at the newest of them costs as much as a dict, and looking at an older one first undoes what came
+since. Two copies are compared along the way between them.
+
+Going through all records goes through those of the moment when that began, whatever is looked at
+meanwhile. Not to be used by two threads at once: looking changes what is behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, Generic, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+class _Gone:
+    """Stands for: there is no such record."""
+
+
+_GONE = _Gone()
+
+
+class Named(Mapping[str, T], Generic[T]):
+    """`Named(records)` takes the dict over: nobody else may change it from then on."""
+
+    __slots__ = ("_changes", "_data", "_next")
+    __hash__ = None  # type: ignore[assignment]  # as dict
+
+    def __init__(self, records: dict[str, T] | None = None) -> None:
+        self._data: dict[str, T] | None = {} if records is None else records
+        self._next: Named[T] | None = None  # None: `_data` is the content
+        self._changes: dict[str, T | _Gone] = {}  # to the content of the next one
+
+    # -- looking
+
+    def _here(self) -> dict[str, T]:
+        """The content; from now on the others lead here."""
+        data = self._data
+        return self._turn() if data is None else data
+
+    def _turn(self) -> dict[str, T]:
+        way: list[Named[T]] = [self]
+        while (following := way[-1]._next) is not None:
+            way.append(following)
+        data = way[-1]._data
+        assert data is not None, "the last one holds the content"
+        for place in range(len(way) - 2, -1, -1):
+            one, before = way[place], way[place + 1]
+            back: dict[str, T | _Gone] = {}
+            for name, record in one._changes.items():
+                back[name] = data.get(name, _GONE)
+                if isinstance(record, _Gone):
+                    data.pop(name, None)
+                else:
+                    data[name] = record
+            before._data, before._next, before._changes = None, one, back
+            one._data, one._next, one._changes = data, None, {}
+        return data
+
+    def __getitem__(self, name: str) -> T:
+        return self._here()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._here()
+
+    def __len__(self) -> int:
+        return len(self._here())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._here()))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._here().get(name, default)
+
+    def keys(self) -> KeysView[str]:
+        return self.plain().keys()
+
+    def values(self) -> ValuesView[T]:
+        return self.plain().values()
+
+    def items(self) -> ItemsView[str, T]:
+        return self.plain().items()
+
+    def plain(self) -> dict[str, T]:
+        """A dict of its own."""
+        return self._here().copy()
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if isinstance(other, Named):
+            found = self._since(other)
+            return self._here() == other._here() if found is None else not found
+        return self._here() == other if isinstance(other, dict) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f"Named({self._here()!r})"
+
+    # -- changing
+
+    def __or__(self, other: Mapping[str, T]) -> Named[T]:
+        """With these records, or these instead of those of the same names."""
+        return self.changed(other)
+
+    def __ror__(self, other: Mapping[str, T]) -> dict[str, T]:
+        return {**other, **self.plain()}
+
+    def changed(self, change: Mapping[str, T | None]) -> Named[T]:
+        """With these records; None: without. The same object if that makes no difference."""
+        data = self._here()
+        back: dict[str, T | _Gone] = {}
+        for name, record in change.items():
+            held = data.get(name, _GONE)
+            if held is not (_GONE if record is None else record):
+                back[name] = held
+        if not back:
+            return self
+        for name in back:
+            record = change[name]
+            if record is None:
+                del data[name]
+            else:
+                data[name] = record
+        made: Named[T] = Named(data)
+        self._data, self._next, self._changes = None, made, back
+        return made
+
+    # -- comparing
+
+    def _since(self, old: Named[T]) -> dict[str, T | None] | None:
+        """What makes this one out of the old one; None where they did not come from one another."""
+        before = old._here()
+        touched: dict[str, T | _Gone] = {}
+        at: Named[T] = self
+        while at._next is not None:
+            for name, record in at._changes.items():
+                touched.setdefault(name, record)
+            at = at._next
+        if at is not old:
+            return None
+        found: dict[str, T | None] = {}
+        for name, record in touched.items():
+            held = before.get(name, _GONE)
+            if held is not record and held != record:
+                found[name] = None if isinstance(record, _Gone) else record
+        return found
+
+
+Records: TypeAlias = dict[str, T] | Named[T]
+"""Records by name, with or without that."""
+
+
+def differing(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, T | None]:
+    """What makes `new` out of `old`: records that came or differ, and None for those that went.
+
+    Costs what differs if both are `Named` and came from one another; otherwise every record is
+    looked at, which costs a few nanoseconds for those that are the same objects.
+    """
+    if old is new:
+        return {}
+    if isinstance(old, Named) and isinstance(new, Named):
+        known = new._since(old)
+        if known is not None:
+            return known
+    old, new = _plain(old), _plain(new)
+    found: dict[str, T | None] = {}
+    for name, record in new.items():
+        held = old.get(name)
+        if held is not record and held != record:
+            found[name] = record
+    if len(old) != len(new) or old.keys() != new.keys():
+        found |= dict.fromkeys(old.keys() - new.keys())
+    return found
+
+
+def _plain(records: Mapping[str, T]) -> Mapping[str, T]:
+    return records._here() if isinstance(records, Named) else records
+
+
+def named(records: Records[T]) -> Named[T]:
+    """The records as `Named`; the same object if they are that already."""
+    return records if isinstance(records, Named) else Named(dict(records))
