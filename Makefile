@@ -112,8 +112,9 @@ bench-switch: build ## the switches beside a bare forwarder: CPU time per packet
 bench: bench-switch ## bench-switch, and the latency of a change
 	@$(BIN)/python -m bench.change
 
-bench-vnc: $(STAMP) ## what the VN controller computes for a large network, and for one change in it
+bench-vnc: build ## the VN controller: a large network, one change in it, and another leader (as root)
 	@$(BIN)/python -m bench.vnc
+	@$(BIN)/python -m bench.takeover
 
 bench-slicer: build ## the slicer: beside direct writes, under floods, with many slices; ONLY=part
 	@$(if $(filter central,$(ONLY)),,$(BIN)/python -m bench.slicer --only $(ONLY))

@@ -46,7 +46,7 @@ def measure(
     source: str,
     destination: str,
     flows: Sequence[tuple[int, int]],
-    fail: Callable[[], None],
+    fail: Callable[[], object],
     *,
     pps: float = 10_000,
     seconds: float = 2.5,

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -131,9 +132,8 @@ def test_drained_switch_or_link_costs_nothing(
 ) -> None:
     """Nor does it to put it into use again. In between nothing passes it."""
     for verb in ("drain", "undrain"):
-        fared = measure(
-            net, "a", "c", FLOWS, lambda verb=verb: net.dfvctl(verb, what), pps=PPS, seconds=3.5
-        )
+        turn = partial(net.dfvctl, verb, what)
+        fared = measure(net, "a", "c", FLOWS, turn, pps=PPS, seconds=3.5)
         print(f"{verb} {what}: {back(fared)}")
         assert all(one.lost == 0 and one.twice == 0 for one in fared.values()), back(fared)
         if verb == "drain":
