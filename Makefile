@@ -106,8 +106,8 @@ e2e: build ## the whole system in network namespaces
 bench-db: build ## the two-level database: latency, bulk, many agents, many VNs (ONLY="latency agents")
 	@$(BIN)/python -m bench.db $(if $(ONLY),--only $(ONLY))
 
-bench-switch: build ## the switches beside a bare forwarder: CPU time per packet, packets/s, inserts
-	@$(BIN)/python -m bench.switch
+bench-switch: build ## the switches beside a bare forwarder: CPU time per packet, packets/s, inserts; ONLY
+	@$(BIN)/python -m bench.switch $(if $(ONLY),--only $(ONLY))
 
 bench: bench-switch ## bench-switch, and the latency of a change
 	@$(BIN)/python -m bench.change
@@ -129,6 +129,8 @@ soak: build fuzz ## longer, seeded runs of the property and parity tests, and th
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q controlplane/tests -m "not zk and not e2e"
 	@DFVISOR_CHANGES=$(or $(CHANGES),10000) DFVISOR_SEED=$(or $(SEED),1) \
 	    $(BIN)/pytest -q -s controlplane/tests/vnc/test_model.py
+	@DFVISOR_SEQUENCES=$(or $(SEQUENCES),500) DFVISOR_SEED=$(or $(SEED),1) \
+	    $(BIN)/pytest -q -s tools/emulation/tests/test_paths.py
 	@DFVISOR_OUTAGE_S=60 DFVISOR_PPS=10000 $(BIN)/pytest -q tools/emulation/tests/test_outages.py
 	@$(BIN)/python ptf_tests/parity.py --scenarios $(or $(SCENARIOS),500) --seed $(or $(SEED),1)
 

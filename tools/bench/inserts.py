@@ -17,6 +17,7 @@ from ptf_tests.lab import DEVICE_ID
 
 BATCH = 1000
 SETTLE_S = 0.5
+START_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +70,39 @@ def write(address: str, batches: Sequence[p4r.WriteRequest]) -> Inserted:
     return Inserted(sum(entries) / sum(times), sum(entries[-tail:]) / sum(times[-tail:]))
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What was sent while batches were written, what did not arrive, and how much of that reached
+    the switch's interface but was not sent out again; and the entries per second meanwhile."""
+
+    sent: int
+    lost: int
+    in_ring: int
+    entries_per_s: float
+
+
 def lost_meanwhile(
     address: str, batches: Sequence[p4r.WriteRequest], load: Load, wire: Wire, pps: int
-) -> tuple[int, int]:
-    """(packets sent, packets lost) at `pps` while the batches are written."""
-    before = received(wire.sink)
+) -> Loss:
+    """Send packets at `pps` while the batches are written."""
+    arrived, sent = received(wire.sink), _sent(wire.source)
+    entered, left = received(wire.near_source), _sent(wire.near_sink)
     command = load.command(wire.source, count=0, pps=pps)
-    sent_before = _sent(wire.source)
     sender = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        write(address, batches)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while _sent(wire.source) == sent and time.monotonic() < deadline:
+            time.sleep(0.001)
+        per_s = write(address, batches).per_s
     finally:
         sender.terminate()
         sender.wait()
-    sent = _sent(wire.source) - sent_before
+    sent = _sent(wire.source) - sent
     deadline = time.monotonic() + SETTLE_S
-    while received(wire.sink) - before < sent and time.monotonic() < deadline:
+    while received(wire.sink) - arrived < sent and time.monotonic() < deadline:
         time.sleep(0.01)
-    return sent, sent - (received(wire.sink) - before)
+    in_ring = received(wire.near_source) - entered - (_sent(wire.near_sink) - left)
+    return Loss(sent, sent - (received(wire.sink) - arrived), in_ring, per_s)
 
 
 def _sent(interface: str) -> int:

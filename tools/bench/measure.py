@@ -31,11 +31,14 @@ class Paced:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A candidate: its process, where its load goes in and where it comes out."""
+    """A candidate: its process, where its load goes in and where it comes out, and its own ends of
+    these two cables."""
 
     pid: int
     source: str
     sink: str
+    near_source: str
+    near_sink: str
 
 
 def compiled(directory: Path, name: str) -> str:

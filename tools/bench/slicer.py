@@ -127,6 +127,12 @@ class Writer:
             values.append(await self.write(self.request([self.update(kind, first + number // 2)])))
         return Sample(values)
 
+    async def clear(self) -> None:
+        """Delete all entries."""
+        assert self.client.schema is not None
+        held = await self.client.read_entries()
+        await self.client.write([self.client.schema.delete(one) for one in held])
+
     async def batches(self, count: int, size: int, kind: p4r.Update.Type.ValueType) -> float:
         """Updates per second, IN_FLIGHT batches at a time."""
         requests = [
@@ -215,6 +221,8 @@ async def cost(direct: str, slicer: Process, rounds: int) -> tuple[Table, bool]:
 async def flood(address: str, kind: str, seconds: float) -> None:
     """What an over-eager client does; a process of its own."""
     async with writers((address, "s1", 1)) as (writer,):
+        await writer.clear()
+        print("flooding", flush=True)
         until = time.monotonic() + seconds
 
         async def singles(number: int) -> None:
@@ -278,15 +286,18 @@ async def floods(slicer: str, rounds: int) -> tuple[Table, bool]:
             quiet += (await writer.singles(SINGLE)).values
             for kind in FLOODS:
                 child = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "bench.slicer", "--flood", kind, "--at", slicer)
+                    *(sys.executable, "-m", "bench.slicer", "--flood", kind, "--at", slicer),
+                    stdout=asyncio.subprocess.PIPE,
                 )
+                assert child.stdout is not None
                 try:
-                    await asyncio.sleep(1.2)  # it is flooding now
-                    until = time.monotonic() + FLOOD_S - 1.0
+                    await child.stdout.readline()
+                    until = time.monotonic() + FLOOD_S - 0.5
                     while time.monotonic() < until:
                         found[kind] += (await writer.singles(20)).values
                 finally:
-                    await child.wait()
+                    if await child.wait():
+                        raise RuntimeError(f"the flood of {kind} has failed")
     base = Sample(quiet)
     made = Table(title="a well-behaved slice's writes while another floods")
     for column in ("", "p50 ms", "p99 ms", "of quiet p99"):

@@ -59,6 +59,9 @@ class StaticDirectory:
         name = self._names.get(slice_id)
         return (VN, name) if name else None
 
+    def vn_by_id(self, vn_id: int) -> str | None:
+        return None
+
     def writer(self, vn: str, slice_name: str) -> str | None:
         return f"slice/{vn}/{slice_name}"
 
@@ -117,8 +120,10 @@ class Switch:
     def __init__(self, client: P4RuntimeClient) -> None:
         self._client = client
 
-    async def write(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
-        return await self._client.write_statuses(updates)
+    async def write(
+        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+    ) -> list[UpdateStatus]:
+        return await self._client.write_statuses(updates, at_once=at_once)
 
     async def read(self, request: p4r.ReadRequest) -> list[p4r.Entity]:
         return await self._client.read(request.entities)

@@ -3,8 +3,12 @@
 Each round measures every candidate once, so that whatever else the machine does strikes all alike;
 figures are medians over the rounds, ratios are medians of the rounds' ratios. CPU time per packet
 is taken at a paced load in bursts of 32 (measure.py). BMv2 cannot take that: where it is on PATH,
-it is measured at about half of what it can, and what the softswitch takes at that rate is shown too
-(it is more: fewer packets share a warm cache, and what the idle process does weighs more).
+it is measured at about half of what it can, and is compared with the softswitch at that rate too
+(where it takes more: fewer packets share a warm cache, and what a process does anyhow weighs more).
+
+Best effort is shown at both ends, where a frame becomes longer (a tenant's is encapsulated) or
+shorter (one from the fabric is delivered); in the QoS path and in transit it keeps its length. The
+forwarder's frames keep theirs.
 """
 
 from __future__ import annotations
@@ -46,6 +50,7 @@ class Options:
     seconds: float
     inserts: int
     bmv2_inserts: int
+    only: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ class Bench:
 
     def load(self, case: Case) -> Load:
         """The case's load."""
-        frames = self.directory / "frames"
+        frames = self.directory / f"frames-{case.name}"
         frames.write_bytes(b"".join(case.frames))
         return Load(self.load_program, frames)
 
@@ -117,35 +122,46 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+TO_FABRIC, FROM_FABRIC, TRANSIT = (
+    "best effort to the fabric",
+    "best effort from the fabric",
+    "transit",
+)
+BYPASS = (TO_FABRIC, FROM_FABRIC, TRANSIT)
+
+
 def cases(workload: traffic.Workload) -> dict[str, Case]:
     """By name: the flow entries of the QoS path, or what else it is."""
-    fabric, ours = workload.base(access=False), traffic.fabric_frames(traffic.OUR_VTEP)
+    fabric, ours = workload.base(), traffic.fabric_frames(traffic.OUR_VTEP)
     found = [
         Case(str(count), fabric + workload.flows(count), ours, pps)
         for count, pps in ((10, 10_000), (1000, 4_000), (10_000, 800))
     ]
-    best_effort = workload.base(access=True)
-    found.append(Case("best effort", best_effort, traffic.tenant_frames(), 10_000))
-    found.append(Case("transit", fabric, traffic.fabric_frames(traffic.B_VTEP), 10_000))
+    delivered = traffic.fabric_frames(traffic.OUR_VTEP, traffic.BEST_EFFORT)
+    found.append(Case(TO_FABRIC, workload.base(access=1), traffic.tenant_frames(), 10_000))
+    found.append(Case(FROM_FABRIC, workload.base(access=2), delivered, 10_000))
+    found.append(Case(TRANSIT, fabric, traffic.fabric_frames(traffic.B_VTEP), 10_000))
     return {case.name: case for case in found}
 
 
 # --- CPU time per packet --------------------------------------------------------------------------
 
 
-def measure(bench: Bench, case: Case) -> Samples:
-    """All candidates, round by round."""
-    options, samples, load = bench.options, Samples(), bench.load(case)
+def measure(bench: Bench, case: Case, base: Case) -> Samples:
+    """All candidates, round by round; `base` is the QoS path with 10 entries."""
+    options, samples = bench.options, Samples()
+    load, base_load = bench.load(case), bench.load(base)
     switches = [bench.ours, *([bench.bmv2] if bench.bmv2 else [])]
     for switch in switches:
         switch.program(case)
+    bench.base.program(base)
     for round_ in range(options.rounds):
         say(f"{case.name}: round {round_ + 1}/{options.rounds}")
         full = {"count": options.packets, "pps": options.pps}
         samples.bare.append(load.paced(bench.bare, idle=0.0, **full))
         samples.ours.append(load.paced(bench.ours.wire, idle=bench.ours.idle, **full))
-        if case.name in ("10", "1000", "10000"):
-            samples.base.append(load.paced(bench.base.wire, idle=bench.base.idle, **full))
+        if case.name != base.name:
+            samples.base.append(base_load.paced(bench.base.wire, idle=bench.base.idle, **full))
         if bench.bmv2 is not None:
             slow = {"count": case.bmv2_pps * 2, "pps": case.bmv2_pps}
             samples.ours_slow.append(load.paced(bench.ours.wire, idle=bench.ours.idle, **slow))
@@ -179,34 +195,40 @@ def show_case(bench: Bench, label: str, samples: Samples, targets: list[Target])
 
 
 def against_bmv2(samples: Samples, times: int) -> list[Target]:
-    """So many times less than BMv2, where it was measured. Each at a rate that suits it."""
+    """So many times less than BMv2, where it was measured: each at a rate that suits it, and both
+    at BMv2's."""
     if not samples.bmv2:
         return []
-    found = cpu(samples.bmv2) / cpu(samples.ours)
-    return [Target(f"<= 1/{times} of BMv2: 1/x", found, times, at_least=True)]
+    text = f"<= 1/{times} of BMv2"
+    own, same = cpu(samples.bmv2) / cpu(samples.ours), ratio(samples.bmv2, samples.ours_slow)
+    return [
+        Target(f"{text}: 1/x", own, times, at_least=True),
+        Target(f"{text}, both at its rate: 1/x", same, times, at_least=True),
+    ]
 
 
-def paced_rows(bench: Bench, known: dict[str, Case]) -> None:
-    """The figures of CPU time per packet on the wire."""
-    bench.base.program(known["10"])
-    for name, label, share in (
-        ("10", "QoS path, 10 flow entries", 12),
-        ("1000", "QoS path, 1,000 ternary entries", 30),
-        ("10000", "QoS path, 10,000 ternary entries", 150),
-    ):
-        samples = measure(bench, known[name])
-        if name == "10":
-            qos = samples
-            targets = [Target("<= 1.5x forwarder", ratio(samples.ours, samples.bare), 1.5)]
-        else:
-            targets = [Target("<= 1.3x own at 10", ratio(samples.ours, samples.base), 1.3)]
-        show_case(bench, label, samples, targets + against_bmv2(samples, share))
-    for name in ("best effort", "transit"):
-        samples = measure(bench, known[name])
-        below = cpu(samples.ours) / cpu(samples.bare) / (cpu(qos.ours) / cpu(qos.bare))
+def qos_row(bench: Bench, known: dict[str, Case]) -> None:
+    """CPU time per packet with few entries."""
+    samples = measure(bench, known["10"], known["10"])
+    targets = [Target("<= 1.5x forwarder", ratio(samples.ours, samples.bare), 1.5)]
+    show_case(bench, "QoS path, 10 flow entries", samples, targets + against_bmv2(samples, 12))
+
+
+def ternary_row(bench: Bench, known: dict[str, Case], count: int, share: int) -> None:
+    """The same with many."""
+    samples = measure(bench, known[str(count)], known["10"])
+    targets = [Target("<= 1.3x own at 10", ratio(samples.ours, samples.base), 1.3)]
+    label = f"QoS path, {count:,} ternary entries"
+    show_case(bench, label, samples, targets + against_bmv2(samples, share))
+
+
+def bypass_rows(bench: Bench, known: dict[str, Case]) -> None:
+    """The same without flow matching."""
+    for name in BYPASS:
+        samples = measure(bench, known[name], known["10"])
         targets = [
             Target("<= 1.35x forwarder", ratio(samples.ours, samples.bare), 1.35),
-            Target("below the QoS path (< 1)", below, 0.999),
+            Target("below the QoS path (< 1)", ratio(samples.ours, samples.base), 0.999),
         ]
         show_case(bench, name, samples, targets)
 
@@ -269,7 +291,7 @@ def exact_table(bench: Bench, index: int, keys: int) -> Iterator[Wire]:
     try:
         if process.stdout.readline() != b"ready\n":
             raise RuntimeError("the exact table's process did not start")
-        yield Wire(process.pid, names[1], names[2])
+        yield Wire(process.pid, names[1], names[2], *near)
     finally:
         process.stdin.close()
         process.wait()
@@ -330,20 +352,34 @@ def insert_rows(bench: Bench, case: Case) -> None:
         ],
         bmv2=reference,
     )
-    say("inserts under load")
+    loss_rows(bench, case, count)
+
+
+def loss_rows(bench: Bench, case: Case, count: int) -> None:
+    """Packets at half of what it can take, while entries come and go as fast as they can."""
     bench.ours.program(case)
-    rest = inserts.requests(bench.schema, bench.workload, count)
-    for request in rest:  # one higher than those that are there
+    coming = inserts.requests(bench.schema, bench.workload, count)
+    for request in coming:  # each one higher than those that are there
         for update in request.updates:
             update.entity.table_entry.priority += 100_000
-    load = bench.load(case)
+    going, load = inserts.deletions(coming), bench.load(case)
     half = int(load.saturated_pps(bench.ours.wire, bench.options.seconds) / 2)
-    sent, lost = inserts.lost_meanwhile(bench.ours.address, rest, load, bench.ours.wire, half)
-    bench.report.add(
-        f"packets lost meanwhile, {half:,} packets/s",
-        f"{lost:,} of {sent:,}",
-        [Target("none", lost, 0)],
-    )
+    results: dict[str, list[inserts.Loss]] = {"inserts": [], "deletions": []}
+    for round_ in range(bench.options.rounds):
+        say(f"inserts under load: round {round_ + 1}/{bench.options.rounds}")
+        for what, batches in (("inserts", coming), ("deletions", going)):
+            found = inserts.lost_meanwhile(bench.ours.address, batches, load, bench.ours.wire, half)
+            results[what].append(found)
+    for what, losses in results.items():
+        lost, sent = sum(loss.lost for loss in losses), sum(loss.sent for loss in losses)
+        ring = sum(loss.in_ring for loss in losses)
+        where = f" ({ring:,} in its receive ring)" if lost else ""
+        per_s = statistics.median(loss.entries_per_s for loss in losses)
+        bench.report.add(
+            f"packets lost during {what}, {half:,} packets/s",
+            f"{lost:,} of {sent:,}{where}; {per_s:,.0f} entries/s",
+            [Target("none", lost, 0)],
+        )
 
 
 def process_rows(bench: Bench) -> None:
@@ -393,9 +429,10 @@ def _compile_s(binary: str) -> float:
 def bare_forwarder(directory: Path) -> Iterator[Wire]:
     """The yardstick on a pair of cables of its own."""
     names = lab.connect(9, PORTS)
-    process = subprocess.Popen([compiled(directory, "forwarder"), "sw9p1", "sw9p2"])
+    near = [f"sw9p{port}" for port in PORTS]
+    process = subprocess.Popen([compiled(directory, "forwarder"), *near])
     try:
-        yield Wire(process.pid, names[1], names[2])
+        yield Wire(process.pid, names[1], names[2], *near)
     finally:
         process.kill()
         process.wait()
@@ -407,11 +444,35 @@ def running(stack: contextlib.ExitStack, target: str, index: int, schema: Schema
     client = SwitchClient(found.address, lab.DEVICE_ID, schema, 1)
     stack.callback(client.close)
     lab.push_pipeline(client)
-    wire = Wire(found.pid, found.interfaces[1], found.interfaces[2])
+    near = [f"sw{index}p{port}" for port in PORTS]
+    wire = Wire(found.pid, found.interfaces[1], found.interfaces[2], *near)
     switch = Switch(target, wire, found.address, client)
     cpu_s(wire.pid)
     switch.idle = idle_share(wire.pid, IDLE_S)
     return switch
+
+
+PARTS = ("qos", "ternary", "bypass", "saturation", "memory", "exact", "process", "inserts")
+
+
+def parts_of(bench: Bench, known: dict[str, Case]) -> dict[str, Callable[[], None]]:
+    """What `--only` chooses from."""
+
+    def ternary() -> None:
+        ternary_row(bench, known, 1000, 30)
+        ternary_row(bench, known, 10_000, 150)
+
+    work = (
+        lambda: qos_row(bench, known),
+        ternary,
+        lambda: bypass_rows(bench, known),
+        lambda: saturation_row(bench, known["10"]),
+        lambda: memory_row(bench, known["10"]),
+        lambda: exact_row(bench),
+        lambda: process_rows(bench),
+        lambda: insert_rows(bench, known["10"]),
+    )
+    return dict(zip(PARTS, work, strict=True))
 
 
 def body(options: Options) -> int:
@@ -430,13 +491,9 @@ def body(options: Options) -> int:
             running(stack, "bmv2", 2, schema) if with_bmv2 else None,
             schema, workload, compiled(directory, "load"), Report(title),
         )  # fmt: skip
-        known = cases(workload)
-        paced_rows(bench, known)
-        saturation_row(bench, known["10"])
-        memory_row(bench, known["10"])
-        exact_row(bench)
-        process_rows(bench)
-        insert_rows(bench, known["10"])
+        parts = parts_of(bench, cases(workload))
+        for name in options.only.split(",") if options.only else parts:
+            parts[name]()
         bench.report.show()
         if bench.report.missed:
             print(f"{bench.report.missed} targets were missed")
@@ -449,12 +506,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     add = parser.add_argument
     add("--rounds", type=int, default=5, help="medians are shown")
-    add("--packets", type=int, default=200_000, help="of each measurement of CPU time")
+    add("--packets", type=int, default=100_000, help="of each measurement of CPU time")
     add("--pps", type=int, default=50_000, help="rate of these packets")
     add("--seconds", type=float, default=1.0, help="of each measurement of saturation")
     add("--inserts", type=int, default=100_000, help="ternary entries")
     add("--bmv2-inserts", type=int, default=20_000, help="the same for BMv2, which scans")
+    add("--only", default="", help=f"parts, separated by commas, of {','.join(PARTS)}")
     options = Options(**vars(parser.parse_args()))
+    if unknown := set(filter(None, options.only.split(","))) - set(PARTS):
+        parser.error(f"--only: {', '.join(sorted(unknown))} is not among {', '.join(PARTS)}")
     return run_in_sandbox(lambda: body(options))
 
 

@@ -1,7 +1,8 @@
 """Frames and table entries of the switch benchmark: pure, from the project's own P4 program.
 
-The switch is in the middle of a fabric: port 1 leads to switch A, port 2 to switch B, and a tenant
-has port 1 in the best-effort case. Every frame has FRAME_BYTES bytes when it enters the switch.
+The switch is in the middle of a fabric: port 1 leads to switch A, port 2 to switch B; for best
+effort a tenant has port 1 (its frames are encapsulated) or port 2 (they are decapsulated). Every
+frame has FRAME_BYTES bytes when it enters the switch.
 """
 
 from __future__ import annotations
@@ -53,10 +54,10 @@ def tenant_frames(size: int = FRAME_BYTES) -> list[bytes]:
     return [_tenant_frame(Flow(number), size) for number in range(FLOWS)]
 
 
-def fabric_frames(vtep: int) -> list[bytes]:
-    """The same flows from switch A in the gold slice's tunnel to a VTEP."""
+def fabric_frames(vtep: int, slice_key: int = GOLD) -> list[bytes]:
+    """The same flows from switch A in a slice's tunnel to a VTEP."""
     inner = tenant_frames(FRAME_BYTES - _TUNNEL_BYTES)
-    return [_tunnel(frame, vtep) for frame in inner]
+    return [_tunnel(frame, vtep, slice_key) for frame in inner]
 
 
 def _ethernet(dst: int, src: int) -> bytes:
@@ -80,8 +81,8 @@ def _tenant_frame(flow: Flow, size: int) -> bytes:
     return _ethernet(PEER, HOST) + _ipv4(flow.src, flow.dst, _UDP, udp)
 
 
-def _tunnel(frame: bytes, vtep: int) -> bytes:
-    gre = b"\x20\x00\x65\x58" + GOLD.to_bytes(4, "big")
+def _tunnel(frame: bytes, vtep: int, key: int) -> bytes:
+    gre = b"\x20\x00\x65\x58" + key.to_bytes(4, "big")
     return _ethernet(OUR_MAC, A_MAC) + _ipv4(A_VTEP, vtep, 47, gre + frame)
 
 
@@ -91,21 +92,26 @@ class Workload:
     def __init__(self, schema: Schema) -> None:
         self._tables = Tables(schema)
 
-    def base(self, *, access: bool) -> list[Item]:
-        """Everything but flow entries; port 1 is a tenant's (`access`) or leads to switch A."""
+    def base(self, *, access: int | None = None) -> list[Item]:
+        """Everything but flow entries; a tenant has the port `access`, the others are fabric."""
         entry = self._tables.entry
-        tenant = {"vn": VN, "best_effort_slice": BEST_EFFORT, "vid": 0}
+        tenant = {"vn": VN, "best_effort_slice": BEST_EFFORT, "vid": 0, "guarded": 0, "learning": 0}
         state: list[Item] = [
             self._tables.default(
                 "switch_config", "set_switch_config", vtep=OUR_VTEP, mac=OUR_MAC, hash_seed=1
             ),
-            entry("access_port", "set_access", priority=1, port=1, guarded=0, learning=0, **tenant)
-            if access
-            else entry("access_port", "set_fabric", priority=1, port=1),
-            entry("access_port", "set_fabric", priority=1, port=2),
+            *(
+                entry("access_port", "set_access", priority=1, port=port, **tenant)
+                if port == access
+                else entry("access_port", "set_fabric", priority=1, port=port)
+                for port in (1, 2)
+            ),
             entry("vtep", "terminate", outer_dst=OUR_VTEP),
             entry("peer", "peer_ours", outer_src=A_VTEP),
-            entry("bridge", "bridge_remote", vn=VN, eth_dst=PEER, next_hop=2),
+            entry("bridge", "bridge_local", vn=VN, eth_dst=PEER, next_hop=3)
+            if access == 2
+            else entry("bridge", "bridge_remote", vn=VN, eth_dst=PEER, next_hop=2),
+            entry("next_hop", "to_port", next_hop=3, port=2, vid=0),
             entry(
                 "next_hop", "to_neighbour",
                 next_hop=1, vtep=B_VTEP, port=2, mac=B_MAC, mtu=MTU,

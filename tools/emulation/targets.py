@@ -4,7 +4,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -23,18 +23,21 @@ class Target(StrEnum):
     SOFTSWITCH = "softswitch"
 
 
+def control_socket(socket: Path) -> Path:
+    """Where a softswitch that serves P4Runtime at `socket` answers `softswitch ctl`."""
+    return socket.with_suffix(".ctl")
+
+
 def switch_command(
     target: Target,
     program: Sequence[str],
     switch: SwitchPlan,
     socket: Path,
-    *,
-    rates_pps: Mapping[int, int] | None = None,
 ) -> tuple[str, ...]:
     """How to start `switch` inside its namespace, serving P4Runtime at the unix socket.
 
     `program` is the executable (with leading arguments). The switch starts without a pipeline; its
-    agent pushes it. `rates_pps` limits what ports send; BMv2 has no such flag and takes none.
+    agent pushes it. The softswitch takes rates at `control_socket(socket)`.
     """
     argv = [*program, "--no-p4", "--device-id", str(switch.device_id), "--log-level", "off"]
     for port in switch.ports:
@@ -42,8 +45,8 @@ def switch_command(
     if target is Target.BMV2:  # its other servers, which would collide between instances
         argv += ["--thrift-port", str(THRIFT_PORT)]  # on all interfaces of its own namespace
         argv += ["--notifications-addr", f"ipc://{socket.with_suffix('.notify')}"]
-    for port, pps in (rates_pps or {}).items():
-        argv += ["--port-rate", f"{port}={pps}"]
+    else:
+        argv += ["--ctl", str(control_socket(socket))]
     argv += ["--", "--grpc-server-addr", f"unix:{socket}", "--priority-queues", str(QUEUES)]
     argv += ["--cpu-port", str(CPU_PORT)]
     argv += ["--max-l1-entries", str(MULTICAST_NODES), "--max-l2-entries", str(MULTICAST_NODES)]

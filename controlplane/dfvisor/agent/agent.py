@@ -684,10 +684,12 @@ class Agent:
 
     # -- the slicer's SwitchPort
 
-    async def write(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
+    async def write(
+        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+    ) -> list[UpdateStatus]:
         if not updates:
             return []
-        statuses = await self._connected().client.write_statuses(updates)
+        statuses = await self._connected().client.write_statuses(updates, at_once=at_once)
         taken = [
             update for update, status in zip(updates, statuses, strict=True) if not status.code
         ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dfvisor.agent.edge import Classified, Edge, Port, where
+from dfvisor.agent.edge import Address, Classified, Edge, Port, where
 from dfvisor.agent.making import LOWEST_PRIORITY, entry, exact, packet_meter
 from dfvisor.agent.numbers import Kind, Numbers
 from dfvisor.agent.probing import FABRIC_VN
@@ -75,12 +75,14 @@ class Inputs:
     site: Site
     learned: Mapping[int, int]
     doubted: frozenset[int]
+    addresses: tuple[Address, ...]
 
     def same(self, other: Inputs) -> bool:
         return (
             self.site is other.site
             and self.learned == other.learned
             and self.doubted == other.doubted
+            and self.addresses == other.addresses
         )
 
 
@@ -232,6 +234,7 @@ def vn_plan(
     before: VnPlan | None = None,
     learned: Mapping[int, int] | None = None,
     doubted: Collection[int] = (),
+    addresses: Collection[Address] = (),
 ) -> VnPlan | None:
     """The VN's items on this switch; None if it has no endpoint here, none behind a peer that is
     attached here, and no path through it.
@@ -239,9 +242,9 @@ def vn_plan(
     `before` is an earlier plan of the same VN and switch; it only saves work: where nothing but
     flowspaces differs, only these are looked at. `learned` are MACs that were seen at access ports;
     those of endpoints, and at ports that are not the VN's, are left out. Of these the `doubted` are
-    to be reported if they send.
+    to be reported if they send; `addresses` are what they say to have.
     """
-    inputs = Inputs(site, dict(learned or {}), frozenset(doubted))
+    inputs = Inputs(site, dict(learned or {}), frozenset(doubted), tuple(addresses))
     if before is not None and before.inputs is not None and before.inputs.same(inputs):
         changed = changes(before.vn, vn)
         if not changed.structure and not changed.endpoints:
@@ -297,6 +300,7 @@ def vn_plan(
                 if port in ports and mac not in macs
             },
             doubted=inputs.doubted,
+            addresses=inputs.addresses,
             numbers=numbers,
         )
         items += edge.items()

@@ -30,6 +30,7 @@ class Directory:
         self._switch = switch
         self._spaces: dict[str, Spaces] = {}
         self._slices: dict[int, tuple[str, str]] = {}
+        self._vn_ids: dict[int, str] = {}
         self._links: dict[int, int] = {}
         self._fences: dict[str, Fence] = {}
         self._grants: dict[str, Grant] = {}
@@ -84,12 +85,15 @@ class Directory:
         entries may match, if not what the plan's VN says.
         """
         if plan is None:
-            self._plans.pop(vn, None)
+            held = self._plans.pop(vn, None)
+            if held is not None and self._vn_ids.get(held.vn_id) == vn:
+                del self._vn_ids[held.vn_id]
             self._revisions.pop(vn, None)
             self._active.pop(vn, None)
             self._spaces.pop(vn, None)
         else:
             self._plans[vn] = plan
+            self._vn_ids[plan.vn_id] = vn
             self._revisions[vn] = revision
             self._active[vn] = revision if active is None else active
             self._spaces.setdefault(vn, Spaces()).update(space or plan.vn)
@@ -137,6 +141,9 @@ class Directory:
 
     def slice_by_id(self, slice_id: int) -> tuple[str, str] | None:
         return self._slices.get(slice_id)
+
+    def vn_by_id(self, vn_id: int) -> str | None:
+        return self._vn_ids.get(vn_id)
 
     def writer(self, vn: str, slice_name: str) -> str | None:
         grant = self._grants.get(vn)

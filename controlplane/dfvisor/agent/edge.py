@@ -6,9 +6,9 @@ Who may enter (access_port, source_guard), who is known (known_host), what is an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from dfvisor.agent.making import (
     LOWEST_PRIORITY,
@@ -56,6 +56,15 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """What the learned host of this MAC says to have. `answered`: it is believed."""
+
+    mac: int
+    ip: IPv4Address | IPv6Address
+    answered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Classified:
     """A flowspace's classifier entries and its meter, and what they depend on: VN id, slice id,
     port, meter.
@@ -69,7 +78,8 @@ class Classified:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
     """A VN on a switch where it has access ports. `local` are the endpoints at these ports;
-    `learned` maps MACs to ports of `ports`, none of them an endpoint's.
+    `learned` maps MACs to ports of `ports`, none of them an endpoint's; `addresses` may be of
+    other hosts too.
     """
 
     site: Site
@@ -80,6 +90,7 @@ class Edge:
     local: Sequence[Endpoint]
     learned: Mapping[int, int]
     doubted: frozenset[int]
+    addresses: Collection[Address]
     numbers: Numbers
 
     def items(self) -> Iterator[Item]:
@@ -151,6 +162,11 @@ class Edge:
         for endpoint in self.local:
             assert endpoint.port is not None
             yield self._known_host(endpoint.port.port, endpoint.mac.value)
+            for ip in endpoint.ips:
+                yield self._known_address(endpoint.port.port, endpoint.mac.value, ip)
+        for one in self.addresses:
+            if one.mac in self.learned:
+                yield self._known_address(self.learned[one.mac], one.mac, one.ip)
         for mac, number in self.learned.items():
             if mac not in self.doubted:
                 yield self._known_host(number, mac)
@@ -164,29 +180,42 @@ class Edge:
     def _known_host(self, port: int, mac: int) -> TableEntry:
         return entry("known_host", "host_known", exact(vn=self.vn_id, port=port, eth_src=mac))
 
+    def _known_address(self, port: int, mac: int, ip: IPv4Address | IPv6Address) -> TableEntry:
+        four = isinstance(ip, IPv4Address)
+        key = exact(
+            vn=self.vn_id,
+            port=port,
+            eth_src=mac,
+            ipv4=int(ip) if four else 0,
+            ipv6=0 if four else int(ip),
+        )
+        return entry("known_address", "address_known", key)
+
     # -- answers
 
     def _responders(self) -> Iterator[TableEntry]:
         """The MAC of every address of the VN, wherever it is; for IP without Ethernet, of those
         here.
         """
-        for endpoint in self.vn.endpoints.values():
-            mac = endpoint.mac.value
-            for ip in endpoint.ips:
-                key = exact(vn=self.vn_id, target=int(ip))
-                if isinstance(ip, IPv4Address):
-                    yield entry("arp_responder", "arp_reply", key, mac=mac)
-                else:
-                    yield entry("nd_responder", "nd_reply", key, mac=mac)
-        for endpoint in self.local:
-            for ip in endpoint.ips:
-                four = isinstance(ip, IPv4Address)
-                key = exact(
-                    vn=self.vn_id,
-                    ipv4_dst=int(ip) if four else 0,
-                    ipv6_dst=0 if four else int(ip),
-                )
-                yield entry("l3_endpoint", "set_l3_endpoint", key, mac=endpoint.mac.value)
+        learned = [
+            (one.mac, one.ip) for one in self.addresses if one.answered and one.mac in self.learned
+        ]
+        every = [(end.mac.value, ip) for end in self.vn.endpoints.values() for ip in end.ips]
+        for mac, ip in every + learned:
+            key = exact(vn=self.vn_id, target=int(ip))
+            if isinstance(ip, IPv4Address):
+                yield entry("arp_responder", "arp_reply", key, mac=mac)
+            else:
+                yield entry("nd_responder", "nd_reply", key, mac=mac)
+        local = [(end.mac.value, ip) for end in self.local for ip in end.ips]
+        for mac, ip in local + learned:
+            four = isinstance(ip, IPv4Address)
+            key = exact(
+                vn=self.vn_id,
+                ipv4_dst=int(ip) if four else 0,
+                ipv6_dst=0 if four else int(ip),
+            )
+            yield entry("l3_endpoint", "set_l3_endpoint", key, mac=mac)
 
     # -- floods
 

@@ -119,6 +119,11 @@ class HostKeeper:
                     str(mac): (claim.port, claim.since)
                     for mac, claim in sorted(hosts.claims().items())
                 },
+                ips={
+                    str(mac): {str(ip): since for ip, since in claim.ips.items()}
+                    for mac, claim in sorted(hosts.claims().items())
+                    if claim.ips
+                },
                 conflicts={str(mac): text for mac, text in sorted(hosts.conflicts.items())},
             )
             if record != self._published[vn]:

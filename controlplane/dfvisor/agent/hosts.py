@@ -7,18 +7,22 @@ for each port, and what is beyond waits until others have aged.
 
 Nothing tells when a host was heard of last, so after `DOUBT_S` it counts as unknown again, though
 it is still reached; if it is not reported anew until `AGE_S`, it is forgotten.
+
+A host has the addresses that it says to have by ARP or neighbour discovery, as long as it is there;
+who says so first has an address (`model.learned`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
-from dfvisor.model.learned import Claim, Claims, settle
+from dfvisor.model.learned import Claim, Claims, Ip, settle
 from dfvisor.model.types import Mac
 
 LEARNED_PER_PORT = 64
+ADDRESSES_PER_HOST = 8
 CONFLICTS_PER_VN = 32
 DUPLICATE_S = 5.0  # a host does not move twice in so short a time
 DOUBT_S = 120.0
@@ -26,10 +30,11 @@ AGE_S = 300.0
 
 
 class Outcome(Enum):
-    """What became of a report. Only of the first three is there something to write."""
+    """What became of a report. Only of the first four is there something to write."""
 
     NEW = "new"
     MOVED = "moved"
+    ADDRESS = "address"  # a host that is known has another one
     HEARD = "heard"  # after it was in doubt
     KNOWN = "known"
     DUPLICATE = "duplicate"
@@ -37,7 +42,7 @@ class Outcome(Enum):
 
     @property
     def writes(self) -> bool:
-        return self in (Outcome.NEW, Outcome.MOVED, Outcome.HEARD)
+        return self in (Outcome.NEW, Outcome.MOVED, Outcome.ADDRESS, Outcome.HEARD)
 
 
 @dataclass(slots=True)
@@ -45,6 +50,7 @@ class _Host:
     port: int
     since: float
     heard: float
+    ips: dict[Ip, float] = field(default_factory=dict)
 
 
 class Hosts:
@@ -56,12 +62,14 @@ class Hosts:
         self._elsewhere: dict[Mac, tuple[str, Claim]] = {}
         self._conflicts: dict[Mac, str] = {}
 
-    def learn(self, mac: Mac, port: int, now: float) -> Outcome:
-        """A sender was reported."""
+    def learn(self, mac: Mac, port: int, now: float, ip: Ip | None = None) -> Outcome:
+        """A sender was reported, perhaps with an address that it says to have."""
         held = self._own.get(mac)
         if held is not None and held.port == port:
             doubted = now - held.heard >= DOUBT_S
             held.heard = now
+            if ip is not None and ip not in held.ips:
+                return self._learn_address(mac, held, ip, now)
             return Outcome.HEARD if doubted else Outcome.KNOWN
         other = self._elsewhere.get(mac)
         earlier, where = 0.0, ""
@@ -78,7 +86,19 @@ class Hosts:
         self._own[mac] = _Host(port, max(now, earlier + 0.001), now)
         self._elsewhere.pop(mac, None)
         self._conflicts.pop(mac, None)
+        if ip is not None:
+            self._learn_address(mac, self._own[mac], ip, now)
         return Outcome.MOVED if where else Outcome.NEW
+
+    def _learn_address(self, mac: Mac, held: _Host, ip: Ip, now: float) -> Outcome:
+        if len(held.ips) >= ADDRESSES_PER_HOST:
+            return Outcome.FULL
+        held.ips[ip] = now
+        others = [other for other, host in self._own.items() if other != mac and ip in host.ips]
+        others += [other for other, (_, claim) in self._elsewhere.items() if ip in claim.ips]
+        if others:
+            self._conflict(mac, f"says to be {ip}, which is {min(others)}'s")
+        return Outcome.ADDRESS
 
     def refuse(self, mac: Mac, port: int, owner: str) -> Outcome:
         """The sender has the address of somebody described."""
@@ -91,7 +111,8 @@ class Hosts:
             {switch: found for switch, found in claims.items() if switch != self._switch}
         )
         changed = settled.keys() != self._elsewhere.keys() or any(
-            settled[mac][0] != held[0] for mac, held in self._elsewhere.items()
+            (settled[mac][0], settled[mac][1].ips) != (held[0], held[1].ips)
+            for mac, held in self._elsewhere.items()
         )
         self._elsewhere = settled
         for mac in [mac for mac in self._own if mac in settled]:
@@ -106,7 +127,7 @@ class Hosts:
         """What this switch claimed before its agent started anew; whether that is news."""
         missing = {mac: claim for mac, claim in claims.items() if mac not in self._own}
         for mac, claim in missing.items():
-            self._own[mac] = _Host(claim.port, claim.since, now)
+            self._own[mac] = _Host(claim.port, claim.since, now, dict(claim.ips))
         return bool(missing)
 
     def age(self, now: float) -> bool:
@@ -135,7 +156,7 @@ class Hosts:
 
     def claims(self) -> dict[Mac, Claim]:
         """The hosts here."""
-        return {mac: Claim(host.port, host.since) for mac, host in self._own.items()}
+        return {mac: Claim(host.port, host.since, host.ips) for mac, host in self._own.items()}
 
     @property
     def conflicts(self) -> dict[Mac, str]:
@@ -162,9 +183,22 @@ class HostBook:
             found = self._vns[vn] = Hosts(self._switch)
         return found
 
-    def add(self, vn: str, mac: int, port: int) -> Outcome:
+    def add(self, vn: str, mac: int, port: int, ip: Ip | None = None) -> Outcome:
         """A sender was reported."""
-        return self.hosts(vn).learn(Mac(mac), port, self._clock())
+        return self.hosts(vn).learn(Mac(mac), port, self._clock(), ip)
+
+    def addresses(self, vn: str) -> Mapping[int, Collection[Ip]]:
+        """MAC -> what the hosts of a VN here say to have."""
+        if vn not in self._vns:
+            return {}
+        return {mac.value: tuple(claim.ips) for mac, claim in self._vns[vn].claims().items()}
+
+    def everywhere(self, vn: str) -> Mapping[Mac, tuple[str, Claim]]:
+        """The hosts of a VN here and at other switches."""
+        if vn not in self._vns:
+            return {}
+        here = {mac: (self._switch, claim) for mac, claim in self._vns[vn].claims().items()}
+        return {**self._vns[vn].elsewhere, **here}
 
     def of(self, vn: str) -> dict[int, int]:
         """MAC -> port of the hosts of a VN here."""

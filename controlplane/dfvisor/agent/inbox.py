@@ -5,7 +5,9 @@ but for its own memory, which is bounded.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 
 from dfvisor.p4rt.drops import PuntReason
 from dfvisor.p4rt.streamed import DigestList, PacketIn
@@ -15,11 +17,14 @@ KEPT_PACKETS = 256
 
 @dataclass(frozen=True, slots=True)
 class LearnReport:
-    """A sender that is not known: VN id, access port, MAC."""
+    """A sender that is not known: VN id, access port, MAC; and the IP address that it says to have,
+    if it does.
+    """
 
     vn_id: int
     port: int
     mac: int
+    ip: IPv4Address | IPv6Address | None = None
 
 
 class PacketLog:
@@ -49,6 +54,14 @@ def reason_of(packet: PacketIn) -> str:
 def learn_reports(received: DigestList) -> list[LearnReport]:
     """The reports of a digest `learn_t`, those of group addresses left out."""
     found = [
-        LearnReport(message["vn"], message["port"], message["mac"]) for message in received.messages
+        LearnReport(message["vn"], message["port"], message["mac"], _address(message))
+        for message in received.messages
     ]
     return [one for one in found if one.mac and not one.mac >> 40 & 1]
+
+
+def _address(message: Mapping[str, int]) -> IPv4Address | IPv6Address | None:
+    if message["ipv4"]:
+        return IPv4Address(message["ipv4"])
+    ipv6 = message["ipv6_high"] << 64 | message["ipv6_low"]
+    return IPv6Address(ipv6) if ipv6 else None

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 from dfvisor.agent.book import Book, Clash
 from dfvisor.agent.desired import LEARN, VnPlan, fabric_items, neighbours, vn_plan
+from dfvisor.agent.edge import Address
 from dfvisor.agent.hosts import HostBook, Outcome
 from dfvisor.agent.inbox import LearnReport
 from dfvisor.agent.numbers import Numbers, NumbersExhausted
 from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
-from dfvisor.agent.steps import best_effort_part, both, kept, offered, prepared
+from dfvisor.agent.steps import both, kept, offered, prepared, unled_part
 from dfvisor.model.grants import Grant
-from dfvisor.model.learned import PREFIX, with_hosts
+from dfvisor.model.learned import PREFIX, settle_addresses, with_hosts
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
 from dfvisor.model.stale import expired, without_database
+from dfvisor.model.types import Mac
 from dfvisor.model.validate import validate
 from dfvisor.model.verdicts import Verdicts
 from dfvisor.p4rt.entries import EntryKey, Item
@@ -176,7 +178,7 @@ class Planner:
                     if one.mac.value == report.mac and not one.name.startswith(PREFIX):
                         owner = f"endpoint {one.name}"
                         return name, self.hosts.hosts(name).refuse(one.mac, report.port, owner)
-                return name, self.hosts.add(name, report.mac, report.port)
+                return name, self.hosts.add(name, report.mac, report.port, report.ip)
         return None  # of a VN that is gone or learns no more: the report was under way
 
     def learned(self, name: str) -> Mapping[int, int]:
@@ -237,9 +239,15 @@ class Planner:
         grant = self._grants.get(name)  # what was good once stays, also when less is granted since
         choices = [good] if waiting else [newest, good]
         if waiting and newest is not None and self._overdue.get(name) == newest[0]:
-            error = error or f"revision {newest[0]} waits for a controller: best effort only"
-            part = best_effort_part(good[1] if good else None, newest[1])
-            choices.insert(0, (good[0] if good else 0, part))
+            part = unled_part(
+                good[1] if good else None, newest[1], grant.controllers if grant else ()
+            )
+            if part is newest[1]:  # there is nothing to wait for
+                choices.insert(0, newest)
+                waiting = False
+            else:
+                error = error or f"revision {newest[0]} waits for a controller: best effort only"
+                choices.insert(0, (good[0] if good else 0, part))
         coming = None
         if waiting and newest is not None:
             try:
@@ -353,13 +361,21 @@ class Planner:
         before = self._coming.get(vn.name)
         if before is None or before.vn is not vn:
             before = self._plans.get(vn.name)
+        hosts = self.hosts.everywhere(vn.name)
+        owners = settle_addresses(vn, hosts) if vn.learning and hosts else {}
+        addresses = self.hosts.addresses(vn.name)
         return vn_plan(
             self.site,
-            with_hosts(without_database(vn, self.away_s), self.hosts.elsewhere(vn.name)),
+            with_hosts(without_database(vn, self.away_s), self.hosts.elsewhere(vn.name), owners),
             self._numbers,
             before,
             self.hosts.of(vn.name),
             self.hosts.doubted(vn.name),
+            [
+                Address(mac, ip, answered=owners.get(ip) == Mac(mac))
+                for mac, ips in addresses.items()
+                for ip in ips
+            ],
         )
 
 

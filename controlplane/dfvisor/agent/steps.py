@@ -7,12 +7,12 @@ nobody asks for but packets under way may still need is *kept* until the control
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from dfvisor.agent.desired import VnPlan
 from dfvisor.model.named import differing, named
-from dfvisor.model.records import VirtualNetwork
+from dfvisor.model.records import Slice, VirtualNetwork
 from dfvisor.p4rt.entries import EntryKey, Item, TableEntry, entry_key
 from dfvisor.p4rt.ports import SliceInfo
 
@@ -75,22 +75,33 @@ def both(live: VirtualNetwork, coming: VirtualNetwork) -> VirtualNetwork:
     )
 
 
-def best_effort_part(live: VirtualNetwork | None, coming: VirtualNetwork) -> VirtualNetwork:
-    """The coming VN with the QoS slices of the live one: what needs no controller."""
+def unled_part(
+    live: VirtualNetwork | None, coming: VirtualNetwork, controlled: Collection[str] = ()
+) -> VirtualNetwork:
+    """The coming VN with the QoS slices of the live one: what needs no VN controller. `controlled`
+    slices are written by the tenant's own.
+    """
+
+    def waits(one: Slice) -> bool:
+        return not one.best_effort and one.name not in controlled
+
+    if not any(map(waits, coming.slices.values())):
+        return coming
     old = live.slices if live is not None else {}
-    slices = {name: one for name, one in coming.slices.items() if one.best_effort}
-    slices |= {name: one for name, one in old.items() if not one.best_effort}
+    slices = {name: one for name, one in coming.slices.items() if not waits(one)}
+    slices |= {name: one for name, one in old.items() if waits(one)}
     flowspaces = {
         name: one
         for name, one in coming.flowspaces.items()
-        if one.slice in slices and slices[one.slice].best_effort
+        if one.slice in slices and not waits(slices[one.slice])
     }
     profiles = dict(coming.profiles)
     if live is not None:
         flowspaces |= {
             name: one
             for name, one in live.flowspaces.items()
-            if not slices[one.slice].best_effort
+            if one.slice in slices
+            and waits(slices[one.slice])
             and (one.match.endpoint is None or one.match.endpoint in coming.endpoints)
         }
         profiles = {**coming.profiles, **live.profiles}

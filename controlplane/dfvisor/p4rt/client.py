@@ -347,9 +347,17 @@ class P4RuntimeClient:
             raise WriteError(failures, len(updates))
 
     async def write_statuses(
-        self, updates: Sequence[p4r.Update], metadata: Metadata | None = None
+        self,
+        updates: Sequence[p4r.Update],
+        metadata: Metadata | None = None,
+        *,
+        at_once: bool = False,
     ) -> list[UpdateStatus]:
-        """As `write`, but with one status per update instead of WriteError."""
+        """As `write`, but with one status per update instead of WriteError. `at_once`: all of them
+        between two packets, or none, in one message.
+        """
+        if at_once:
+            return await self._write_chunk(updates, metadata, p4r.WriteRequest.DATAPLANE_ATOMIC)
         statuses: list[UpdateStatus] = []
         for start in range(0, max(1, len(updates)), UPDATES_PER_WRITE):
             chunk = updates[start : start + UPDATES_PER_WRITE]
@@ -357,12 +365,15 @@ class P4RuntimeClient:
         return statuses
 
     async def _write_chunk(
-        self, updates: Sequence[p4r.Update], metadata: Metadata | None
+        self,
+        updates: Sequence[p4r.Update],
+        metadata: Metadata | None,
+        atomicity: p4r.WriteRequest.Atomicity.ValueType = p4r.WriteRequest.CONTINUE_ON_ERROR,
     ) -> list[UpdateStatus]:
         request = p4r.WriteRequest(
             device_id=self.device_id,
             role=self.role or "",
-            atomicity=p4r.WriteRequest.CONTINUE_ON_ERROR,
+            atomicity=atomicity,
             updates=updates,
         )
         self._put_election_id(request.election_id)

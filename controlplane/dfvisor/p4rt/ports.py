@@ -87,6 +87,10 @@ class SliceDirectory(Protocol):
         """VN and name of the slice with this local id; None if there is none."""
         ...
 
+    def vn_by_id(self, vn_id: int) -> str | None:
+        """The VN with this number in the switch; None if there is none."""
+        ...
+
     def writer(self, vn: str, slice_name: str) -> str | None:
         """The one role that may write the slice's entries; None: `vn/<vn>` while it has a primary,
         otherwise `slice/<vn>/<slice>`.
@@ -170,11 +174,15 @@ class SliceDirectory(Protocol):
 class SwitchPort(Protocol):
     """The agent's own connection to its switch, on which it is primary. No role, no translation."""
 
-    async def write(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
+    async def write(
+        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+    ) -> list[UpdateStatus]:
         """Carry out the updates, continuing after errors; one status per update, in their order.
 
-        Raises SwitchUnavailable (or NotPrimary) when the switch is away: the outcome is then
-        unknown, and the agent calls `Slicer.replay` once the switch is back.
+        `at_once`: all of them between two packets, or none (DATAPLANE_ATOMIC); from a switch that
+        has no such thing RpcFailed with UNIMPLEMENTED. Raises SwitchUnavailable (or NotPrimary)
+        when the switch is away: the outcome is then unknown, and the agent calls `Slicer.replay`
+        once the switch is back.
         """
         ...
 

@@ -97,6 +97,17 @@ def decode_digest(schema: Schema, message: p4r.DigestList) -> DigestList:
     )
 
 
+def encode_digest(schema: Schema, told: DigestList) -> p4r.DigestList:
+    """The message of a digest list, for a server: every field of the digest's struct."""
+    shape = schema.digest(told.digest)
+    message = p4r.DigestList(digest_id=shape.id, list_id=told.list_id)
+    for one in told.messages:
+        members = message.data.add().struct.members
+        for field_ in shape.fields:
+            members.add().bitstring = encode_value(one[field_.name], field_.width, field_.where)
+    return message
+
+
 def encode_digest_ack(schema: Schema, received: DigestList) -> p4r.DigestListAck:
     """The message that acknowledges a list."""
     return p4r.DigestListAck(digest_id=schema.digest(received.digest).id, list_id=received.list_id)

@@ -32,6 +32,7 @@ class Limits:
     entities: Rate = Rate(per_s=100_000, burst=200_000)
     requests: Rate = Rate(per_s=100, burst=50)  # pipeline, capabilities, arbitration
     packet_ins: Rate = Rate(per_s=2000, burst=500)
+    digests: Rate = Rate(per_s=200, burst=100)  # lists
     packet_outs: Rate = Rate(per_s=1000, burst=200)
 
 

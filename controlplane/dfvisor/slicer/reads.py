@@ -6,19 +6,24 @@ A slice's role also sees the entries of others within the flowspaces that it may
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from dfvisor.model.space import Space
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SliceDirectory, SliceInfo, SwitchPort
+from dfvisor.slicer.digests import Digests
 from dfvisor.slicer.mirror import HEAD
 from dfvisor.slicer.refusal import denied, invalid
 from dfvisor.slicer.tables import FlowTables, Place
 from dfvisor.slicer.translate import Translator
 from dfvisor.slicer.view import DROP_CELLS, DROPS, METERS
 
-CHUNK = 32  # entities of one answer; others get the event loop in between
+CHUNK = 32
+SHARED_CHUNK = 16
+"""Entities of one answer, at about 8 us; fewer while another role wants to write."""
+REST_S = 0.002
+"""Between answers, whoever they are for, while another role wants to write."""
 
 _NO_COUNTER = p4r.CounterData()
 
@@ -30,12 +35,19 @@ class Reader:
     """Answers reads. `schema` is that of the whole program."""
 
     def __init__(
-        self, switch: SwitchPort, schema: Schema, directory: SliceDirectory, tables: FlowTables
+        self,
+        switch: SwitchPort,
+        schema: Schema,
+        directory: SliceDirectory,
+        tables: FlowTables,
+        digests: Digests,
     ) -> None:
         self._switch = switch
         self._schema = schema
         self._directory = directory
         self._tables = tables
+        self._digests = digests
+        self._gate = asyncio.Lock()  # one answer is made at a time
 
     async def read(
         self, translator: Translator, asked: p4r.Entity
@@ -54,6 +66,8 @@ class Reader:
             pattern = asked.direct_counter_entry.table_entry
             async for entities in self._entries(translator, pattern, True, True):
                 yield entities
+        elif kind == "digest_entry":
+            yield self._digests.read(translator.role, asked.digest_entry.digest_id)
         elif kind == "counter_entry" and asked.counter_entry.counter_id:
             yield await self._cells(translator, asked)
         elif kind == "meter_entry" and asked.meter_entry.meter_id:
@@ -66,28 +80,39 @@ class Reader:
     ) -> AsyncIterator[list[p4r.Entity]]:
         """Entries; with their counters if `counted`, of which nothing else is shown if `alone`."""
         found = self._select(translator, pattern)
-        for start in range(0, len(found), CHUNK):
-            chunk = found[start : start + CHUNK]
-            counters = await self._counters(chunk) if counted else {}
-            entities: list[p4r.Entity] = []
-            for place, gre_key, entry in chunk:
-                counter = counters.get(place)
-                if counter is None:
-                    if counted:
-                        continue  # deleted meanwhile
-                    counter = _NO_COUNTER
-                entity = p4r.Entity()
-                shown = entity.direct_counter_entry.table_entry if alone else entity.table_entry
-                shown.ParseFromString(entry)
-                translator.to_view(shown, gre_key)
-                if alone:
-                    shown.ClearField("action")
-                    entity.direct_counter_entry.data.CopyFrom(counter)
-                elif counted:
-                    shown.counter_data.CopyFrom(counter)
-                entities.append(entity)
+        turns = self._tables.turns
+        start = 0
+        while start < len(found):
+            async with self._gate:
+                shared = turns.contended(translator.role)
+                end = start + (SHARED_CHUNK if shared else CHUNK)
+                entities = await self._shown(translator, found[start:end], counted, alone)
+                start = end
+                await asyncio.sleep(REST_S if shared else 0)
             yield entities
-            await asyncio.sleep(0)
+
+    async def _shown(
+        self, translator: Translator, chunk: Found, counted: bool, alone: bool
+    ) -> list[p4r.Entity]:
+        counters = await self._counters(chunk) if counted else {}
+        entities: list[p4r.Entity] = []
+        for place, gre_key, entry in chunk:
+            counter = counters.get(place)
+            if counter is None:
+                if counted:
+                    continue  # deleted meanwhile
+                counter = _NO_COUNTER
+            entity = p4r.Entity()
+            shown = entity.direct_counter_entry.table_entry if alone else entity.table_entry
+            shown.ParseFromString(entry)
+            translator.to_view(shown, gre_key)
+            if alone:
+                shown.ClearField("action")
+                entity.direct_counter_entry.data.CopyFrom(counter)
+            elif counted:
+                shown.counter_data.CopyFrom(counter)
+            entities.append(entity)
+        return entities
 
     def _select(self, translator: Translator, pattern: p4r.TableEntry) -> Found:
         """The role's entries that a pattern asks for: table 0 is all tables, no key all keys."""
@@ -111,12 +136,17 @@ class Reader:
         priority = pattern.priority.to_bytes(HEAD, "big") if pattern.priority > 0 else b""
         found: Found = []
         for info, within in self._readable(translator):
-            for key, entry in mirror.of(info.slice_id).items():
-                if not key.startswith(head) or (priority and key[HEAD : 2 * HEAD] != priority):
-                    continue
-                if within is not None and not self._tables.covered(entry, within):
-                    continue
-                found.append(((info.slice_id, key), info.key, entry))
+            slice_id, gre_key = info.slice_id, info.key
+            entries: Iterable[tuple[bytes, bytes]] = mirror.of(slice_id).items()
+            if head or priority:
+                entries = [
+                    (key, entry)
+                    for key, entry in entries
+                    if key.startswith(head) and (not priority or key[HEAD : 2 * HEAD] == priority)
+                ]
+            if within is not None:
+                entries = [one for one in entries if self._tables.covered(one[1], within)]
+            found += [((slice_id, key), gre_key, entry) for key, entry in entries]
         return found
 
     def _readable(self, translator: Translator) -> list[tuple[SliceInfo, Space | None]]:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
@@ -18,19 +19,20 @@ from dfvisor.p4rt.errors import NotPrimary, SchemaError, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r, p4r_grpc
 from dfvisor.p4rt.ports import SliceDirectory, SliceInfo, SwitchPort, UpdateStatus
-from dfvisor.p4rt.streamed import IdleEntries, PacketIn, StreamEvent
+from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, StreamEvent, encode_digest
 from dfvisor.slicer.access import Access
 from dfvisor.slicer.answers import abort, abort_with_details, metadata_numbers
 from dfvisor.slicer.calls import Calls
+from dfvisor.slicer.digests import Digests
 from dfvisor.slicer.identity import ANYBODY, Identity
 from dfvisor.slicer.limits import Accounts, Limits
 from dfvisor.slicer.packets import packet_in, packet_out
 from dfvisor.slicer.reads import Reader
-from dfvisor.slicer.refusal import Refused, denied, invalid, missing, unimplemented
+from dfvisor.slicer.refusal import Refused, denied, invalid, missing
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.streams import Stream, Streams, number
 from dfvisor.slicer.tables import FlowTables
-from dfvisor.slicer.view import view_cookie
+from dfvisor.slicer.view import LEARN, view_cookie
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ POLITE_CALLS = 2
 GREEDY_PRICE = 5
 NOBODY = Role("")
 """Whose account the requests for roles of VNs that are not here go to."""
+ALL_OR_NOTHING = (p4r.WriteRequest.ROLLBACK_ON_ERROR, p4r.WriteRequest.DATAPLANE_ATOMIC)
 TO_CONTROLLERS = (PuntReason.FLOW_MISS, PuntReason.FLOW_ACTION)
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -81,7 +84,8 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         self._device_id = device_id
         self._tables = tables
         self._secure = secure
-        self._reader = Reader(switch, schema, directory, tables)
+        self._digests = Digests(time.monotonic)
+        self._reader = Reader(switch, schema, directory, tables, self._digests)
         self._streams = Streams(device_id, directory.fence)
         self._access = Access(directory, self._streams, tables, schema)
         self._calls = Calls()
@@ -116,6 +120,8 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                 self._packet_in(event)
         elif isinstance(event, IdleEntries):
             self._idle(event)
+        elif event.digest == LEARN:
+            self._digest(event)
 
     def stats(self) -> Mapping[str, Mapping[str, int]]:
         """As `p4rt.ports.Slicer.stats`."""
@@ -217,11 +223,34 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                 self._access.translator(role).to_view(shown, info.key)
                 self._deliver(role, stream, answer, "notifications")
 
+    def _digest(self, event: DigestList) -> None:
+        """To the controller of each VN, if it has subscribed, what is about it."""
+        by_role: dict[Role, list[Mapping[str, int]]] = {}
+        for message in event.messages:
+            vn = self._directory.vn_by_id(message["vn"])
+            port = self._directory.virtual_port(vn, message["port"]) if vn is not None else 0
+            if vn is not None and port:
+                told = {"port": port, "mac": message["mac"]}
+                by_role.setdefault(Role(vn), []).append(told)
+        for role, messages in by_role.items():
+            stream = self._streams.primary(role)
+            if stream is None or not self._accounts.take(role, "digests"):
+                continue
+            view = self._access.view(role).schema
+            id_ = view.digest(LEARN).id
+            for list_id, part in self._digests.tell(role, id_, messages):
+                answer = p4r.StreamMessageResponse(
+                    digest=encode_digest(view, DigestList(LEARN, list_id, tuple(part)))
+                )
+                if not self._deliver(role, stream, answer, "digests"):
+                    self._digests.acknowledge(role, id_, list_id)
+
     def _deliver(
         self, role: Role, stream: Stream, message: p4r.StreamMessageResponse, kind: str
-    ) -> None:
+    ) -> bool:
         delivered = stream.offer(message)
         self._accounts.count(role, kind if delivered else f"{kind}_dropped")
+        return delivered
 
     # -- streams
 
@@ -266,7 +295,11 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                     self._streams.arbitrate(stream, message.arbitration)
                 elif kind == "packet":
                     await self._packet_out(stream, message.packet)
-                elif kind != "digest_ack":  # of digests that were never sent
+                elif kind == "digest_ack":
+                    ack = message.digest_ack
+                    if stream.role is not None and self._streams.primary(stream.role) is stream:
+                        self._digests.acknowledge(stream.role, ack.digest_id, ack.list_id)
+                else:
                     what = f"{kind or 'an empty message'} is not open to slices"
                     self._stream_error(stream, denied(what))
             stream.close(Refused(grpc.StatusCode.OK, "the client has finished"))
@@ -333,7 +366,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             finally:
                 self._calls.leave(role)
         except Refused as refused:
-            self._accounts.count(self._payer(role), "writes_refused")
+            self._accounts.count(self._culprit(role, context.peer()), "writes_refused")
             await asyncio.sleep(REFUSAL_DELAY_S)
             await abort(context, refused)
         except (SwitchUnavailable, NotPrimary) as error:
@@ -367,14 +400,13 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         translator = self._access.translator(role)
         updates = request.updates
         if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR or len(updates) <= 1:
-            statuses = await self._tables.apply(translator, updates, check)
-        elif request.atomicity == p4r.WriteRequest.ROLLBACK_ON_ERROR:
-            statuses = await self._tables.apply_all(translator, updates, check)
+            other = partial(self._digests.write, role, translator.view.schema)
+            statuses = await self._tables.apply(translator, updates, check, other)
+        elif request.atomicity in ALL_OR_NOTHING:
+            at_once = request.atomicity == p4r.WriteRequest.DATAPLANE_ATOMIC
+            statuses = await self._tables.apply_all(translator, updates, check, at_once=at_once)
         else:
-            raise unimplemented(
-                "DATAPLANE_ATOMIC is offered for one update at a time, because the switch has no "
-                "more; use ROLLBACK_ON_ERROR or CONTINUE_ON_ERROR"
-            )
+            raise invalid(f"atomicity {request.atomicity} is not known")
         if REVISION in conditions and role.whole_vn and updates:
             self._directory.flows_written(role.vn, conditions[REVISION])
         if ACTIVATE in conditions and not any(status.code for status in statuses):
@@ -523,6 +555,13 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         known = self._directory.revision(role.vn) is not None
         return role if known or self._streams.knows(role) else NOBODY
 
+    def _culprit(self, role: Role, peer: str) -> Role:
+        """Whose refusal it is: not that of a role which another's connection has named."""
+        roles = self._streams.roles_of(peer)
+        if role in roles:
+            return role
+        return roles.pop() if len(roles) == 1 else NOBODY
+
     def _price(self, role: Role) -> int:
         """What a Write costs its role: more if it has others waiting while another role wants
         something, because then those are what the other waits for.
@@ -540,5 +579,6 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         """Let go of what nobody needs any more."""
         vns = frozenset(self._directory.vns())
         self._streams.forget(vns)
+        self._digests.forget(vns)
         self._accounts.forget(lambda role: role.vn in vns or self._streams.knows(role))
         self._tables.turns.forget()

@@ -93,6 +93,7 @@ class Streams:
         self._fence = fence
         self._roles: dict[Role, Arbitration[Stream]] = {}
         self._open: set[Stream] = set()
+        self._by_peer: dict[str, set[Stream]] = {}
 
     def open(self, peer: str, who: Identity = ANYBODY) -> Stream:
         """A client has opened a stream; Refused if there are too many."""
@@ -104,6 +105,7 @@ class Streams:
                 raise exhausted(f"this certificate has {same} streams open already")
         stream = Stream(peer, who)
         self._open.add(stream)
+        self._by_peer.setdefault(peer, set()).add(stream)
         return stream
 
     def arbitrate(self, stream: Stream, message: p4r.MasterArbitrationUpdate) -> None:
@@ -179,6 +181,10 @@ class Streams:
     def leave(self, stream: Stream) -> None:
         """A stream has ended."""
         self._open.discard(stream)
+        of_peer = self._by_peer.get(stream.peer, set())
+        of_peer.discard(stream)
+        if not of_peer:
+            self._by_peer.pop(stream.peer, None)
         if stream.role is not None:
             arbitration = self._roles[stream.role]
             self._tell(stream.role, arbitration, arbitration.leave(stream))
@@ -239,8 +245,12 @@ class Streams:
 
     def role_of(self, peer: str) -> Role | None:
         """The role of the streams that come from this peer; None if there is none, or several."""
-        roles = {stream.role for stream in self._open if stream.peer == peer and stream.role}
+        roles = self.roles_of(peer)
         return roles.pop() if len(roles) == 1 else None
+
+    def roles_of(self, peer: str) -> set[Role]:
+        """The roles of the streams that come from this peer."""
+        return {stream.role for stream in self._by_peer.get(peer, ()) if stream.role}
 
 
 def number(election_id: p4r.Uint128) -> int:

@@ -20,13 +20,13 @@ import grpc
 
 from dfvisor.errors import SwitchError
 from dfvisor.model.space import Space
-from dfvisor.p4rt.errors import SchemaError
+from dfvisor.p4rt.errors import RpcFailed, SchemaError
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SwitchPort, UpdateStatus
 from dfvisor.slicer.layout import TableLayout, layouts
 from dfvisor.slicer.mirror import HEAD, Mirror
-from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid, missing
+from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid, missing, unimplemented
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.translate import DEMOTE, FLOW, Translator, demotable
 from dfvisor.slicer.turns import Turns
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 CHUNK = 250
 """Updates of one turn at most."""
 LONE_TURN_S = 0.004
-SHARED_TURN_S = 0.0015
+SHARED_TURN_S = 0.001
 """How long a turn should take the switch: while nobody else wants one, and while others do. What
 the switch is at, nobody can overtake."""
 CALL_S = 0.0004
@@ -110,13 +110,14 @@ class FlowTables:
         translator: Translator,
         updates: Sequence[p4r.Update],
         check: Callable[[], None],
+        other: Callable[[p4r.Update], None],
     ) -> list[UpdateStatus]:
         """Carry out a role's updates in order, continuing after refusals; one status for each.
 
-        The messages are edited. `check` raises Refused if the role may not write now; it is asked
-        before every chunk, so that one who has lost the right does not finish a long batch. Raises
-        SwitchUnavailable when the switch is away: of the chunks under way nothing is in the mirror
-        then.
+        The messages are edited. `other` carries out what is about no table entry, or refuses it.
+        `check` raises Refused if the role may not write now; it is asked before every chunk, so
+        that one who has lost the right does not finish a long batch. Raises SwitchUnavailable when
+        the switch is away: of the chunks under way nothing is in the mirror then.
         """
         statuses = [OK] * len(updates)
         flights: deque[asyncio.Future[None]] = deque()
@@ -130,7 +131,7 @@ class FlowTables:
                 try:
                     check()
                     start, planned, blocker = await self._plan_chunk(
-                        translator.renewed(), updates, start, self._share(role), statuses
+                        translator.renewed(), updates, start, self._share(role), statuses, other
                     )
                 except BaseException as error:
                     self.turns.leave(role)
@@ -162,6 +163,7 @@ class FlowTables:
         start: int,
         most: int,
         statuses: list[UpdateStatus],
+        other: Callable[[p4r.Update], None],
     ) -> tuple[int, list[Planned], asyncio.Event | None]:
         """Where the next chunk starts, what is to be sent of this one, and, if it ends early, what
         is to be waited for.
@@ -179,8 +181,12 @@ class FlowTables:
                     breath += SHARED_BREATH if shared else BREATH
                 try:
                     one = self._plan(translator, index, updates[index], overlay, landed)
+                    if one is None:
+                        other(updates[index])
                 except Refused as refused:
                     statuses[index] = refused.status
+                    continue
+                if one is None:
                     continue
                 if isinstance(one, asyncio.Event):
                     return index, planned, one
@@ -197,9 +203,9 @@ class FlowTables:
         update: p4r.Update,
         overlay: Overlay,
         landed: asyncio.Event,
-    ) -> Planned | asyncio.Event:
+    ) -> Planned | asyncio.Event | None:
         """What to send for an update, whose entry is under way from now on; Refused if nothing; an
-        event to wait for if the entry is under way in another chunk.
+        event to wait for if the entry is under way in another chunk; None if it is about no entry.
 
         `overlay`: what the chunk's updates before it make of the mirror. `landed` is the chunk's.
         """
@@ -207,9 +213,8 @@ class FlowTables:
         identity = translator.recognize(update)
         recognized = identity is not None
         if identity is None:
-            what = update.entity.WhichOneof("entity") or "nothing"
-            if what != "table_entry":
-                raise denied(f"role {translator.role} may write table entries only, not {what}")
+            if not update.entity.HasField("table_entry"):
+                return None
             identity = translator.identify(message)
         place = (identity.rights.info.slice_id, identity.key)
         flying = self._flying.get(place)
@@ -320,11 +325,14 @@ class FlowTables:
         translator: Translator,
         updates: Sequence[p4r.Update],
         check: Callable[[], None],
+        *,
+        at_once: bool = False,
     ) -> list[UpdateStatus]:
         """Carry out all of a role's updates, or leave everything as it was (ROLLBACK_ON_ERROR).
 
-        Packets may meet the entries in between. The status of an update that is not to blame is
-        then ABORTED. An entry that is brought back starts counting anew.
+        Packets may meet the entries in between, unless `at_once` (DATAPLANE_ATOMIC), which is for
+        the switch to do: Refused if it can't. The status of an update that is not to blame is then
+        ABORTED. An entry that is brought back starts counting anew.
         """
         if len(updates) > ATOMIC_UPDATES:
             raise exhausted(
@@ -342,7 +350,8 @@ class FlowTables:
                 if blocker is None:
                     statuses, planned = self._plan_all(now, updates)
                     if planned:
-                        flight = self._fly_all(role, planned, statuses)
+                        fly = self._fly_at_once if at_once else self._fly_all
+                        flight = fly(role, planned, statuses)
                         landed = self._take_off(flight, f"all for {role}")
                         launched = True
             finally:
@@ -383,6 +392,9 @@ class FlowTables:
         for index, update in enumerate(updates):
             try:
                 one = self._plan(translator, index, update, overlay, landed)
+                if one is None:
+                    what = update.entity.WhichOneof("entity") or "nothing"
+                    raise denied(f"only table entries are written all or none, not {what}")
             except Refused as refused:
                 statuses[index] = refused.status
             else:
@@ -407,6 +419,27 @@ class FlowTables:
             if len(done) < len(planned):
                 await self._roll_back(done)
                 statuses[:] = _aborted(statuses, "it was rolled back")
+        finally:
+            self._settle(planned)
+            self.turns.leave(role)
+
+    async def _fly_at_once(
+        self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
+    ) -> None:
+        try:
+            answers = await self._switch.write([one.message for one in planned], at_once=True)
+            for one, answer in zip(planned, answers, strict=True):
+                statuses[one.index] = self._refused(one, answer)
+            if not any(answer.code for answer in answers):
+                for one in planned:
+                    self._note(one.place, one.after)
+        except RpcFailed as error:
+            if error.code is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            raise unimplemented(
+                "this switch has no DATAPLANE_ATOMIC for more than one update; use "
+                "ROLLBACK_ON_ERROR or CONTINUE_ON_ERROR"
+            ) from error
         finally:
             self._settle(planned)
             self.turns.leave(role)

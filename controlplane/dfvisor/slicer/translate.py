@@ -224,7 +224,7 @@ class Translator:
     def key_to_switch(self, identity: Identity, message: p4r.TableEntry) -> None:
         """Edit the key alone."""
         if not self.view.slice_field:
-            message.match.append(identity.rights.match)
+            message.match.insert(0, identity.rights.match)  # in order, as the switch likes it
         else:  # the first, fields being in order
             message.match[0].CopyFrom(identity.rights.match)
 

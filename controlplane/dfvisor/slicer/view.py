@@ -1,10 +1,11 @@
 """The P4Info that a role sees: pure.
 
-Only `flow`, `slice_path` and `slice_forward`, their actions and direct counters, and packet I/O.
-Ids are those of the program, never renumbered, so a controller may be compiled against either. A
-`slice/...` role has no field `slice_id`; for a `vn/...` role it is 32 bits wide and carries the
-slice's GRE key. The parameter `next_hop` carries virtual next hops (`p4rt.ports.NEIGHBOUR`), and so
-does `port` of a packet-in: 32 bits wide. Tables are as large as the role's quota.
+Only `flow`, `slice_path` and `slice_forward`, their actions and direct counters, packet I/O and,
+for a `vn/...` role, the digest. Ids are those of the program, never renumbered, so a controller may
+be compiled against either. A `slice/...` role has no field `slice_id`; for a `vn/...` role it is 32
+bits wide and carries the slice's GRE key. The parameter `next_hop` carries virtual next hops
+(`p4rt.ports.NEIGHBOUR`), and so does `port` of a packet-in: 32 bits wide. Tables are as large as
+the role's quota.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ PACKET_OUT = ("port", "as_ingress")
 DROPS = "drops"
 """The counter that a slice's role sees its own cells of, by reason."""
 DROP_CELLS = 64
+LEARN = "learn_t"
+"""The digest that a `vn/...` role may have: of senders at its VN's ports that are not known."""
+LEARN_FIELDS = ("port", "mac")
 METERS = ("slice_meters", "punt_meters")
 """The meters of which a slice's role sees its own cell, as cell 0."""
 
@@ -83,7 +87,23 @@ def role_view(program: p4i.P4Info, whole_vn: bool, size: int | None = None) -> p
                 view.meters[-1].size = 1
     for header in program.controller_packet_metadata:
         _show_header(view, header, whole_vn)
+    if whole_vn:
+        for digest in program.digests:
+            if digest.preamble.alias == LEARN:
+                _show_digest(view, digest, program)
     return view
+
+
+def _show_digest(view: p4i.P4Info, digest: p4i.Digest, program: p4i.P4Info) -> None:
+    view.digests.add().CopyFrom(digest)
+    name = digest.type_spec.struct.name
+    shown = view.type_info.structs[name]
+    for member in program.type_info.structs[name].members:
+        if member.name in LEARN_FIELDS:
+            field = shown.members.add()
+            field.CopyFrom(member)
+            if field.name == PORT:
+                field.type_spec.bitstring.bit.bitwidth = KEY_BITS
 
 
 def _show_header(view: p4i.P4Info, header: p4i.ControllerPacketMetadata, whole_vn: bool) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 
 import msgspec
 
-from dfvisor.model.learned import Claim, Claims
+from dfvisor.model.learned import Claim, Claims, Ip
 from dfvisor.model.types import Mac
 from dfvisor.store import layout
 from dfvisor.store.codec import decode, encode
@@ -23,11 +24,12 @@ _ATTEMPTS = 10
 
 
 class LearnedRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The hosts of one VN at one switch: MAC -> port and time of the claim; and why others were
-    not believed.
+    """The hosts of one VN at one switch: MAC -> port and time of the claim; the addresses that each
+    says to have, with the time since when; and why others were not believed.
     """
 
     hosts: dict[str, tuple[int, float]] = {}
+    ips: dict[str, dict[str, float]] = {}
     conflicts: dict[str, str] = {}
     schema: int = 1
 
@@ -83,7 +85,15 @@ def claims(record: LearnedRecord) -> Claims:
     found: dict[Mac, Claim] = {}
     for text, (port, since) in record.hosts.items():
         with contextlib.suppress(ValueError):
-            found[Mac.parse(text)] = Claim(port, since)
+            found[Mac.parse(text)] = Claim(port, since, _addresses(record.ips.get(text, {})))
+    return found
+
+
+def _addresses(said: Mapping[str, float]) -> dict[Ip, float]:
+    found: dict[Ip, float] = {}
+    for text, since in said.items():
+        with contextlib.suppress(ValueError):
+            found[ip_address(text)] = since
     return found
 
 

@@ -335,20 +335,20 @@ class VnStore:
                 following = first(vn, number, uuid_, current.manifest)
         entry = entry_of(following.record, change, self._user, why)
         before = current.vn if current else None
-        activates = not self._guard.intent_only and (
-            at_once
-            or (
-                active.revision == (current.revision if current else 0)
-                and not needs_flows(before, vn)
-            )
-        )
-        new_active = msgspec.structs.replace(active, revision=number) if activates else active
         record = encode(following.record)
         given = before is None or before.tenant != vn.tenant
         held = await self.grants.read(vn.name, fresh=given or keys_of(before) != keys_of(vn))
         grant = Grant(vn=vn.name, tenant=vn.tenant)  # bare, unless the provider has written one
         if held is not None and not held.grant.bare:
             grant = held.grant
+        activates = not self._guard.intent_only and (
+            at_once
+            or (
+                active.revision == (current.revision if current else 0)
+                and not needs_flows(before, vn, grant.controllers)
+            )
+        )
+        new_active = msgspec.structs.replace(active, revision=number) if activates else active
         self._guard.tenants[vn.name] = vn.tenant
         await self.history.prepare(vn.name)
         append = Create(layout.history_of(vn.name, number), encode(entry))

@@ -27,7 +27,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dfvisor.model.changes import Changed, changes, everything
-from dfvisor.model.records import Fabric, Flowspace, VirtualNetwork
+from dfvisor.model.records import Fabric, Flowspace, Slice, VirtualNetwork
 from dfvisor.p4rt.entries import EntryKey, Exact, TableEntry
 from dfvisor.vnc.flows import FLOW_TREATMENTS, CompileError, inside
 from dfvisor.vnc.places import Places
@@ -73,6 +73,7 @@ class Compiler:
         self._trees: Trees | None = None
         self._vn: VirtualNetwork | None = None
         self._places = Places()
+        self._left_out: frozenset[str] = frozenset()
         self._entrances: dict[str, str] = {}  # flowspace -> the one endpoint where it enters
         self._bound: dict[str, set[str]] = {}  # the other way round
         self._routings: dict[frozenset[str], Routing] = {}
@@ -83,6 +84,11 @@ class Compiler:
     def switches(self) -> frozenset[str]:
         """Where the VN is present."""
         return self._places.homes.union(*(one.switches for one in self._slices.values()))
+
+    @property
+    def homes(self) -> frozenset[str]:
+        """Where packets of the VN enter and leave the fabric."""
+        return self._places.homes
 
     @property
     def classes(self) -> dict[str, int]:
@@ -135,11 +141,17 @@ class Compiler:
 
     # -- changes
 
-    def update(self, trees: Trees, vn: VirtualNetwork, changed: Changed | None = None) -> Update:
+    def update(
+        self,
+        trees: Trees,
+        vn: VirtualNetwork,
+        changed: Changed | None = None,
+        left_out: Collection[str] = (),
+    ) -> Update:
         """Follow the records; CompileError, and nothing changed, if they contradict each other.
 
         `changed` is what differs, at most, from the VN of the last update; without it all records
-        are compared.
+        are compared. Slices that are `left_out` have other controllers.
         """
         if self._vn is None:
             changed = everything(vn)
@@ -157,10 +169,12 @@ class Compiler:
         before = self._places.follow(trees.fabric, vn, endpoints)
         self._trees, self._vn = trees, vn
         work = Work()
-        joining = self._follow_slices(vn, before, work) if changed.slices else set()
+        slices = bool(changed.slices) or self._left_out != frozenset(left_out)
+        self._left_out = frozenset(left_out)
+        joining = self._follow_slices(vn, before, work) if slices else set()
         if new_trees or homes != self._places.homes:
             self._routings.clear()
-        if new_trees or before or changed.slices:
+        if new_trees or before or slices:
             for name, held in self._slices.items():
                 held.follow(self._routing(trees, vn.slices[name].avoid), before, work)
         self._follow_flowspaces(vn, flowspaces, joining, work)
@@ -217,12 +231,13 @@ class Compiler:
         made: set[str] = set()
         for name, held in list(self._slices.items()):
             slice_ = vn.slices.get(name)
-            if slice_ is None or slice_.best_effort or slice_.key != held.gre_key:
+            ours = slice_ is not None and self._ours(slice_)
+            if slice_ is None or not ours or slice_.key != held.gre_key:
                 work.add(held.switches, held.keys(left))
                 self._classes[name] = held.path_class
                 del self._slices[name], self._by_key[held.gre_key]
         for name, slice_ in vn.slices.items():
-            if not slice_.best_effort and name not in self._slices:
+            if self._ours(slice_) and name not in self._slices:
                 path_class = self._classes.get(name, FIRST_CLASS)
                 held = QosSlice(vn.name, name, slice_.key, path_class, self._places)
                 for mac in self._places.foreign:
@@ -230,6 +245,9 @@ class Compiler:
                 self._slices[name] = self._by_key[slice_.key] = held
                 made.add(name)
         return made
+
+    def _ours(self, slice_: Slice) -> bool:
+        return not slice_.best_effort and slice_.name not in self._left_out
 
     def _follow_flowspaces(
         self, vn: VirtualNetwork, names: Collection[str], joining: set[str], work: Work

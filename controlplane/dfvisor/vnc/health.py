@@ -39,7 +39,11 @@ def broken(fabric: Fabric, routing: Routing, homes: Iterable[str], avoid: Collec
             if way[-1] != destination:
                 return True
             seen.update(pairwise(way))
-    return any(not _passable(neighbours, a, b, frozenset(avoid)) for a, b in seen)
+    cables = {frozenset((link.a.switch, link.b.switch)) for link in fabric.links}
+    return any(
+        frozenset(hop) not in cables or not _passable(neighbours, *hop, frozenset(avoid))
+        for hop in seen
+    )
 
 
 def _neighbours(fabric: Fabric) -> Mapping[str, set[str]]:

@@ -91,6 +91,7 @@ class Candidate:
         self._within = Within()
         self._checked: VirtualNetwork | None = None  # the last one, good or bad
         self._good: VirtualNetwork | None = None  # the last good one
+        self._controlled: tuple[str, ...] = ()  # slices with controllers of the tenant's own
         self._revision = 0  # that they are of
         self._refused = ""  # why they are not of the newest revision
         self._ownership: Ownership | None = None
@@ -108,6 +109,7 @@ class Candidate:
         self._turning = Turning()
         self._cut_off: frozenset[str] = frozenset()  # switches
         self._held_at = 0.0  # when agents were told last
+        self._hold_timer: asyncio.TimerHandle | None = None
         self._sessions: dict[str, tuple[Session, asyncio.Task[None]]] = {}
         self.error = ""
 
@@ -215,6 +217,7 @@ class Candidate:
             self._news = False
             self._pass_on()
         await self._advance(self._ownership)
+        self._fail(self._refused or self._turning.waiting_for)
 
     def _owners_changed(self) -> None:
         self.wake()
@@ -244,6 +247,8 @@ class Candidate:
         if self._compiler is None or self._good is None or fabric is None or described is None:
             return
         wanted = self._compiler.switches
+        if self._controlled:  # slices of tenants' own, for which nothing is compiled
+            wanted |= slices_at(fabric.fabric, self._good).keys()
         if fabric.fabric.links != described.links:  # and where it is when they are back
             wanted |= slices_at(described, self._good).keys()
         if (wanted, fabric.revision) != self._indexed:
@@ -328,11 +333,13 @@ class Candidate:
             self._moved = True
         try:
             known = changed if self._good is checked else None
-            update = compiler.update(trees, snapshot.vn, known)
+            left_out = snapshot.grant.controllers
+            update = compiler.update(trees, snapshot.vn, known, left_out)
         except CompileError as error:
             self._refuse(str(error))
             return
         self._good = snapshot.vn
+        self._controlled = left_out
         self._cut_off = cut_off(fabric.fabric)
         self._refused = ""
         self._revision = snapshot.revision
@@ -549,12 +556,14 @@ class Candidate:
             f"slices {', '.join(sorted(compiler.turning))} stay on their former paths until "
             f"{', '.join(sorted(away))} can be reached"
         )
-        now = asyncio.get_running_loop().time()
-        if now - self._held_at >= HOLD_S:
-            self._held_at = now
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._held_at >= HOLD_S:
+            self._held_at = loop.time()
             for switch, (session, _) in self._sessions.items():
                 self._aim(switch, session, Stage.FINISH, ())
-        asyncio.get_running_loop().call_later(HOLD_S, self._wake.set)
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+        self._hold_timer = loop.call_at(self._held_at + HOLD_S, self._wake.set)
 
     def _all(
         self, ready: Callable[[str, Session], bool], patience: float, *, absent_too: bool

@@ -76,10 +76,10 @@ class Turning:
         return self._drained_at - now
 
     def to_retire(self, compiler: Compiler, ready: Ready) -> frozenset[str]:
-        """The slices whose former path classes nobody has packets take, nor bears any packet."""
+        """The slices whose former path classes no switch where packets enter has them take."""
         return frozenset(
             name
             for name in compiler.turning
             if (one := compiler.slice(name)).stamped == one.path_class
-            and all(ready(switch) for switch in one.switches)
+            and all(ready(switch) for switch in one.switches & compiler.homes)
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from dfvisor.agent.desired import VnPlan, fabric_items, vn_plan
+from dfvisor.agent.edge import Address
 from dfvisor.agent.numbers import Kind
 from dfvisor.agent.site import look
 from dfvisor.model.records import (
@@ -48,6 +50,7 @@ def planned(
     switch: str = "s1",
     fabric: Fabric | None = None,
     learned: dict[int, int] | None = None,
+    addresses: Sequence[Address] = (),
 ) -> tuple[VnPlan, MemoryNumbers]:
     fabric = fabric or demo().fabric
     network = dataclasses.replace(demo(), fabric=fabric, vns={vn.name: vn})
@@ -55,7 +58,7 @@ def planned(
     site = look(fabric, switch)
     assert site is not None
     numbers = MemoryNumbers()
-    plan = vn_plan(site, vn, numbers, learned=learned)
+    plan = vn_plan(site, vn, numbers, learned=learned, addresses=addresses)
     assert plan is not None
     return plan, numbers
 
@@ -161,6 +164,35 @@ def test_learning_vn_knows_its_endpoints_and_what_it_learned() -> None:
     assert numbers.name(Kind.NEXT_HOP, bridge[mac].arg("next_hop")) == f"local/red/{port}"
     assert bridge[elsewhere].action == "bridge_remote"  # an endpoint is not learned anew
     assert len(bridge) == len(vn.endpoints) + 1
+
+
+def test_addresses_of_learned_hosts_are_known_and_answered_if_they_are_believed() -> None:
+    vn = red(learning=True)
+    host = local(vn)
+    assert host.port is not None
+    port, mac, other = host.port.port, 0x02000000BEEF, 0x02000000DEAD
+    said = [
+        Address(mac, IPv4Address("10.9.9.9"), True),
+        Address(mac, IPv6Address("fd00::9"), True),
+        Address(mac, IPv4Address("10.9.9.10"), False),
+        Address(other, IPv4Address("10.9.9.11"), True),  # not at a port of the VN
+    ]
+    before, _ = planned(vn, learned={mac: port})
+    after, _ = planned(vn, learned={mac: port}, addresses=said)
+    added = set(after.items) - set(before.items)
+    assert {
+        (one.table, tuple(match.value for _, match in one.key[1:]))
+        for one in added
+        if isinstance(one, TableEntry)
+    } == {
+        ("known_address", (port, mac, 0x0A090909, 0)),
+        ("known_address", (port, mac, 0, int(IPv6Address("fd00::9")))),
+        ("known_address", (port, mac, 0x0A09090A, 0)),
+        ("arp_responder", (0x0A090909,)),
+        ("nd_responder", (int(IPv6Address("fd00::9")),)),
+        ("l3_endpoint", (0x0A090909, 0)),
+        ("l3_endpoint", (0, int(IPv6Address("fd00::9")))),
+    }
 
 
 # -- answers

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 
 from dfvisor.agent.hosts import (
+    ADDRESSES_PER_HOST,
     AGE_S,
     CONFLICTS_PER_VN,
     DOUBT_S,
@@ -20,6 +22,7 @@ from dfvisor.model.validate import validate
 
 from .networks import demo
 
+IP, IP6 = IPv4Address("10.9.9.9"), IPv6Address("fd00::9")
 A, B = Mac(0x02_0000_00AA_01), Mac(0x02_0000_00AA_02)
 
 
@@ -129,3 +132,53 @@ def test_learned_host_stands_as_an_endpoint_where_the_vn_learns() -> None:
         f'schema: 1\nvns: {{green: {{endpoints: {{"{added}": {{mac: "{A}", port: "s1:9"}}}}}}}}'
     )
     assert any(added in str(problem) for problem in said.problems)
+
+
+def test_addresses_are_learned_with_their_host_and_go_with_it() -> None:
+    hosts = Hosts("s1")
+    assert hosts.learn(A, 11, 100.0, IP) is Outcome.NEW
+    assert hosts.learn(A, 11, 101.0, IP) is Outcome.KNOWN
+    assert hosts.learn(A, 11, 102.0, IP6) is Outcome.ADDRESS
+    assert hosts.claims() == {A: Claim(11, 100.0, {IP: 100.0, IP6: 102.0})}
+    assert hosts.learn(A, 12, 102.0 + DUPLICATE_S, IP6) is Outcome.MOVED
+    assert hosts.claims()[A].ips == {IP6: 102.0 + DUPLICATE_S}
+    hosts.age(102.0 + DUPLICATE_S + AGE_S)
+    assert hosts.claims() == {}
+
+
+def test_addresses_of_one_host_are_bounded() -> None:
+    hosts = Hosts("s1")
+    hosts.learn(A, 11, 100.0)
+    outcomes = [hosts.learn(A, 11, 101.0, IP + number) for number in range(20)]
+    assert outcomes == [Outcome.ADDRESS] * ADDRESSES_PER_HOST + [Outcome.FULL] * (
+        20 - ADDRESSES_PER_HOST
+    )
+
+
+def test_address_stays_with_who_had_it_first_and_the_other_is_shown() -> None:
+    hosts = Hosts("s1")
+    hosts.set_claims({"s2": {A: Claim(21, 50.0, {IP: 50.0})}})
+    hosts.learn(B, 11, 100.0, IP)
+    assert hosts.conflicts == {B: f"says to be {IP}, which is {A}'s"}
+    network = demo()
+    vn = replace(network.vns["green"], learning=True)
+    port = vn.endpoints["g1"].port
+    assert port is not None
+    here = {
+        A: (port.switch, Claim(port.port, 50.0, {IP: 50.0})),
+        B: (port.switch, Claim(port.port, 100.0, {IP: 100.0, IP6: 100.0})),
+    }
+    found = {one.mac: one.ips for one in with_hosts(vn, here).endpoints.values()}
+    assert (found[A], found[B]) == ((IP,), (IP6,))
+    described = replace(
+        vn, endpoints={**vn.endpoints, "g1": replace(vn.endpoints["g1"], ips=(IP6,))}
+    )
+    found = {one.mac: one.ips for one in with_hosts(described, here).endpoints.values()}
+    assert (found[A], found[B]) == ((IP,), ())
+
+
+def test_news_of_an_address_elsewhere_are_news() -> None:
+    hosts = Hosts("s1")
+    assert hosts.set_claims({"s2": {A: Claim(21, 50.0)}})
+    assert hosts.set_claims({"s2": {A: Claim(21, 50.0, {IP: 60.0})}})
+    assert not hosts.set_claims({"s2": {A: Claim(21, 50.0, {IP: 60.0})}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
+
 from dfvisor.agent.inbox import (
     KEPT_PACKETS,
     LearnReport,
@@ -34,6 +36,23 @@ def test_reports_of_group_addresses_are_left_out() -> None:
     received = DigestList(
         "learn_t",
         1,
-        tuple({"vn": 2, "port": 11, "mac": mac} for mac in (0x02, 0x0100_0000_0000, 0)),
+        tuple(report(mac) for mac in (0x02, 0x0100_0000_0000, 0)),
     )
     assert learn_reports(received) == [LearnReport(2, 11, 2)]
+
+
+def report(mac: int, **address: int) -> dict[str, int]:
+    said = {"ipv4": 0, "ipv6_high": 0, "ipv6_low": 0, **address}
+    return {"vn": 2, "port": 11, "mac": mac, **said}
+
+
+def test_reports_say_which_address_a_sender_has() -> None:
+    received = DigestList(
+        "learn_t",
+        1,
+        (report(1, ipv4=0x0A00_0001), report(1, ipv6_high=0xFD << 56, ipv6_low=7)),
+    )
+    assert [one.ip for one in learn_reports(received)] == [
+        IPv4Address("10.0.0.1"),
+        IPv6Address("fd00::7"),
+    ]

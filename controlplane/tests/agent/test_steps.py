@@ -6,6 +6,7 @@ import dataclasses
 
 from dfvisor.agent.book import Book
 from dfvisor.agent.planner import Planner, Staged
+from dfvisor.model.grants import Grant
 from dfvisor.model.records import Endpoint, Flowspace, Match, Slice, VirtualNetwork
 from dfvisor.model.space import Spaces
 from dfvisor.model.types import Mac, PortRef
@@ -162,6 +163,11 @@ def test_without_a_controller_best_effort_takes_effect_after_a_while() -> None:
     after = desk.tables()
     assert len(after["access_port"]) == len(before["access_port"]) + 1
     assert len(after["classifier"]) == len(before["classifier"]) + 1  # the port's catch-all
+    controlled = tuple(name for name, one in vn.slices.items() if not one.best_effort)
+    grant = Grant(vn="red", tenant=vn.tenant, controllers=controlled)
+    desk.planner.set_vn("red", 2, vn, grant)  # nobody else writes these
+    staged = desk.stage()
+    assert staged.revision == 2 and not staged.error
     desk.planner.set_active("red", 2)
     assert desk.stage().error is None
 

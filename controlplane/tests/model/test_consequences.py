@@ -62,3 +62,10 @@ PLAIN = replace(RED, slices={BEST_EFFORT: RED.best_effort_slice}, flowspaces={},
 )
 def test_needs_flows(old: VirtualNetwork | None, new: VirtualNetwork, needed: bool) -> None:
     assert needs_flows(old, new) is needed
+
+
+def test_slices_of_the_tenants_own_controllers_need_no_flows() -> None:
+    others = [name for name, one in RED.slices.items() if not one.best_effort]
+    assert not needs_flows(None, RED, others)
+    assert not needs_flows(RED, with_flowspace("gold"), ["gold"])
+    assert needs_flows(RED, with_flowspace("gold"), [name for name in others if name != "gold"])

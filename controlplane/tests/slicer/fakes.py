@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 from dfvisor.model.space import Space, everything
 from dfvisor.p4rt.entries import EntryKey, Exact, TableEntry, Ternary, entry_key
-from dfvisor.p4rt.errors import SwitchUnavailable
+from dfvisor.p4rt.errors import RpcFailed, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import ANYONE, NEIGHBOUR, AccessVlans, Fence, SliceInfo, UpdateStatus
@@ -35,18 +35,36 @@ class FakeSwitch:
         self.counters: dict[EntryKey, tuple[int, int]] = {}
         self.refuse: Callable[[TableEntry], UpdateStatus] = lambda entry: UpdateStatus()
         self.away = False
+        self.atomic = True  # knows DATAPLANE_ATOMIC
+        self.at_once = 0
         self.before_write: Callable[[], None] = lambda: None
         self.batches: list[int] = []
         self.timeouts: dict[EntryKey, int] = {}
         self.sent: list[PacketOut] = []
 
-    async def write(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
+    async def write(
+        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+    ) -> list[UpdateStatus]:
         await asyncio.sleep(0)
+        if at_once:
+            if not self.atomic:
+                raise RpcFailed(grpc.StatusCode.UNIMPLEMENTED, "no such atomicity")
+            self.at_once += 1
+            return await self._write_at_once(updates)
         self.before_write()
         if self.away:
             raise SwitchUnavailable("the switch is away")
         self.batches.append(len(updates))
         return [self._write(update) for update in updates]
+
+    async def _write_at_once(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
+        entries, timeouts = dict(self.entries), dict(self.timeouts)
+        statuses = await self.write(updates)
+        if not any(status.code for status in statuses):
+            return statuses
+        self.entries, self.timeouts = entries, timeouts
+        aborted = UpdateStatus(grpc.StatusCode.ABORTED.value[0], "another failed")
+        return [status if status.code else aborted for status in statuses]
 
     def _write(self, update: p4r.Update) -> UpdateStatus:
         entry = self.schema.decode_entry(update.entity.table_entry)
@@ -158,6 +176,9 @@ class FakeDirectory:
                 if info.slice_id == slice_id:
                     return vn, name
         return None
+
+    def vn_by_id(self, vn_id: int) -> str | None:
+        return {1: "red", 2: "blue"}.get(vn_id)
 
     def writer(self, vn: str, slice_name: str) -> str | None:
         return self.writers.get((vn, slice_name))

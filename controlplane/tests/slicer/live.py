@@ -29,8 +29,10 @@ class LiveSwitch:
         self.client = client
         self.sent: list[PacketOut] = []
 
-    async def write(self, updates: Sequence[p4r.Update]) -> list[UpdateStatus]:
-        return await self.client.write_statuses(updates)
+    async def write(
+        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+    ) -> list[UpdateStatus]:
+        return await self.client.write_statuses(updates, at_once=at_once)
 
     async def read(self, request: p4r.ReadRequest) -> list[p4r.Entity]:
         return await self.client.read(request.entities)

@@ -2,12 +2,16 @@
 
 The attacker is primary of slice/red/gold and, in some cases, of vn/green (a VN of its own with one
 slice). The victims are slice/blue/gold and slice/red/silver. After each attempt the switch's own
-tables hold exactly the victims' entries, the victims are primary still, and have heard nothing.
+tables hold exactly the victims' entries, the victims are primary still, and have heard nothing;
+the attempt is counted as refused, for the attacker alone. A victim writes during each attempt and
+after it: in the end the ones have taken no longer than the others.
 """
 
 from __future__ import annotations
 
 import asyncio
+import statistics
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
@@ -64,6 +68,20 @@ class Scene:
         self.own_vn = own
         self.victims: list[PlainClient] = []
         self.entries: frozenset[TableEntry] = frozenset()
+        self.during: list[float] = []
+        self.quiet: list[float] = []
+
+    def refused(self, client: PlainClient) -> int:
+        """How much was refused, delayed or dropped of what a client's role wanted."""
+        counts = self.rig.slicer.stats().get(client.role, {})
+        ways = ("_refused", "_delayed", "_dropped")
+        return sum(number for kind, number in counts.items() if kind.endswith(ways))
+
+    async def victim_writes(self, times: list[float]) -> None:
+        """A victim writes what is there already; how long it takes."""
+        began = time.perf_counter()
+        await self.victims[0].write([SLICE_VIEW.modify(port_flow(PORTS[0]))])
+        times.append(time.perf_counter() - began)
 
     async def check(self) -> None:
         """The victims are as they were; the attacker has nothing outside its own slices."""
@@ -73,6 +91,7 @@ class Scene:
         assert foreign == self.entries
         for victim in self.victims:
             assert victim.idle, "a victim has heard something"
+            assert not self.refused(victim), "a victim was refused something"
         assert not self.rig.switch.sent, "a packet was sent"
         mirror = self.rig.tables.mirror
         assert len(mirror) == len(held)
@@ -355,8 +374,13 @@ async def test_there_are_as_many_attempts_as_promised() -> None:
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=[one.name for one in ATTEMPTS])
 async def test_write(scene: Scene, attempt: Attempt) -> None:
     client = scene.own_vn if attempt.vn else scene.attacker
-    (status,) = await scene.statuses(client, attempt.update())
+    refused = scene.refused(client)
+    (status,), _ = await asyncio.gather(
+        scene.statuses(client, attempt.update()), scene.victim_writes(scene.during)
+    )
     assert status in attempt.expected
+    assert scene.refused(client) == refused + 1
+    await scene.victim_writes(scene.quiet)
     await scene.check()
 
 
@@ -549,9 +573,11 @@ PACKETS = [
 async def test_packet_out(scene: Scene, packet: tuple[int, int, bool]) -> None:
     port, as_ingress, tagged = packet
     frame = FRAME[:12] + bytes.fromhex("81000007") + FRAME[12:] if tagged else FRAME
+    refused = scene.refused(scene.attacker)
     scene.attacker.send(frame, port=port, as_ingress=as_ingress)
     answer = await scene.attacker.next()
     assert NAMES[answer.error.canonical_code] == "PERMISSION_DENIED"
+    assert scene.refused(scene.attacker) == refused + 1
     await scene.check()
 
 
@@ -591,6 +617,16 @@ async def test_message_beyond_the_limit(scene: Scene) -> None:
         await scene.attacker.stub.Write(request)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await scene.check()
+
+
+async def test_victims_writes_took_no_longer_during_attempts(scene: Scene) -> None:
+    assert len(scene.during) == len(scene.quiet) > 1
+    during, quiet = (
+        statistics.quantiles(scene.during, n=20),
+        statistics.quantiles(scene.quiet, n=20),
+    )
+    for place in (9, 17):  # p50, p90
+        assert during[place] <= 2 * quiet[place] + 0.002
 
 
 async def test_victims_still_work_at_the_end(scene: Scene) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
+import grpc.aio
 import pytest
 from dfvisor.model.space import Space
 from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.drops import PuntReason
-from dfvisor.p4rt.entries import TableEntry
+from dfvisor.p4rt.entries import DigestSubscription, TableEntry
+from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import NEIGHBOUR, AccessVlans
-from dfvisor.p4rt.streamed import IdleEntries, PacketIn, PacketOut
+from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, PacketOut
 from dfvisor.slicer.limits import Limits, Rate
+from dfvisor.slicer.roles import Role
 from dfvisor.slicer.server import SlicerServer
 
 from controlplane.tests.slicer.fakes import (
@@ -311,3 +315,62 @@ async def test_slice_reads_its_own_drop_counters_and_meters(
                 await client.read([asked])
     finally:
         await client.close()
+
+
+# -- digests
+
+
+LEARN_ID = 398033514
+
+
+def learned(*reports: tuple[int, int, int]) -> DigestList:
+    """What the switch tells the agent: (VN number, port, MAC)."""
+    messages = tuple({"vn": vn, "port": port, "mac": mac} for vn, port, mac in reports)
+    return DigestList("learn_t", 77, messages)
+
+
+async def test_vn_controller_is_told_of_its_own_vns_senders_until_it_unsubscribes(
+    slicer: SlicerServer, address: str, gold: PlainClient
+) -> None:
+    writer = P4RuntimeClient(address, 7, election_id=(0, 2), role="vn/red")
+    heard: asyncio.Queue[object] = asyncio.Queue()
+    try:
+        await writer.become_primary()
+        writer.schema = await writer.get_schema()
+        assert writer.schema is not None
+        writer._on_event = heard.put_nowait
+        wanted = DigestSubscription("learn_t", 0, 2, 60_000_000_000)
+        slicer.event(learned((1, 1, 0xA)))  # nobody has asked for it
+        await writer.write([writer.schema.insert(wanted)])
+        assert await writer.read_digests() == [wanted]
+        (again,) = await writer.write_statuses([writer.schema.insert(wanted)])
+        assert again.code == grpc.StatusCode.ALREADY_EXISTS.value[0]
+        slicer.event(
+            learned((2, 3, 0xB), (1, 1, 0xC), (1, 2, 0xD), (1, 1, 0xE), (9, 1, 1), (1, 9, 1))
+        )
+        first, second = [await asyncio.wait_for(heard.get(), 5) for _ in range(2)]
+        assert isinstance(first, DigestList) and isinstance(second, DigestList)
+        assert first.messages == ({"port": 1, "mac": 0xC}, {"port": 2, "mac": 0xD})
+        assert second.messages == ({"port": 1, "mac": 0xE},)
+        writer.acknowledge(second)
+        pending = slicer._service._digests._held[Role("red"), LEARN_ID].pending
+        async with asyncio.timeout(5):
+            while (("port", 1), ("mac", 0xE)) in pending:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        slicer.event(learned((1, 1, 0xC), (1, 1, 0xE)))
+        third = await asyncio.wait_for(heard.get(), 5)
+        assert isinstance(third, DigestList) and third.messages == ({"port": 1, "mac": 0xE},)
+        await writer.write([writer.schema.delete(wanted)])
+        slicer.event(learned((1, 1, 0xF)))
+        assert await writer.read_digests() == []
+        assert heard.empty() and gold.idle
+    finally:
+        await writer.close()
+
+
+async def test_slices_role_may_not_subscribe(gold: PlainClient, schema: Schema) -> None:
+    update = schema.insert(DigestSubscription("learn_t", 0, 2, 0))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await gold.write([update])
+    assert "1 of 1 updates failed" in (caught.value.details() or "")
+    assert "table entries only, not digest_entry" in (caught.value.details() or "")

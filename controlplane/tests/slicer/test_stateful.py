@@ -36,6 +36,12 @@ from controlplane.tests.slicer.fakes import (
 )
 
 T = TypeVar("T")
+
+
+def nothing_else(update: p4r.Update) -> None:
+    raise denied("there are table entries alone")
+
+
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 STEPS = 50
 EXAMPLES = 400 if SOAK else 12  # 20,000 steps, or 600
@@ -168,7 +174,9 @@ class Tenants(RuleBasedStateMachine):
             expected.append(inside is not None)
             if inside is not None:
                 self.carry_out(kind, inside)
-        found = self.run(self.tables.apply(self.translator(role), updates, lambda: None))
+        found = self.run(
+            self.tables.apply(self.translator(role), updates, lambda: None, nothing_else)
+        )
         assert [not status.code for status in found] == expected, found
 
     @rule(role=roles, batch=st.lists(st.tuples(kinds, entries()), min_size=1, max_size=6))
@@ -205,10 +213,16 @@ class Tenants(RuleBasedStateMachine):
         async def both() -> list[list[UpdateStatus]]:
             return await asyncio.gather(
                 self.tables.apply(
-                    self.translator(gold), [self.message(gold, first, *one)], lambda: None
+                    self.translator(gold),
+                    [self.message(gold, first, *one)],
+                    lambda: None,
+                    nothing_else,
                 ),
                 self.tables.apply(
-                    self.translator(blue), [self.message(blue, second, *two)], lambda: None
+                    self.translator(blue),
+                    [self.message(blue, second, *two)],
+                    lambda: None,
+                    nothing_else,
                 ),
             )
 
@@ -245,7 +259,7 @@ class Tenants(RuleBasedStateMachine):
             "flow", (("ip_proto", Ternary(17, 0xFF)),), 3, "permit", (("cookie", 1),)
         )
         update = self.message(role, p4r.Update.INSERT, entry, RED_GOLD.key)
-        (status,) = self.run(self.tables.apply(self.translator(role), [update], lost))
+        (status,) = self.run(self.tables.apply(self.translator(role), [update], lost, nothing_else))
         assert status.code == 7
 
     # -- what holds after each

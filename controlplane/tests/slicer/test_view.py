@@ -48,7 +48,10 @@ def test_view_has_the_slices_tables_and_what_they_refer_to(schema: Schema, whole
     sizes = {one.preamble.alias: one.size for one in (*view.counters, *view.meters)}
     cells = {} if whole_vn else {"drops": 64, "slice_meters": 1, "punt_meters": 1}
     assert sizes == cells
-    assert not view.action_profiles and not view.digests
+    assert not view.action_profiles
+    assert [one.preamble.alias for one in view.digests] == (["learn_t"] if whole_vn else [])
+    fields = [one.name for one in view.type_info.structs["learn_t"].members]
+    assert fields == (["port", "mac"] if whole_vn else [])
     timeouts = {table.preamble.alias: table.idle_timeout_behavior for table in view.tables}
     assert timeouts == {
         "flow": p4i.Table.NOTIFY_CONTROL,

@@ -18,7 +18,6 @@ from dfvisor.slicer.server import SlicerServer
 from controlplane.tests.slicer.conftest import Connect
 from controlplane.tests.slicer.fakes import (
     BLUE_GOLD,
-    DEVICE,
     RED_GOLD,
     FakeDirectory,
     FakeSwitch,
@@ -36,7 +35,7 @@ async def write(
 ) -> list[str]:
     """Names of the statuses of one Write in another mode than the client's own."""
     request = p4r.WriteRequest(
-        device_id=DEVICE,
+        device_id=client.device_id,
         role=client.role or "",
         atomicity=p4r.WriteRequest.Atomicity.Value(atomicity),
         updates=updates,
@@ -301,15 +300,32 @@ async def test_rollback_batch_that_the_switch_refuses_leaves_everything_as_it_wa
     assert set(await client.read_entries()) == {flow(None, 1), flow(None, 2)}
 
 
-async def test_dataplane_atomic_is_offered_for_one_update(
+async def test_dataplane_atomic_is_the_switchs_to_do(connect: Connect, switch: FakeSwitch) -> None:
+    client = await connect("slice/red/gold")
+    schema = client.schema
+    assert schema is not None
+    one, two = schema.insert(flow(None, 1)), schema.insert(flow(None, 2))
+    assert await write(client, [one, two], "DATAPLANE_ATOMIC") == ["OK", "OK"]
+    assert (switch.at_once, len(switch.entries)) == (1, 2)
+    full = entry_key(flow(RED_GOLD.slice_id, 4))
+    switch.refuse = lambda entry: UpdateStatus(8 if entry_key(entry) == full else 0, "full")
+    updates = [schema.delete(flow(None, 1)), schema.insert(flow(None, 4))]
+    assert await write(client, updates, "DATAPLANE_ATOMIC") == ["ABORTED", "RESOURCE_EXHAUSTED"]
+    assert len(switch.entries) == 2
+    assert set(await client.read_entries()) == {flow(None, 1), flow(None, 2)}
+
+
+async def test_dataplane_atomic_is_refused_by_a_switch_without_it_and_nothing_is_written(
     connect: Connect, switch: FakeSwitch
 ) -> None:
+    switch.atomic = False
     client = await connect("slice/red/gold")
     schema = client.schema
     assert schema is not None
     one, two = schema.insert(flow(None, 1)), schema.insert(flow(None, 2))
     assert await write(client, [one, two], "DATAPLANE_ATOMIC") == ["UNIMPLEMENTED"]
     assert not switch.entries
+    assert await client.read_entries() == []
     assert await write(client, [one], "DATAPLANE_ATOMIC") == ["OK"]
 
 

@@ -13,10 +13,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
+from dfvisor.model.grants import Grant
 from dfvisor.model.records import Network
 from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import SLICE_TABLES, TableEntry
@@ -57,13 +58,16 @@ class Rig:
         assert self._database is not None
         return self._database
 
-    async def open(self, *, activate: bool = False) -> None:
+    async def open(self, *, activate: bool = False, grants: Sequence[Grant] = ()) -> None:
         """Put the network into the database; start its switches, each with an agent. `activate`:
         it takes effect although no controller has prepared it.
         """
         self._database = await GlobalDatabase.connect(self.zookeeper)
         base = await self.database.read_fabric()
         await self.database.apply_fabric(base, self.network.fabric, self.network.tenants)
+        if grants:
+            network = await self.database.read_network()
+            await self.database.apply_grants(network, {grant.vn: grant for grant in grants})
         for vn in self.network.vns.values():
             await self.database.apply(None, vn, activate=activate)
         for switch in self.network.fabric.switches:
@@ -150,15 +154,45 @@ class Rig:
             await client.close()
         return frozenset(found)
 
+    async def updates(self, vn: str) -> dict[str, int]:
+        """By switch, the updates that its slicer has carried out for the VN's controllers since
+        its start, as of the last statistics.
+        """
+        found: dict[str, int] = {}
+        for switch in self.network.fabric.switches:
+            stats = await self.database.read_stats(switch)
+            found[switch] = sum(
+                one.number
+                for one in (stats.roles if stats else ())
+                if (one.role, one.kind) == (f"vn/{vn}", "updates")
+            )
+        return found
+
+    async def until_updated(self, vn: str, wanted: dict[str, int]) -> None:
+        """Until exactly so many updates have been carried out: counts never fall."""
+
+        async def updated() -> bool:
+            found = await self.updates(vn)
+            assert all(found[switch] <= wanted[switch] for switch in wanted), (found, wanted)
+            return found == wanted
+
+        await eventually(updated, f"{wanted} updates")
+
     async def all_flows(self) -> dict[str, frozenset[TableEntry]]:
         return {switch: await self.flows(switch) for switch in self.network.fabric.switches}
 
-    async def until_completed(self, vn: str, revision: int) -> None:
-        """Until every agent that has the VN has this revision, flows included."""
+    async def until_completed(
+        self, vn: str, revision: int, switches: Collection[str] | None = None
+    ) -> None:
+        """Until every agent (of these switches) that has the VN has this revision and flows."""
 
         async def completed() -> bool:
             applied = await self.database.read_applied()
-            records = [record.vns[vn] for record in applied.values() if vn in record.vns]
+            records = [
+                record.vns[vn]
+                for switch, record in applied.items()
+                if vn in record.vns and (switches is None or switch in switches)
+            ]
             homes = {end.port.switch for end in self.network.vns[vn].endpoints.values()}
             held = {switch for switch, record in applied.items() if vn in record.vns}
             return homes <= held and all(

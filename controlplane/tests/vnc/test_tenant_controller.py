@@ -11,6 +11,7 @@ import finsy as fy
 import pytest
 from dfvisor.errors import SwitchError
 from dfvisor.model.description import load_network
+from dfvisor.model.grants import Grant
 from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import Exact
 from dfvisor.vnc.compile import compile_vn
@@ -112,3 +113,35 @@ async def test_controllers_find_their_entries_as_they_were_after_the_agent_resta
         rig.start_agent("s1", "--listen", info.slicer)
         await eventually(reachable, "the controller is back, with its entries")
         assert await rig.flows("s1") == before
+
+
+async def test_slice_granted_to_the_tenants_controller_needs_no_vn_controller_and_has_none(
+    tmp_path: Path, zookeeper: str
+) -> None:
+    rig = Rig(tmp_path, zookeeper, NETWORK)
+    grant = Grant(vn=VN, tenant=NETWORK.vns[VN].tenant, controllers=("voice",))
+
+    async def live() -> bool:
+        applied = await rig.database.read_applied()
+        switches = NETWORK.fabric.switches.keys()
+        return (await rig.database.read_agents()).keys() == applied.keys() == switches and all(
+            VN in record.vns and record.vns[VN].revision == 1 for record in applied.values()
+        )
+
+    try:
+        await rig.open(grants=[grant])
+        await eventually(live, "revision 1 has taken effect everywhere without a VN controller")
+        info = (await rig.database.read_agents())["s1"]
+        options = fy.SwitchOptions(
+            device_id=info.device_id, role_name=f"slice/{VN}/voice", role_config=Empty()
+        )
+        async with asyncio.timeout(60), fy.Switch("s1", info.slicer, options) as tenant:
+            await tenant.insert([FLOW])
+            before = await rig.flows("s1")
+            rig.start_vnc("vnc1")
+            await rig.until_completed(VN, 1)
+            assert await rig.flows("s1") == before
+            assert not rig.written("vnc1")
+            await tenant.modify([FLOW])
+    finally:
+        await rig.close()

@@ -22,7 +22,6 @@ QOS_PPS, BEST_EFFORT_PPS = 400, 2000  # the second alone is more than the link t
 QUEUE_PACKETS = 64  # of each priority, on both targets
 PAYLOAD_BYTES = 200
 DRAIN_S = 0.3  # a full queue takes 64 ms
-RESTORE_DEADLINE_S = 20.0
 SOURCE_OFFSET = 160  # in the flow's own range of source ports
 
 
@@ -69,14 +68,12 @@ def measure(run: Run, board: Board) -> None:
     port = first_port(run, flow)
     run.net.limit_port(flow.path[0], port, LINK_PPS)
     try:
-        _await_entries(run, contest)
         for _ in range(ATTEMPTS):  # what a busy machine did not send congests nothing
             offered, sent, arrived = _send(run, contest)
             if offered:
                 break
     finally:
         run.net.limit_port(flow.path[0], port, None)
-    _await_entries(run, contest)
     _judge(run, board, contest, sent, arrived)
 
 
@@ -103,20 +100,6 @@ def _send(run: Run, contest: Contest) -> tuple[bool, Sent, list[int]]:
     time.sleep(DRAIN_S)
     counts = {host: run.probes.swallowed(host) for host in hosts}
     return sent.offered(loads), sent, [counts[host].get(port, 0) for host, port in ends]
-
-
-def _await_entries(run: Run, contest: Contest) -> None:
-    """Until both kinds of packets pass: a softswitch that was started again begins empty."""
-    flow = contest.flow
-    ends = [(flow.ip, flow.port), (str(contest.neighbour.ipv4), run.best_effort_port)]
-    source = flow.source + SOURCE_OFFSET + len(ends)
-
-    def back() -> bool:
-        return all(
-            None not in run.probes.flow(flow.source_host, ip, port, source, 1) for ip, port in ends
-        )
-
-    run.net.wait_until(back, f"switch {flow.path[0]} to forward again", RESTORE_DEADLINE_S)
 
 
 def _judge(run: Run, board: Board, contest: Contest, load: Sent, arrived: list[int]) -> None:

@@ -15,7 +15,7 @@ from emulation.targets import Target
 
 NETWORK = Path(__file__).resolve().parents[3] / "examples" / "redundant.yaml"
 DEADLINE_S = 30.0
-NEW_MAC = "02:00:00:00:be:ef"
+NEW_MAC, NEW_IP = "02:00:00:00:be:ef", "10.0.0.33"
 QOS, BEST_EFFORT = 5201, 5300
 
 pytestmark = pytest.mark.e2e
@@ -58,3 +58,24 @@ def test_host_with_an_address_of_its_own_is_learned_and_reached(net: Emulation) 
                 f"the host to be reached at port {port}",
                 DEADLINE_S,
             )
+
+
+def test_address_of_a_learned_host_is_answered_by_the_askers_switch(net: Emulation) -> None:
+    a, c = net.host("a"), net.host("c")
+    c.run(["ip", "link", "set", HOST_INTERFACE, "address", NEW_MAC])
+    c.run(["ip", "addr", "add", f"{NEW_IP}/24", "dev", HOST_INTERFACE])
+
+    def said() -> bool:
+        c.run(["ip", "neigh", "flush", "dev", HOST_INTERFACE])
+        c.run(["ping", "-n", "-I", NEW_IP, "-c", "1", "-W", "0.2", "10.0.0.1"])
+        return NEW_MAC in net.dfvctl("status").stdout
+
+    net.wait_until(said, "the host to be learned", DEADLINE_S)
+    silent = f"net.ipv4.conf.{HOST_INTERFACE}.arp_ignore=8"  # it answers nobody
+    assert c.run(["sysctl", "-w", silent]).returncode == 0
+
+    def reached() -> bool:
+        a.run(["ip", "neigh", "flush", "dev", HOST_INTERFACE])
+        return a.ping(NEW_IP, wait_s=0.2).received == 1
+
+    net.wait_until(reached, "the host to be reached, which answers no ARP", DEADLINE_S)

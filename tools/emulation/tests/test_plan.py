@@ -89,12 +89,10 @@ def test_switch_command_has_the_flags_that_both_targets_need(target: Target) -> 
     assert ("--notifications-addr ipc:///run/x/s2.notify" in text) is (target is Target.BMV2)
 
 
-def test_switch_command_limits_ports_of_the_softswitch() -> None:
+def test_switch_command_gives_the_softswitch_a_control_socket() -> None:
     switch = plan_emulation(load_network(EXAMPLES / "demo.yaml")).switches["s2"]
-    argv = switch_command(
-        Target.SOFTSWITCH, ["switch"], switch, Path("/run/x/s2.sock"), rates_pps={1: 500}
-    )
-    assert "--port-rate 1=500" in " ".join(argv)
+    argv = switch_command(Target.SOFTSWITCH, ["switch"], switch, Path("/run/x/s2.sock"))
+    assert "--ctl /run/x/s2.ctl" in " ".join(argv)
 
 
 def test_flows_of_the_demo_show_every_slice_on_its_own_path() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ PPS = 600 if BMV2 else 10_000  # BMv2 needs several cores for 10,000 packets/s o
 QUIET_PPS = 300 if BMV2 else 1000
 TAPPED_PPS = QUIET_PPS * 7 // 10  # while all links are captured
 BACK_S = 1.0
+LEADS_S = 4.0  # sessions are of 2 s
 DEADLINE_S = 90.0  # a link that failed again and again is held back for long
 UPPER = (PortRef("s1", 1), PortRef("s2", 1))  # on gold's way, and on one of best effort's
 
@@ -120,6 +123,60 @@ def test_agent_killed_costs_nothing_and_no_link(net: Emulation, readings: Readin
     assert readings.down() == frozenset()
     net.restart("agent-s2")
     net.wait_until(lambda: "s2" in readings.agents(), "the agent", DEADLINE_S)
+
+
+@pytest.mark.parametrize("what", ["s2", "s1:1-s2:1"])
+def test_drained_switch_or_link_costs_nothing(
+    net: Emulation, readings: Readings, what: str
+) -> None:
+    """Nor does it to put it into use again. In between nothing passes it."""
+    for verb in ("drain", "undrain"):
+        fared = measure(
+            net, "a", "c", FLOWS, lambda verb=verb: net.dfvctl(verb, what), pps=PPS, seconds=3.5
+        )
+        print(f"{verb} {what}: {back(fared)}")
+        assert all(one.lost == 0 and one.twice == 0 for one in fared.values()), back(fared)
+        if verb == "drain":
+            with wire.Tap(net, "drained") as tap:
+                measure(net, "a", "c", FLOWS, lambda: None, pps=QUIET_PPS, seconds=1.0)
+            sources = {source for _, source in FLOWS}
+            passed = {
+                end.switch for one in tap.packets if one.source in sources for end in one.link
+            }
+            assert passed == {"s1", "s3", "s4"}
+
+
+def test_leader_killed_costs_no_packet_and_its_successor_writes_nothing(
+    net: Emulation, readings: Readings
+) -> None:
+    def leads(name: str) -> bool:
+        found = json.loads((net.instance.directory / name / "status.json").read_text())
+        return bool(found["vns"]["red"]["leading"])
+
+    def updates() -> dict[str, int]:
+        return {
+            switch: sum(
+                one.number for one in found.roles if (one.role, one.kind) == ("vn/red", "updates")
+            )
+            for switch, found in readings.stats().items()
+        }
+
+    first, second = sorted(("vnc-1", "vnc-2"), key=leads, reverse=True)
+    assert leads(first) and not leads(second)
+    took: list[float] = []
+
+    def kill() -> None:
+        net.kill(first)
+        took.append(net.wait_until(lambda: leads(second), "another to lead", DEADLINE_S))
+
+    before = updates()
+    assert before.keys() == net.switches.keys() and all(before[name] > 0 for name in ("s1", "s4"))
+    fared = measure(net, "a", "c", FLOWS, kill, pps=PPS, seconds=8.0)
+    net.restart(first)
+    assert all(one.lost == one.twice == 0 for one in fared.values()), back(fared)
+    assert took[0] < LEADS_S
+    readings.stats_of(net.switches, after=time.time())
+    assert updates() == before
 
 
 def test_no_packet_circles_or_leaks_while_a_cable_is_cut_and_mended(

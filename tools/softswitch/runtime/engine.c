@@ -87,7 +87,7 @@ struct sw_engine *sw_create(void) {
     e->cpu_port = SW_NO_PORT;
     uint8_t *scratch = malloc(SW_OUT_PREFIX + sw_program.header_bytes + 1);
     e->scratch = scratch ? scratch + SW_OUT_PREFIX : NULL;
-    struct sw_gate gate = {close_gate, open_gate, e};
+    struct sw_gate gate = {close_gate, open_gate, e, &e->passes};
     int bad = sw_events_init(&e->events) || !e->tables || !e->counters || !e->groups ||
               !e->meters || !e->profiles || !e->scratch || sw_io_create(e) || sw_cells_init(e);
     for (uint32_t i = 0; !bad && i < sw_program.n_tables; i++)
@@ -564,17 +564,16 @@ void sw_out_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t 
 
 int sw_process(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t len,
                const uint8_t **out, size_t *out_len) {
-    sw_lock(e);
+    sw_begin(e);
     e->processed.used = 0;
     e->processed.failed = false;
     e->sink = &e->processed;
-    sw_tick(e);
     sw_program.receive(e, data, len, port);
     e->sink = NULL;
     *out = e->processed.data;
     *out_len = e->processed.used;
     bool failed = e->processed.failed;
-    sw_unlock(e);
+    sw_end(e);
     return failed ? -ENOMEM : 0;
 }
 
@@ -584,15 +583,14 @@ int sw_replay(struct sw_engine *e, uint32_t port, const uint8_t *data, uint32_t 
               uint32_t rounds, uint64_t *out) {
     struct sw_sink sink = {.counts = true};
     for (uint64_t left = (uint64_t)n * rounds, at = 0; left;) {
-        sw_lock(e);
+        sw_begin(e);
         e->sink = &sink;
-        sw_tick(e);
         for (uint32_t i = 0; i < REPLAY_BATCH && left; i++, left--) {
             sw_program.receive(e, data + at * stride, stride, port);
             at = at + 1 < n ? at + 1 : 0;
         }
         e->sink = NULL;
-        sw_unlock(e);
+        sw_end(e);
     }
     *out = sink.used;
     return 0;

@@ -124,6 +124,7 @@ struct sw_engine {
     } aged; /* where sw_age() goes on */
     struct sw_drops drops;
     uint64_t start_us, packet_us;
+    uint64_t passes; /* of packets through the tables, counted at the beginning and at the end */
     /* The lock is fair: whoever waits for `turn` holds the next place. */
     pthread_mutex_t lock, turn;
     pthread_mutex_t edit; /* of whoever changes tables; taken before the lock */
@@ -187,9 +188,17 @@ SW_INLINE uint64_t sw_packet_us(const struct sw_engine *e) {
     return e->packet_us;
 }
 
-/* Take up a batch. */
-SW_INLINE void sw_tick(struct sw_engine *e) {
+/* Take up a batch, and be done with it. */
+SW_INLINE void sw_begin(struct sw_engine *e) {
+    sw_lock(e);
+    __atomic_store_n(&e->passes, e->passes + 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* before any entry is looked up */
     e->packet_us = sw_now_us(e);
+}
+
+SW_INLINE void sw_end(struct sw_engine *e) {
+    __atomic_store_n(&e->passes, e->passes + 1, __ATOMIC_RELEASE);
+    sw_unlock(e);
 }
 
 SW_INLINE void sw_count(struct sw_engine *e, uint32_t counter, uint64_t index,

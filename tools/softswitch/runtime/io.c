@@ -1,48 +1,28 @@
 #define _GNU_SOURCE
 #include "io.h"
-#include "pcap.h"
-#include "queue.h"
-#include "ring.h"
+#include "port.h"
 
 #include <errno.h>
-#include <linux/if_ether.h>
-#include <linux/if_packet.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#define BATCH 64
 #define PORTS 512
 #define PREFETCH 4
 #define ROUNDS 4 /* batches of one port before the others get their turn */
-/* Slots of the receive rings: this many for each port, and in all as many as 8 ports have. */
-#define SLOTS 2048
+/* Slots of the receive rings: all ports share them, but no port has more or less than these. */
+#define SLOTS 16384
+#define SLOTS_MOST 8192
 #define SLOTS_LEAST 512
-#define SOCKET_BUFFER (8 << 20)
+#define NICE (-20)
 #define AGE_INTERVAL_MS 250
 #define AGE_PAUSE_MS 1 /* within one look at all entries */
 #define MOST_INJECTED 4096
-
-struct port {
-    struct sw_port_stats stats;
-    char interface[IF_NAMESIZE];
-    int fd;  /* receives */
-    int out; /* sends; not watched, or every packet sent would look for who waits for room */
-    struct sw_ring ring;
-    uint32_t pending;
-    bool dirty;
-    struct mmsghdr messages[BATCH];
-    struct iovec parts[BATCH][2];
-    uint8_t *headers;         /* BATCH times header_bytes */
-    struct sw_shaper *shaper; /* with a rate */
-    struct sw_queue_stats queues[SW_QUEUES];
-    struct sw_pcap received, sent;
-};
 
 /* A packet that the control side hands in. */
 struct injected {
@@ -54,8 +34,8 @@ struct injected {
 };
 
 struct sw_io {
-    struct port *ports[PORTS];
-    struct port *dirty[PORTS];
+    struct sw_port *ports[PORTS];
+    struct sw_port *dirty[PORTS];
     uint32_t n_dirty;
     int epoll, stop, wake, timer; /* from create to destroy */
     pthread_mutex_t control;      /* start, stop, new ports; taken before the engine's lock */
@@ -67,11 +47,6 @@ struct sw_io {
     pthread_t thread;
     uint8_t *queued; /* room for a frame that is longer than a ring's slot */
 };
-
-/* Statistics are read by other threads without a lock. */
-static void add(uint64_t *counter, uint64_t n) {
-    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
 
 static int watch(struct sw_io *io, int fd, void *tag) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = tag};
@@ -121,15 +96,8 @@ void sw_io_destroy(struct sw_engine *e) {
     if (!e->io)
         return;
     sw_stop(e);
-    for (uint32_t i = 0; i < PORTS; i++) {
-        if (e->io->ports[i]) {
-            free(e->io->ports[i]->headers);
-            sw_shaper_free(e->io->ports[i]->shaper);
-            sw_pcap_close(&e->io->ports[i]->received);
-            sw_pcap_close(&e->io->ports[i]->sent);
-        }
-        free(e->io->ports[i]);
-    }
+    for (uint32_t i = 0; i < PORTS; i++)
+        sw_port_free(e->io->ports[i]);
     drop_injected(e->io);
     const int fds[] = {e->io->epoll, e->io->stop, e->io->wake, e->io->timer};
     for (uint32_t i = 0; i < sizeof fds / sizeof *fds; i++)
@@ -145,47 +113,14 @@ void sw_io_destroy(struct sw_engine *e) {
  * -------------------------------------------------------------------------------------- */
 
 uint8_t *sw_io_begin(struct sw_engine *e, uint32_t port) {
-    struct port *p = port < PORTS ? e->io->ports[port] : NULL;
+    struct sw_port *p = port < PORTS ? e->io->ports[port] : NULL;
     return p ? p->headers + p->pending * sw_program.header_bytes : NULL;
-}
-
-static void capture_sent(struct port *p, uint32_t at, uint32_t n) {
-    for (uint32_t i = at; i < at + n; i++) {
-        const struct iovec *part = p->parts[i];
-        sw_pcap_write(&p->sent, part[0].iov_base, (uint32_t)part[0].iov_len, part[1].iov_base,
-                      (uint32_t)part[1].iov_len);
-    }
-    sw_pcap_flush(&p->sent);
-}
-
-static void flush(struct port *p) {
-    uint32_t at = 0;
-    while (at < p->pending) {
-        int sent = sendmmsg(p->out, p->messages + at, p->pending - at, MSG_DONTWAIT);
-        if (sent <= 0) {
-            if (sent < 0 && errno == EINTR)
-                continue;
-            /* this one was refused; the others may pass */
-            add(&p->stats.tx_failures, 1);
-            at++;
-            continue;
-        }
-        uint64_t bytes = 0;
-        for (int i = 0; i < sent; i++)
-            bytes += p->messages[at + (uint32_t)i].msg_len;
-        if (p->sent.file)
-            capture_sent(p, at, (uint32_t)sent);
-        add(&p->stats.tx_packets, (uint64_t)sent);
-        add(&p->stats.tx_bytes, bytes);
-        at += (uint32_t)sent;
-    }
-    p->pending = 0;
 }
 
 void sw_io_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t header_len,
                   const uint8_t *payload, uint32_t payload_len) {
     struct sw_io *io = e->io;
-    struct port *p = io->ports[port];
+    struct sw_port *p = io->ports[port];
     if (p->shaper) {
         const uint8_t *headers = p->headers + p->pending * sw_program.header_bytes;
         if (!sw_shaper_put(p->shaper, queue, headers, header_len, payload, payload_len)) {
@@ -205,13 +140,13 @@ void sw_io_commit(struct sw_engine *e, uint32_t port, uint32_t queue, uint32_t h
         p->dirty = true;
         io->dirty[io->n_dirty++] = p;
     }
-    if (++p->pending == BATCH)
-        flush(p);
+    if (++p->pending == SW_BATCH)
+        sw_port_flush(p);
 }
 
 static void flush_all(struct sw_io *io) {
     for (uint32_t i = 0; i < io->n_dirty; i++) {
-        flush(io->dirty[i]);
+        sw_port_flush(io->dirty[i]);
         io->dirty[i]->dirty = false;
     }
     io->n_dirty = 0;
@@ -221,22 +156,21 @@ static void flush_all(struct sw_io *io) {
  * ------------------------------------------------------------------------------------ */
 
 /* One batch; returns its size. */
-static uint32_t receive_batch(struct sw_engine *e, struct port *p) {
+static uint32_t receive_batch(struct sw_engine *e, struct sw_port *p) {
     struct sw_io *io = e->io;
-    uint32_t n = sw_ring_waiting(&p->ring, BATCH);
+    uint32_t n = sw_ring_waiting(&p->ring, SW_BATCH);
     uint64_t bytes = 0, packets = 0;
     if (!n)
         return 0;
     for (uint32_t i = 0; i < n && i < PREFETCH; i++)
         sw_ring_prefetch(&p->ring, i);
-    sw_lock(e);
-    sw_tick(e);
+    sw_begin(e);
     for (uint32_t i = 0; i < n; i++) {
         if (i + PREFETCH < n)
             sw_ring_prefetch(&p->ring, i + PREFETCH);
         struct sw_frame frame = sw_ring_frame(&p->ring, i, io->queued);
         if (!frame.data) {
-            add(&p->stats.rx_oversize, 1);
+            sw_stat(&p->stats.rx_oversize, 1);
             continue;
         }
         packets++;
@@ -246,16 +180,16 @@ static uint32_t receive_batch(struct sw_engine *e, struct port *p) {
         if (frame.queued)
             flush_all(io); /* while its bytes are there */
     }
-    sw_unlock(e);
-    add(&p->stats.rx_packets, packets);
-    add(&p->stats.rx_bytes, bytes);
+    sw_end(e);
+    sw_stat(&p->stats.rx_packets, packets);
+    sw_stat(&p->stats.rx_bytes, bytes);
     flush_all(io);
     sw_pcap_flush(&p->received);
     sw_ring_release(&p->ring, n);
     return n;
 }
 
-static void receive(struct sw_engine *e, struct port *p, uint32_t events) {
+static void receive(struct sw_engine *e, struct sw_port *p, uint32_t events) {
     /* that the interface went down is told by an error once; the socket stays */
     int error;
     socklen_t len = sizeof error;
@@ -318,12 +252,11 @@ static void receive_injected(struct sw_engine *e) {
             free(one);
             continue;
         }
-        sw_lock(e);
-        sw_tick(e);
+        sw_begin(e);
         e->injected = one->id;
         sw_program.receive(e, one->data, one->len, one->port);
         e->injected = 0;
-        sw_unlock(e);
+        sw_end(e);
         flush_all(io); /* while its bytes are there */
         free(one);
     }
@@ -342,23 +275,10 @@ static void count_shaped(struct sw_io *io, int more) {
     __atomic_store_n(&io->n_shaped, io->n_shaped + (uint32_t)more, __ATOMIC_RELAXED);
 }
 
-static void end_shaper(struct sw_io *io, struct port *p) {
+static void end_shaper(struct sw_io *io, struct sw_port *p) {
     sw_shaper_free(p->shaper);
     p->shaper = NULL;
     count_shaped(io, -1);
-}
-
-static void send_queued(struct port *p, struct sw_queued *q) {
-    p->queues[q->queue].packets++;
-    p->queues[q->queue].bytes += q->len;
-    if (send(p->out, q->data, q->len, MSG_DONTWAIT) == (ssize_t)q->len) {
-        add(&p->stats.tx_packets, 1);
-        add(&p->stats.tx_bytes, q->len);
-        sw_pcap_write(&p->sent, q->data, q->len, NULL, 0);
-    } else {
-        add(&p->stats.tx_failures, 1);
-    }
-    free(q);
 }
 
 /* Send what is due; the timer is set to when the next packet is. */
@@ -367,13 +287,13 @@ static void send_shaped(struct sw_engine *e) {
     uint64_t next = 0;
     sw_lock(e);
     for (uint32_t i = 0; i < PORTS; i++) {
-        struct port *p = io->ports[i];
+        struct sw_port *p = io->ports[i];
         if (!p || !p->shaper)
             continue;
         uint64_t now_us = sw_clock_us();
         struct sw_queued *q;
         while ((q = sw_shaper_take(p->shaper, now_us)))
-            send_queued(p, q);
+            sw_port_send(p, q);
         sw_pcap_flush(&p->sent);
         uint64_t at = sw_shaper_next(p->shaper);
         if (at && (!next || at < next))
@@ -385,7 +305,7 @@ static void send_shaped(struct sw_engine *e) {
     set_timer(io, next);
 }
 
-static int set_rate(struct sw_engine *e, struct port *p, uint32_t queue, struct sw_rate rate) {
+static int set_rate(struct sw_engine *e, struct sw_port *p, uint32_t queue, struct sw_rate rate) {
     if (!p->shaper && !rate.per_second)
         return 0;
     if (!p->shaper) {
@@ -404,7 +324,7 @@ int sw_port_rate(struct sw_engine *e, uint32_t port, uint32_t queue, uint64_t pe
                  uint32_t bits) {
     struct sw_rate rate = {.per_second = per_second, .bits = bits != 0};
     sw_lock(e);
-    struct port *p = port < PORTS ? e->io->ports[port] : NULL;
+    struct sw_port *p = port < PORTS ? e->io->ports[port] : NULL;
     int rc = !p || queue > SW_WHOLE_PORT ? -ENOENT : set_rate(e, p, queue, rate);
     sw_unlock(e);
     sw_io_wake(e);
@@ -413,7 +333,7 @@ int sw_port_rate(struct sw_engine *e, uint32_t port, uint32_t queue, uint64_t pe
 
 int sw_queue_stats_read(struct sw_engine *e, uint32_t port, struct sw_queue_stats *out) {
     sw_lock(e);
-    const struct port *p = port < PORTS ? e->io->ports[port] : NULL;
+    const struct sw_port *p = port < PORTS ? e->io->ports[port] : NULL;
     for (uint32_t i = 0; p && i < SW_QUEUES; i++) {
         out[i] = p->queues[i];
         out[i].waiting = p->shaper ? sw_shaper_depth(p->shaper, i) : 0;
@@ -423,7 +343,7 @@ int sw_queue_stats_read(struct sw_engine *e, uint32_t port, struct sw_queue_stat
 }
 
 uint32_t sw_queue_depth(const struct sw_engine *e, uint32_t port, uint64_t queue) {
-    const struct port *p = port < PORTS ? e->io->ports[port] : NULL;
+    const struct sw_port *p = port < PORTS ? e->io->ports[port] : NULL;
     return p && p->shaper && !e->sink ? sw_shaper_depth(p->shaper, (uint32_t)queue) : 0;
 }
 
@@ -436,15 +356,26 @@ static void clear(int fd) {
         ;
 }
 
+/* Packets come in bursts. As a batch thread this one does not take its core from the sender at the
+ * first of them, which would cost a switch of threads for every packet; and what else runs on a
+ * busy machine gives way at the next tick, before the receive rings are full. That takes a
+ * privilege; without it packets share the processor with everybody else. */
+static void set_priority(void) {
+    struct sched_param none = {0};
+    sched_setscheduler(0, SCHED_BATCH, &none);
+    setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
+}
+
 static void *run(void *argument) {
     struct sw_engine *e = argument;
     struct sw_io *io = e->io;
-    struct epoll_event events[BATCH];
+    struct epoll_event events[SW_BATCH];
     uint64_t aged_us = 0;
     bool aged = true;
+    set_priority();
     for (;;) {
         bool ages = __atomic_load_n(&e->ageing, __ATOMIC_RELAXED);
-        int n = epoll_wait(io->epoll, events, BATCH,
+        int n = epoll_wait(io->epoll, events, SW_BATCH,
                            !ages  ? -1
                            : aged ? AGE_INTERVAL_MS
                                   : AGE_PAUSE_MS);
@@ -478,21 +409,9 @@ static void *run(void *argument) {
 static int new_port(struct sw_engine *e, uint32_t port, const char *interface) {
     if (strlen(interface) >= IF_NAMESIZE || !if_nametoindex(interface))
         return -ENODEV;
-    struct port *p = calloc(1, sizeof *p);
+    struct sw_port *p = sw_port_new(port, interface);
     if (!p)
         return -ENOMEM;
-    p->headers = malloc((size_t)BATCH * sw_program.header_bytes + 1);
-    if (!p->headers) {
-        free(p);
-        return -ENOMEM;
-    }
-    strcpy(p->interface, interface);
-    p->stats.port = port;
-    p->fd = p->out = -1;
-    for (uint32_t i = 0; i < BATCH; i++) {
-        p->messages[i].msg_hdr.msg_iov = p->parts[i];
-        p->messages[i].msg_hdr.msg_iovlen = 2;
-    }
     sw_lock(e);
     e->io->ports[port] = p;
     sw_unlock(e);
@@ -509,75 +428,12 @@ int sw_port_add(struct sw_engine *e, uint32_t port, const char *interface) {
     return rc;
 }
 
-static int option(int fd, int level, int name, int value) {
-    return setsockopt(fd, level, name, &value, sizeof value) ? -errno : 0;
-}
-
-static int packet_socket(void) {
-    /* protocol 0: nothing is received before bind() says what */
-    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return fd < 0 ? -errno : fd;
-}
-
-static int bind_to(int fd, int index, uint16_t protocol) {
-    struct sockaddr_ll address = {
-        .sll_family = AF_PACKET, .sll_ifindex = index, .sll_protocol = __builtin_bswap16(protocol)};
-    return bind(fd, (struct sockaddr *)&address, sizeof address) ? -errno : 0;
-}
-
-static int set_up(struct port *p, int index, uint32_t slots) {
-    struct packet_mreq promiscuous = {.mr_ifindex = index, .mr_type = PACKET_MR_PROMISC};
-    int rc = option(p->fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
-    /* larger buffers need privileges beyond raw sockets in some containers: not fatal */
-    if (option(p->fd, SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER))
-        option(p->fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER);
-    if (option(p->out, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER))
-        option(p->out, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER);
-    if (!rc &&
-        setsockopt(p->fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof promiscuous))
-        rc = -errno;
-    if (!rc)
-        rc = sw_ring_open(&p->ring, p->fd, slots);
-    if (!rc)
-        rc = bind_to(p->out, index, 0);
-    return rc ? rc : bind_to(p->fd, index, ETH_P_ALL);
-}
-
-static void close_port(struct port *p) {
-    sw_ring_close(&p->ring);
-    if (p->fd >= 0)
-        close(p->fd);
-    if (p->out >= 0)
-        close(p->out);
-    p->fd = p->out = -1;
-}
-
-static int open_port(struct port *p, uint32_t slots) {
-    int index = (int)if_nametoindex(p->interface);
-    if (!index)
-        return -ENODEV;
-    p->fd = packet_socket();
-    p->out = packet_socket();
-    int rc = p->fd < 0 ? p->fd : p->out < 0 ? p->out : set_up(p, index, slots);
-    if (rc)
-        close_port(p);
-    return rc;
-}
-
-/* The kernel forgets its count when asked: keep the sum. */
-static void collect_drops(struct port *p) {
-    struct tpacket_stats stats;
-    socklen_t len = sizeof stats;
-    if (p->fd >= 0 && !getsockopt(p->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &len))
-        p->stats.rx_kernel_drops += stats.tp_drops;
-}
-
 static void close_all(struct sw_io *io) {
     for (uint32_t i = 0; i < PORTS; i++) {
-        struct port *p = io->ports[i];
+        struct sw_port *p = io->ports[i];
         if (p && p->fd >= 0) {
-            collect_drops(p);
-            close_port(p);
+            sw_port_count_drops(p);
+            sw_port_close(p);
             p->stats.up = 0;
         }
         if (p)
@@ -589,8 +445,8 @@ static uint32_t slots_per_port(const struct sw_io *io) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < PORTS; i++)
         n += io->ports[i] != NULL;
-    uint32_t share = n > 8 ? SLOTS * 8 / n : SLOTS;
-    return share > SLOTS_LEAST ? share : SLOTS_LEAST;
+    uint32_t share = SLOTS / (n ? n : 1);
+    return share > SLOTS_MOST ? SLOTS_MOST : share > SLOTS_LEAST ? share : SLOTS_LEAST;
 }
 
 static int open_all(struct sw_io *io, uint32_t *port) {
@@ -599,11 +455,11 @@ static int open_all(struct sw_io *io, uint32_t *port) {
         io->queued = malloc(SW_RING_ROOM + SW_RING_FRAME_MAX);
     int rc = io->queued ? 0 : -ENOMEM;
     for (uint32_t i = 0; !rc && i < PORTS; i++) {
-        struct port *p = io->ports[i];
+        struct sw_port *p = io->ports[i];
         if (!p)
             continue;
         *port = i;
-        rc = open_port(p, slots);
+        rc = sw_port_open(p, slots);
         if (!rc)
             rc = watch(io, p->fd, p);
         p->stats.up = !rc;
@@ -671,7 +527,7 @@ int sw_stop(struct sw_engine *e) {
 int sw_port_pcap(struct sw_engine *e, uint32_t port, const char *in, const char *out) {
     struct sw_io *io = e->io;
     pthread_mutex_lock(&io->control);
-    struct port *p = port < PORTS ? io->ports[port] : NULL;
+    struct sw_port *p = port < PORTS ? io->ports[port] : NULL;
     int rc = !p ? -ENOENT : io->running || p->received.file ? -EBUSY : 0;
     if (!rc)
         rc = sw_pcap_open(&p->received, in);
@@ -685,10 +541,10 @@ int sw_port_stats_read(struct sw_engine *e, struct sw_port_stats *out, uint32_t 
     int n = 0;
     sw_lock(e);
     for (uint32_t i = 0; i < PORTS; i++) {
-        struct port *p = e->io->ports[i];
+        struct sw_port *p = e->io->ports[i];
         if (!p)
             continue;
-        collect_drops(p);
+        sw_port_count_drops(p);
         p->stats.pcap_failures = p->received.failures + p->sent.failures;
         if ((uint32_t)n < max)
             out[n] = p->stats;

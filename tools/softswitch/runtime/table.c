@@ -4,6 +4,9 @@
 #include <stdlib.h>
 
 #define NO_FREE UINT32_MAX
+#define MOST_REMOVED 1 /* kept until packets have let go of them */
+
+struct sw_entry sw_gone;
 
 static void close_gate(const struct sw_table *t) {
     t->gate.close(t->gate.owner);
@@ -29,11 +32,21 @@ int sw_table_init(struct sw_table *t, const struct sw_table_desc *desc, struct s
     return t->default_args ? 0 : -ENOMEM;
 }
 
+static void free_all(struct sw_entry *x) {
+    while (x) {
+        struct sw_entry *next = x->next;
+        free(x);
+        x = next;
+    }
+}
+
 void sw_table_clear(struct sw_table *t) {
     for (uint32_t i = 0; i < t->n_handles; i++)
         free(t->handles[i].entry);
     for (uint32_t i = 0; i < t->n_groups; i++)
         group_free(t->groups[i]);
+    free_all(t->left);
+    free_all(t->removed);
     free(t->groups);
     free(t->handles);
     free(t->default_args);
@@ -41,21 +54,34 @@ void sw_table_clear(struct sw_table *t) {
 
 /* --- groups ----------------------------------------------------------------------------------- */
 
+/* The slot of a key's entries, or the one where they would go. */
 static uint32_t slot_of(const struct sw_group *g, const uint64_t *key, uint64_t hash,
                         uint32_t words) {
-    uint32_t i = (uint32_t)hash & g->slot_mask;
-    while (g->slots[i] && !(g->slots[i]->hash == hash && sw_same(g->slots[i], key, g->mask, words)))
-        i = (i + 1) & g->slot_mask;
-    return i;
+    uint32_t i = (uint32_t)hash & g->slot_mask, gone = UINT32_MAX;
+    for (; g->slots[i]; i = (i + 1) & g->slot_mask) {
+        if (g->slots[i] == &sw_gone)
+            gone = gone == UINT32_MAX ? i : gone;
+        else if (g->slots[i]->hash == hash && sw_same(g->slots[i], key, g->mask, words))
+            return i;
+    }
+    return gone == UINT32_MAX ? i : gone;
 }
 
+/* The entries of a slot, or NULL. */
+static struct sw_entry *chain(const struct sw_group *g, uint32_t slot) {
+    return g->slots[slot] == &sw_gone ? NULL : g->slots[slot];
+}
+
+/* A hash table with room for more, and without what is gone. */
 static int group_grow(struct sw_table *t, struct sw_group *g) {
-    uint32_t size = (g->slot_mask + 1) * 2;
+    uint32_t size = g->slot_mask + 1;
+    if ((g->used - g->gone) * 4 > size)
+        size *= 2;
     struct sw_entry **slots = calloc(size, sizeof *slots), **old = g->slots;
     if (!slots)
         return -ENOMEM;
     for (uint32_t i = 0; i <= g->slot_mask; i++) {
-        if (!old[i])
+        if (!chain(g, i))
             continue;
         uint32_t j = (uint32_t)old[i]->hash & (size - 1);
         while (slots[j])
@@ -66,22 +92,10 @@ static int group_grow(struct sw_table *t, struct sw_group *g) {
     g->slots = slots;
     g->slot_mask = size - 1;
     open_gate(t);
+    g->used -= g->gone;
+    g->gone = 0;
     free(old);
     return 0;
-}
-
-/* Close the gap at slot i: move up what linear probing put behind it. */
-static void slot_clear(struct sw_group *g, uint32_t i) {
-    uint32_t gap = i;
-    g->slots[gap] = NULL;
-    for (uint32_t j = (gap + 1) & g->slot_mask; g->slots[j]; j = (j + 1) & g->slot_mask) {
-        uint32_t home = (uint32_t)g->slots[j]->hash & g->slot_mask;
-        if (((j - home) & g->slot_mask) >= ((j - gap) & g->slot_mask)) {
-            g->slots[gap] = g->slots[j];
-            g->slots[j] = NULL;
-            gap = j;
-        }
-    }
 }
 
 /* Put groups[i] where its max_priority belongs; only that one is out of order. */
@@ -228,7 +242,7 @@ struct sw_entry *sw_table_entry(const struct sw_table *t, uint64_t handle) {
 
 /* The entries of a key, or NULL. */
 static struct sw_entry *same_key(const struct sw_group *g, const uint64_t *key, uint32_t words) {
-    return g->slots[slot_of(g, key, sw_hash(key, g->mask, words), words)];
+    return chain(g, slot_of(g, key, sw_hash(key, g->mask, words), words));
 }
 
 uint32_t sw_table_find(const struct sw_table *t, const uint64_t *key, const uint64_t *mask,
@@ -327,11 +341,13 @@ int sw_table_add(struct sw_table *t, const uint64_t *key, const uint64_t *mask, 
     x->hit_us = now_us;
     if (t->desc->overlapping)
         rank_up(g, g->entries, x);
-    struct sw_entry **link = &g->slots[slot_of(g, key, x->hash, words)];
+    uint32_t slot = slot_of(g, key, x->hash, words);
+    struct sw_entry **link = &g->slots[slot], *next = chain(g, slot);
     g->used += !*link;
-    while (*link && (*link)->priority > priority)
-        link = &(*link)->next;
-    x->next = *link;
+    g->gone -= *link == &sw_gone;
+    for (; next && next->priority > priority; next = *link)
+        link = &next->next;
+    x->next = next;
     publish(t, g, link, x, known);
     g->entries++;
     t->entries++;
@@ -350,6 +366,36 @@ int sw_table_change(struct sw_table *t, uint64_t handle, uint32_t action, const 
     return 0;
 }
 
+static void lower_priority(struct sw_table *t, struct sw_group *g, uint32_t priority) {
+    uint32_t i = group_index(t, g);
+    if (i + 1 == t->n_groups || t->groups[i + 1]->max_priority <= priority) {
+        SW_SHOW(g->max_priority, priority);
+        return;
+    }
+    close_gate(t);
+    g->max_priority = priority;
+    reorder(t, i);
+    open_gate(t);
+}
+
+/* A batch that is under way may have found the entry, a later one has not. */
+static void free_later(struct sw_table *t, struct sw_entry *x) {
+    x->next = t->removed;
+    t->removed = x;
+    if (++t->n_removed < MOST_REMOVED)
+        return;
+    /* what was taken out of a lookup's sight must be so before the count is read */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    uint64_t passes = __atomic_load_n(t->gate.passes, __ATOMIC_RELAXED);
+    if (t->left && t->left_at % 2 && t->left_at == passes)
+        return;
+    free_all(t->left);
+    t->left = t->removed;
+    t->left_at = passes;
+    t->removed = NULL;
+    t->n_removed = 0;
+}
+
 int sw_table_remove(struct sw_table *t, uint64_t handle) {
     struct sw_entry *x = sw_table_entry(t, handle);
     if (!x)
@@ -364,19 +410,17 @@ int sw_table_remove(struct sw_table *t, uint64_t handle) {
         ranking_remove(g, x);
         lower = !last && g->ranking[0]->priority < g->max_priority;
     }
-    close_gate(t);
-    *link = x->next;
-    if (!g->slots[at]) {
-        slot_clear(g, at);
-        g->used--;
-    }
     if (last) {
+        close_gate(t);
         group_take_out(t, g);
-    } else if (lower) {
-        g->max_priority = g->ranking[0]->priority;
-        reorder(t, group_index(t, g));
+        open_gate(t);
+    } else {
+        bool alone = link == &g->slots[at] && !x->next;
+        SW_SHOW(*link, alone ? &sw_gone : x->next);
+        g->gone += alone;
+        if (lower)
+            lower_priority(t, g, g->ranking[0]->priority);
     }
-    open_gate(t);
     g->entries--;
     struct sw_handle *h = &t->handles[(uint32_t)handle];
     h->entry = NULL;
@@ -386,7 +430,7 @@ int sw_table_remove(struct sw_table *t, uint64_t handle) {
     t->entries--;
     if (last)
         group_free(g);
-    free(x);
+    free_later(t, x);
     return 0;
 }
 

@@ -7,10 +7,10 @@
  * highest priority first, and stops when no later group can win. The highest priority wins, then
  * the oldest entry.
  *
- * Changes are made by one thread at a time: the caller holds the lock of whoever edits. A new entry
- * is published by one store, which keeps no packet out. For everything else the table closes its
- * gate, which does, for no more than putting pointers in place; what takes long (memory, a larger
- * hash table) is made ready before.
+ * Changes are made by one thread at a time: the caller holds the lock of whoever edits. An entry
+ * comes and goes by one store, which keeps no packet out; its memory is freed later, with others'.
+ * For everything else the table closes its gate, which does, for no more than putting pointers in
+ * place; what takes long (memory, a larger hash table) is made ready before.
  */
 #ifndef SW_TABLE_H
 #define SW_TABLE_H
@@ -49,10 +49,14 @@ struct sw_entry {
     uint64_t key[];
 };
 
+/* In the slot of an entry that was removed: a lookup goes on behind it. */
+extern struct sw_entry sw_gone;
+
 struct sw_group {
     uint32_t max_priority;
     uint32_t entries; /* all entries */
-    uint32_t used;    /* slots taken: distinct masked keys */
+    uint32_t used;    /* slots that are not empty: distinct masked keys, and sw_gone */
+    uint32_t gone;    /* slots with sw_gone */
     uint32_t slot_mask;
     struct sw_entry **slots;
     struct sw_entry **ranking; /* of an overlapping table: a heap, the highest priority first */
@@ -66,11 +70,13 @@ struct sw_handle {
     uint32_t next_free;
 };
 
-/* Keeps packets out, and lets them in again. */
+/* Keeps packets out, and lets them in again. `passes` counts twice for each batch of packets, when
+ * it begins and when it ends: it is odd while one is under way. */
 struct sw_gate {
     void (*close)(void *owner);
     void (*open)(void *owner);
     void *owner;
+    const uint64_t *passes;
 };
 
 struct sw_table {
@@ -84,6 +90,11 @@ struct sw_table {
     uint32_t n_handles, handle_capacity, free_handle;
     uint32_t default_action;
     uint64_t *default_args;
+    /* Entries that are not found any more, but may be in a packet's hands: those removed before
+     * `passes` was `left_at`, and those removed since. */
+    struct sw_entry *left, *removed;
+    uint64_t left_at;
+    uint32_t n_removed;
 };
 
 int sw_table_init(struct sw_table *t, const struct sw_table_desc *desc, struct sw_gate gate);
@@ -123,7 +134,7 @@ SW_INLINE struct sw_entry *sw_group_find(const struct sw_group *g, const uint64_
     uint64_t hash = sw_hash(key, g->mask, words);
     for (uint32_t i = (uint32_t)hash & g->slot_mask;; i = (i + 1) & g->slot_mask) {
         struct sw_entry *x = SW_SEEN(g->slots[i]);
-        if (!x || (x->hash == hash && sw_same(x, key, g->mask, words)))
+        if (!x || (x->hash == hash && x != &sw_gone && sw_same(x, key, g->mask, words)))
             return x;
     }
 }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -396,3 +399,31 @@ def test_next_node_by_action_and_by_hit_follows_the_program(engine_cache: Path) 
     for data, port in cases.items():
         assert [p for p, _ in engine.process(1, bytes(data))] == [port], data
     engine.close()
+
+
+def test_entries_that_come_and_go_leave_packets_under_way_alone(engine_cache: Path) -> None:
+    """One flow is always there, of the lowest priority; others come and go in front of it."""
+    engine = Engine.build(program("ternary").encode(), cache_dir=engine_cache)
+    engine.insert("t", [KeyPart(), KeyPart(), KeyPart(), KeyPart(9)], 1, "to", (7,))
+    engine.set_default("t", "to", (511,))  # a packet that misses does not come out
+    frames = [packet(a, 0xABC, 9, 5) for a in range(64)]
+    done = threading.Event()
+
+    def churn() -> None:
+        rng, held = Random(1), list[int]()
+        while not done.is_set():
+            if held and (len(held) == SIZE - 1 or rng.random() < 0.5):
+                engine.delete("t", held.pop(rng.randrange(len(held))))
+                continue
+            parts = [KeyPart(rng.randrange(64), mask=0xFF), KeyPart(), KeyPart(), KeyPart(9)]
+            with contextlib.suppress(DuplicateEntryError):
+                held.append(engine.insert("t", parts, rng.randrange(2, 99), "to", (8,)))
+
+    worker = threading.Thread(target=churn)
+    worker.start()
+    try:
+        assert engine.replay(1, frames, 3000) == 3000 * len(frames)
+    finally:
+        done.set()
+        worker.join()
+        engine.close()
