@@ -162,7 +162,8 @@ class Client:
             self._identity = Identity()
             self._on_state(State.LOST)
         except (OSError, StoreError) as error:
-            self.trouble = f"{host}:{port}: {error}"
+            where = f"{host}:{port}: " if len(self._hosts) > 1 else ""
+            self.trouble = f"{where}{getattr(error, 'strerror', None) or error}"
             log.debug("%s", self.trouble)
         return None
 
