@@ -141,10 +141,10 @@ def _switch_row(name: str, status: Status) -> tuple[object, ...]:
 
 
 def database_age(switch: str, status: Status) -> str:
-    """How old what an agent knows of the database is: a live one is told of every change; one that
-    cannot be heard has missed everything since.
+    """How old what an agent knows of the database can be at most: since it was heard last, over the
+    session that tells it of changes.
     """
-    return "0.0s" if switch in status.agents else age(status.heard.get(switch, 0.0))
+    return age(status.heard.get(switch, 0.0))
 
 
 def _vn_row(name: str, status: Status) -> tuple[object, ...]:
