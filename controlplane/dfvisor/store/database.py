@@ -217,11 +217,14 @@ class GlobalDatabase:
         return written
 
     async def _correct_presence(self, fabric: FabricSnapshot) -> None:
+        """A VN that is led leaves switches when its leader says so: packets may still pass them."""
+
         async def correct(name: str) -> None:
             try:
                 snapshot = await self.read_vn(name)
                 if snapshot is not None:
-                    await self.set_presence(name, slices_at(fabric.fabric, snapshot.vn))
+                    led = bool(await self.read_owners(name))
+                    await self._presence.set(name, slices_at(fabric.fabric, snapshot.vn), keep=led)
             except Conflict:
                 return  # deleted meanwhile
             except StoreUnavailable:

@@ -115,11 +115,13 @@ class Presence:
     def _gone(name: str, switches: Iterable[str]) -> list[Operation]:
         return [Delete(layout.presence(switch, name)) for switch in switches]
 
-    async def set(self, name: str, switches: Collection[str]) -> None:
-        """Correct the index of an existing VN; switches that it leaves stay until activation."""
-        wanted = tuple(sorted(switches))
+    async def set(self, name: str, switches: Collection[str], *, keep: bool = False) -> None:
+        """Correct the index of an existing VN; switches that it leaves stay until activation, and
+        beyond if `keep`.
+        """
         for _ in range(_ATTEMPTS):
             held = await self.held(name)
+            wanted = tuple(sorted({*switches, *(held.present.switches if keep else ())}))
             if held.version is not None and held.present.switches == wanted:
                 return
             operations = await self._difference(
