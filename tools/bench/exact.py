@@ -10,7 +10,8 @@ import random
 import sys
 from pathlib import Path
 
-from softswitch.engine import Engine, FlatKey
+from softswitch.engine import Engine
+from softswitch.entries import KeyPart
 from softswitch.tests.bmv2_json import Program, assign, forwarding, param
 
 from bench.traffic import FRAME_BYTES
@@ -49,7 +50,7 @@ def main() -> int:
     keys, source, sink, cache = sys.argv[1:]
     engine = Engine.build(program().encode(), cache_dir=Path(cache))
     for number in range(int(keys)):
-        engine.insert(TABLE, FlatKey((key(number),)), 0, "to", (2,))
+        engine.insert(TABLE, [KeyPart(key(number))], 0, "to", (2,))
     engine.add_port(1, source)
     engine.add_port(2, sink)
     engine.start()

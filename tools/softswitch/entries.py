@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, overload
@@ -51,9 +52,9 @@ class FlatKey(Sequence[KeyPart]):
     def __init__(self, flat: tuple[int, ...]) -> None:
         self.flat = flat
 
+    @abstractmethod
     def parts(self) -> list[KeyPart]:
         """The same as parts."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.parts())
