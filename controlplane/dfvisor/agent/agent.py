@@ -383,8 +383,13 @@ class Agent:
             self._keep_until[vn] = time.monotonic() + KEEP_S
         elif held is None or held.revision <= revision:
             self._finish(vn)
-        if held is not None and held.flows != revision:
-            self._applied[vn] = msgspec.structs.replace(held, flows=revision, at=time.time())
+        if held is None:
+            return
+        ways = held.ways if hold or fabric is None else fabric
+        if (held.flows, held.ways) != (revision, ways):
+            self._applied[vn] = msgspec.structs.replace(
+                held, flows=revision, ways=ways, at=time.time()
+            )
             self._reports.changed()
 
     def _set_flows(self, vn: str, revision: int) -> None:
@@ -662,7 +667,12 @@ class Agent:
             self._applied[name] = msgspec.structs.replace(held, learned=learned, at=time.time())
         if held is None or (held.revision, held.error) != (revision, error):
             self._applied[name] = VnApplied(
-                revision=revision, flows=flows, error=error, learned=learned, at=time.time()
+                revision=revision,
+                flows=flows,
+                ways=held.ways if held else 0,
+                error=error,
+                learned=learned,
+                at=time.time(),
             )
             if error:
                 log.error("VN %s: stays at revision %d: %s", name, revision, error)

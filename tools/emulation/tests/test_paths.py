@@ -42,6 +42,7 @@ SECONDS = 6.0
 PPS = 600.0
 SETTLED_S = 0.5  # packets are not under way for so long
 DEADLINE_S = 60.0
+SHOWN = 300  # characters of what is wrong with a packet
 
 pytestmark = pytest.mark.e2e
 
@@ -323,10 +324,15 @@ def sequence(net: Emulation, seed: int) -> tuple[list[str], int, int, int]:
 
 
 def test_packets_take_paths_of_one_configuration(net: Emulation, readings: Readings) -> None:
+    bad: list[str] = []
     for seed in range(SEED, SEED + SEQUENCES):
         said, received, lost, phases = sequence(net, seed)
-        print(f"seed {seed}: {phases} configurations, {received} packets received, {lost} lost")
-        shown = "\n".join(said[:5])
-        assert not said, f"seed {seed}: {len(said)} packets are wrong, the first ones:\n{shown}"
-        assert received > 500 and phases > 1
+        if received <= 500 or phases < 2:
+            said.append("hardly any packets, or no change")
+        counts = f"{phases} configurations, {received} packets received, {lost} lost"
+        print(f"seed {seed}: {counts}, {len(said)} wrong", flush=True)
+        if said:
+            bad.append(f"seed {seed}: {len(said)} packets are wrong, the first ones:")
+            bad += [f"  {one[:SHOWN]}" for one in said[:5]]
     net.check()
+    assert not bad, "\n".join(bad)
