@@ -84,13 +84,15 @@ class HistoryStore:
 
     async def record(self, name: str, revision: int) -> History:
         """One entry; StoreError if it is not kept."""
-        path = layout.history_of(name, revision)
         try:
-            data, _ = await self._zk.get(path)
+            return await self._record(layout.history_of(name, revision))
         except NoNode as error:
             raise StoreError(
                 f"virtual network {name}: revision {revision} is not kept in its history"
             ) from error
+
+    async def _record(self, path: str) -> History:
+        data, _ = await self._zk.get(path)
         return decode(data, History, path)
 
     async def has(self, name: str, change: str) -> bool:
@@ -108,12 +110,14 @@ class HistoryStore:
     async def trim(self, name: str, *, delete: bool = True) -> Iterable[Revision]:
         """Delete what need not be kept; returns the records of what is.
 
-        With `delete` False all is kept: whoever may only append leaves that to others.
+        With `delete` False all is kept: whoever may only append leaves that to others. NoNode when
+        somebody else trims at the same time.
         """
         nodes = [node for node in await self._nodes(name) if not node.endswith(_END)]
         held = self._records.get(name, {})
         missing = [node for node in nodes if node not in held]
-        read = await asyncio.gather(*(self.record(name, int(node)) for node in missing))
+        paths = [f"{layout.history(name)}/{node}" for node in missing]
+        read = await asyncio.gather(*(self._record(path) for path in paths))
         held = {node: held[node] for node in nodes if node in held}
         held |= dict(zip(missing, read, strict=True))
         self._records[name] = held
