@@ -87,17 +87,18 @@ class HistoryStore:
         try:
             return await self._record(layout.history_of(name, revision))
         except NoNode as error:
-            raise StoreError(
-                f"virtual network {name}: revision {revision} is not kept in its history"
-            ) from error
+            raise not_kept(name, revision) from error
 
     async def _record(self, path: str) -> History:
         data, _ = await self._zk.get(path)
         return decode(data, History, path)
 
-    async def has(self, name: str, change: str) -> bool:
-        """Whether a change is in it, by its uuid; also among the last before a deletion."""
-        for node in reversed(await self._nodes(name)):
+    async def has(self, name: str, change: str, since: int) -> bool | None:
+        """Whether a change is in it, by its uuid; also among the last before a deletion. None: it
+        may have been, but revision `since` (0: not known) is not kept any more.
+        """
+        nodes = await self._nodes(name)
+        for node in reversed(nodes):
             path = f"{layout.history(name)}/{node}"
             try:
                 data, _ = await self._zk.get(path)
@@ -105,7 +106,7 @@ class HistoryStore:
                 continue  # trimmed meanwhile
             if change in decode(data, History, path).record.changes:
                 return True
-        return False
+        return None if nodes and int(nodes[0].removesuffix(_END)) > since > 0 else False
 
     async def trim(self, name: str, *, delete: bool = True) -> Iterable[Revision]:
         """Delete what need not be kept; returns the records of what is.
@@ -147,3 +148,8 @@ class HistoryStore:
             return await self._zk.children(layout.history(name))
         except NoNode:
             return []
+
+
+def not_kept(name: str, revision: int) -> StoreError:
+    """What is said of a revision that is too old."""
+    return StoreError(f"virtual network {name}: revision {revision} is not kept in its history")
