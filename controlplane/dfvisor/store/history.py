@@ -84,18 +84,21 @@ class HistoryStore:
 
     async def record(self, name: str, revision: int) -> History:
         """One entry; StoreError if it is not kept."""
-        path = layout.history_of(name, revision)
         try:
-            data, _ = await self._zk.get(path)
+            return await self._record(layout.history_of(name, revision))
         except NoNode as error:
-            raise StoreError(
-                f"virtual network {name}: revision {revision} is not kept in its history"
-            ) from error
+            raise not_kept(name, revision) from error
+
+    async def _record(self, path: str) -> History:
+        data, _ = await self._zk.get(path)
         return decode(data, History, path)
 
-    async def has(self, name: str, change: str) -> bool:
-        """Whether a change is in it, by its uuid; also among the last before a deletion."""
-        for node in reversed(await self._nodes(name)):
+    async def has(self, name: str, change: str, since: int) -> bool | None:
+        """Whether a change is in it, by its uuid; also among the last before a deletion. None: it
+        may have been, but revision `since` (0: not known) is not kept any more.
+        """
+        nodes = await self._nodes(name)
+        for node in reversed(nodes):
             path = f"{layout.history(name)}/{node}"
             try:
                 data, _ = await self._zk.get(path)
@@ -103,17 +106,19 @@ class HistoryStore:
                 continue  # trimmed meanwhile
             if change in decode(data, History, path).record.changes:
                 return True
-        return False
+        return None if nodes and int(nodes[0].removesuffix(_END)) > since > 0 else False
 
     async def trim(self, name: str, *, delete: bool = True) -> Iterable[Revision]:
         """Delete what need not be kept; returns the records of what is.
 
-        With `delete` False all is kept: whoever may only append leaves that to others.
+        With `delete` False all is kept: whoever may only append leaves that to others. NoNode when
+        somebody else trims at the same time.
         """
         nodes = [node for node in await self._nodes(name) if not node.endswith(_END)]
         held = self._records.get(name, {})
         missing = [node for node in nodes if node not in held]
-        read = await asyncio.gather(*(self.record(name, int(node)) for node in missing))
+        paths = [f"{layout.history(name)}/{node}" for node in missing]
+        read = await asyncio.gather(*(self._record(path) for path in paths))
         held = {node: held[node] for node in nodes if node in held}
         held |= dict(zip(missing, read, strict=True))
         self._records[name] = held
@@ -143,3 +148,8 @@ class HistoryStore:
             return await self._zk.children(layout.history(name))
         except NoNode:
             return []
+
+
+def not_kept(name: str, revision: int) -> StoreError:
+    """What is said of a revision that is too old."""
+    return StoreError(f"virtual network {name}: revision {revision} is not kept in its history")

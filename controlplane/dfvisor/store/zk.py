@@ -49,11 +49,12 @@ class BadVersion(StoreError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stat:
-    """A node's metadata. `mtime` in seconds since the epoch; `owner` is a session id or 0."""
+    """A node's metadata. Times in seconds since the epoch; `owner` is a session id or 0."""
 
     version: int
     czxid: int
     mzxid: int
+    ctime: float
     mtime: float
     owner: int
 
@@ -306,6 +307,7 @@ def _stat(stat: Any) -> Stat:
         version=stat.version,
         czxid=stat.czxid,
         mzxid=stat.mzxid,
+        ctime=stat.ctime / 1000,
         mtime=stat.mtime / 1000,
         owner=stat.ephemeralOwner,
     )
