@@ -107,6 +107,7 @@ class AppliedVns:
             self._held[name] = VnApplied(
                 revision=revision,
                 flows=held.flows if held else self._flows.get(name, 0),
+                ways=held.ways if held else 0,
                 error=error,
                 learned=learned,
                 at=time.time(),
@@ -130,8 +131,13 @@ class AppliedVns:
             self._keep_until[vn] = time.monotonic() + KEEP_S
         elif held is None or held.revision <= revision:
             self._finish(vn)
-        if held is not None and held.flows != revision:
-            self._held[vn] = msgspec.structs.replace(held, flows=revision, at=time.time())
+        if held is None:
+            return
+        ways = held.ways if hold or fabric is None else fabric
+        if (held.flows, held.ways) != (revision, ways):
+            self._held[vn] = msgspec.structs.replace(
+                held, flows=revision, ways=ways, at=time.time()
+            )
             self._changed()
 
     def _set_flows(self, vn: str, revision: int) -> None:
