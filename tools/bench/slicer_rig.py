@@ -110,7 +110,9 @@ class StaticDirectory:
     def flows_written(self, vn: str, revision: int) -> None:
         pass
 
-    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
+    def flows_completed(
+        self, vn: str, revision: int, *, hold: bool = False, fabric: int | None = None
+    ) -> None:
         pass
 
 

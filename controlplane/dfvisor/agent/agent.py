@@ -61,7 +61,7 @@ MEND_INTERVAL_S = 10.0
 AGE_INTERVAL_S = 0.5
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
 ACTIVATE_AFTER_S = 10.0  # how long best-effort parts of a revision wait for the VN's controller
-KEEP_S = 10.0  # how long what a controller has not finished with is kept
+KEEP_S = 10.0  # how long what a controller has not finished with is kept, if it need not say so
 LINGER_S = 2.0  # the same where the VN has gone, and its controller with it
 _GRANT = "grant/"  # keys in the local database: what a VN is granted
 _FLOOR = "election_floor"  # key in the local database; added to the boot counter
@@ -373,10 +373,12 @@ class Agent:
         self._links.new_session()
         self._hosts.new_session()
 
-    def _flows_completed(self, vn: str, revision: int, hold: bool) -> None:
+    def _flows_completed(self, vn: str, revision: int, hold: bool, fabric: int | None) -> None:
         self._set_flows(vn, revision)
         self.tracer.switch(vn, revision, time.time())
         held = self._applied.get(vn)
+        if fabric is not None and fabric < self._planner.fabric_revision:
+            hold = True  # it does not know yet that ways have changed, let alone have led packets
         if hold:
             self._keep_until[vn] = time.monotonic() + KEEP_S
         elif held is None or held.revision <= revision:
@@ -402,6 +404,8 @@ class Agent:
         left = self._keep_until.get(vn, 0.0) - time.monotonic()
         if left > 0:
             self._later(left, self._give_up, vn)
+        elif self._planner.awaits(vn):
+            self._later(KEEP_S, self._give_up, vn)
         else:
             self._finish(vn)
 
@@ -628,7 +632,7 @@ class Agent:
         name = one.name
         if one.keeps and name not in self._keeping:
             self._keeping.add(name)
-            delay_s = KEEP_S if one.live else LINGER_S
+            delay_s = LINGER_S if one.gone else KEEP_S
             self._later(delay_s, self._give_up, name)
         refused = self._refusals.get(name)
         held = self._applied.get(name)

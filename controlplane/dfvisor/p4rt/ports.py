@@ -164,9 +164,12 @@ class SliceDirectory(Protocol):
         """Flow entries of the revision are in the switch."""
         ...
 
-    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
-        """The VN's controller has completed its flow entries of this revision on this switch.
-        `hold`: packets may still take ways of earlier states.
+    def flows_completed(
+        self, vn: str, revision: int, *, hold: bool = False, fabric: int | None = None
+    ) -> None:
+        """The VN's controller has completed its flow entries of this revision on this switch, along
+        the ways of this revision of the fabric (None: it does not say). `hold`: packets may still
+        take ways of earlier states.
         """
         ...
 

@@ -50,6 +50,8 @@ COMPLETE = "dfvisor-complete"
 """Request metadata: with this Write the VN's flow entries of this revision are complete here."""
 HOLD = "dfvisor-hold"
 """Request metadata, 1 beside COMPLETE: what earlier revisions needed has to stay for a while."""
+FABRIC = "dfvisor-fabric"
+"""Request metadata beside COMPLETE: the revision of the fabric that the entries are of."""
 REVISION_WAIT_S = 5.0
 FENCE_WAIT_S = 2.0
 LONGEST_DELAY_S = 5.0
@@ -393,7 +395,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
 
         check()
         conditions = metadata_numbers(
-            context, (REVISION, ACTIVE, ACTIVATE, AT_ONCE, COMPLETE, HOLD)
+            context, (REVISION, ACTIVE, ACTIVATE, AT_ONCE, COMPLETE, HOLD, FABRIC)
         )
         if conditions:
             await self._wait_for_revision(role, conditions)
@@ -416,7 +418,8 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         if complete is not None and not any(status.code for status in statuses):
             check()
             hold = bool(conditions.get(HOLD))
-            self._directory.flows_completed(role.vn, complete, hold=hold)
+            fabric = conditions.get(FABRIC)
+            self._directory.flows_completed(role.vn, complete, hold=hold, fabric=fabric)
         return statuses
 
     async def _wait_for_revision(self, role: Role, conditions: Mapping[str, int]) -> None:

@@ -118,12 +118,13 @@ class Presence:
 
     async def set(self, name: str, switches: Collection[str], *, keep: bool = False) -> None:
         """Correct the index of an existing VN; switches that it leaves stay until activation, and
-        beyond if `keep`.
+        beyond if `keep`, as do those that it was to leave then.
         """
         contest = Contest(_TIMEOUT_S)
         while await contest.again():
             held = await self.held(name)
-            wanted = tuple(sorted({*switches, *(held.present.switches if keep else ())}))
+            stay = (*held.present.switches, *held.present.leaving) if keep else ()
+            wanted = tuple(sorted({*switches, *stay}))
             if held.version is not None and held.present.switches == wanted:
                 return
             operations = await self._difference(
