@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -42,6 +43,7 @@ SECONDS = 6.0
 PPS = 600.0
 SETTLED_S = 0.5  # packets are not under way for so long
 DEADLINE_S = 60.0
+ATTEMPTS = 5
 SHOWN = 300  # characters of what is wrong with a packet
 
 pytestmark = pytest.mark.e2e
@@ -329,10 +331,34 @@ def sequence(net: Emulation, seed: int) -> tuple[list[str], int, int, int]:
     return said, got, sum(sent.values()) - got, len(phases)
 
 
+def links_failed(net: Emulation) -> tuple[int, int]:
+    """How often a link has gone down or come up, and how many are down. None is cut here: but on a
+    machine that is too busy probes are late, and packets are then led around the link, along no
+    configuration's ways.
+    """
+    logs = [net.instance.logs / f"agent-{switch}.log" for switch in net.switches]
+    found = [re.findall(r"the link at port (\d+) is (up|down)", log.read_text()) for log in logs]
+    down = sum(list(dict(one).values()).count("down") for one in found)
+    return sum(map(len, found)), down
+
+
+def undisturbed(net: Emulation, seed: int) -> tuple[list[str], int, int, int]:
+    """A sequence during which no link failed; what has been wrong beside one that did is told."""
+    for _ in range(ATTEMPTS):
+        net.wait_until(lambda: not links_failed(net)[1], "all links to be up", DEADLINE_S)
+        before, _ = links_failed(net)
+        found = sequence(net, seed)
+        failed = links_failed(net)[0] - before
+        if not failed:
+            return found
+        print(f"seed {seed}: again, links went down or up {failed} times ({len(found[0])} wrong)")
+    pytest.fail(f"seed {seed}: links fail although none is cut; is the machine too busy?")
+
+
 def test_packets_take_paths_of_one_configuration(net: Emulation, readings: Readings) -> None:
     bad: list[int] = []
     for seed in range(SEED, SEED + SEQUENCES):
-        said, received, lost, phases = sequence(net, seed)
+        said, received, lost, phases = undisturbed(net, seed)
         if received <= 500 or phases < 2:
             said.append("hardly any packets, or no change")
         counts = f"{phases} configurations, {received} packets received, {lost} lost"
