@@ -42,6 +42,7 @@ SECONDS = 6.0
 PPS = 600.0
 SETTLED_S = 0.5  # packets are not under way for so long
 DEADLINE_S = 60.0
+SHOWN = 300  # characters of what is wrong with a packet
 
 pytestmark = pytest.mark.e2e
 
@@ -201,7 +202,8 @@ def wrong(phases: list[Phase], found: Mapping[tuple[int, int], Walk]) -> list[st
         if flow is None:
             said.append(f"nobody's packet: {walk}")
             continue
-        what = f"{flow} packet {number}: {walk.switches} over {[s.link for s in walk.steps]}"
+        at_s = (walk.sent_ns - phases[0].told_ns) / 1e9
+        what = f"{flow} packet {number} sent at {at_s:.3f} s: {walk.switches}"
         if {step.key for step in walk.steps} != {KEYS[flow.vn][flow.port]}:
             said.append(f"not in its slice: {what} {[step.key for step in walk.steps]}")
         if len({step.link for step in walk.steps}) < len(walk.steps):
@@ -213,7 +215,12 @@ def wrong(phases: list[Phase], found: Mapping[tuple[int, int], Walk]) -> list[st
                 for network in allowed(phases, walk.sent_ns)
             }
             if walk.switches not in ways:
-                said.append(f"a mixture: {what}, none of {ways}")
+                times = [
+                    (round((one - phases[0].told_ns) / 1e9, 3))
+                    for phase in phases
+                    for one in (phase.told_ns, phase.forced_ns)
+                ]
+                said.append(f"a mixture: {what}, none of {ways}; told and in force at {times}")
     return said
 
 
@@ -273,7 +280,7 @@ def told(net: Emulation, network: Network, *, wait: bool) -> Phase:
     file = net.instance.directory / "changed.json"
     file.write_text(json.dumps(render(network)))
     began = time.monotonic_ns()
-    net.dfvctl("apply", *(["--wait"] if wait else []), str(file))
+    net.dfvctl("apply", *(["--wait", "--timeout", "18"] if wait else []), str(file))
     return Phase(network, began, time.monotonic_ns() if wait else 0)
 
 
@@ -323,10 +330,15 @@ def sequence(net: Emulation, seed: int) -> tuple[list[str], int, int, int]:
 
 
 def test_packets_take_paths_of_one_configuration(net: Emulation, readings: Readings) -> None:
+    bad: list[int] = []
     for seed in range(SEED, SEED + SEQUENCES):
         said, received, lost, phases = sequence(net, seed)
-        print(f"seed {seed}: {phases} configurations, {received} packets received, {lost} lost")
-        shown = "\n".join(said[:5])
-        assert not said, f"seed {seed}: {len(said)} packets are wrong, the first ones:\n{shown}"
-        assert received > 500 and phases > 1
+        if received <= 500 or phases < 2:
+            said.append("hardly any packets, or no change")
+        counts = f"{phases} configurations, {received} packets received, {lost} lost"
+        print(f"seed {seed}: {counts}, {len(said)} wrong", flush=True)
+        for one in said[:5]:
+            print(f"  {one[:SHOWN]}", flush=True)
+        bad += [seed] if said else []
     net.check()
+    assert not bad, f"seeds {bad}: what is wrong is printed above"
