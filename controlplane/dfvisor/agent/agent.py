@@ -60,6 +60,7 @@ DATABASE_GRACE_S = 3.0  # how long a start waits for the database before it uses
 FRESH_GRACE_S = 0.2  # the same where the switch is empty and forwards nothing
 MEND_INTERVAL_S = 10.0
 AGE_INTERVAL_S = 0.5
+SAID_REFUSALS = 10  # in the log, of those of one round
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
 ACTIVATE_AFTER_S = 10.0  # how long best-effort parts of a revision wait for the VN's controller
 _GRANT = "grant/"  # keys in the local database: what a VN is granted
@@ -583,6 +584,7 @@ class Agent:
     def _record(self, written: Sequence[Written]) -> dict[str, str]:
         """Enter what was written into the book; returns the refusals by owner."""
         refusals: dict[str, str] = {}
+        refused: list[Written] = []
         for one in written:
             if one.status.code == 0:
                 self._book.written(one.item, deleted=one.deleted)
@@ -590,8 +592,12 @@ class Agent:
             owner = self._book.owner_of(one.item) or FABRIC
             verb = "delete" if one.deleted else "write"
             reason = f"cannot {verb} {one.item}: {one.status.message or one.status.code}"
-            log.error("%s: %s", f"VN {owner}" if owner else "switch", reason)
+            if len(refused) < SAID_REFUSALS:
+                log.error("%s: %s", f"VN {owner}" if owner else "switch", reason)
+            refused.append(one)
             refusals.setdefault(owner, reason)
+        if len(refused) > SAID_REFUSALS:
+            log.error("and %d more entries were refused", len(refused) - SAID_REFUSALS)
         return refusals
 
     # -- removals
