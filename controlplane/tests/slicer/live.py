@@ -54,7 +54,9 @@ class Live:
 
     async def connect(self, role: str, election_id: int = 1) -> P4RuntimeClient:
         """A primary of the role."""
-        client = P4RuntimeClient(self.address, DEVICE_ID, election_id=(0, election_id), role=role)
+        client = P4RuntimeClient(
+            self.address, DEVICE_ID, election_id=divmod(election_id, 1 << 64), role=role
+        )
         self.clients.append(client)
         await client.become_primary()
         client.schema = await client.get_schema()
