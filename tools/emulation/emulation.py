@@ -283,16 +283,17 @@ class Emulation:
         else:
             self._supervised().kill(process, number)
 
-    def restart(self, process: str) -> None:
-        """Start one process again as before, ending it first if it runs. ZooKeeper keeps its port
-        and its data; others may take a while until they are of use."""
+    def restart(self, process: str, *options: str) -> None:
+        """Start one process again as before, ending it first if it runs; with more options from
+        now on. ZooKeeper keeps its port and its data; others may take a while until they are of
+        use."""
         if process == ZOOKEEPER:
             self._zookeeper.stop()
             self._await_zookeeper(self._start_zookeeper())
             return
         if process.startswith("switch-"):
             self.instance.switch_socket(process.removeprefix("switch-")).unlink(missing_ok=True)
-        self._supervised().restart(process)
+        self._supervised().restart(process, *options)
 
     def limit_port(self, switch: str, port: int, pps: int | None) -> None:
         """Let a port send at most so many packets a second; None: as many as it can.

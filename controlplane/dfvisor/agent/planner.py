@@ -19,6 +19,7 @@ from dfvisor.agent.numbers import Numbers, NumbersExhausted
 from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
 from dfvisor.agent.steps import both, kept, offered, prepared, unled_part
+from dfvisor.model.disabled import without_disabled
 from dfvisor.model.grants import Grant
 from dfvisor.model.learned import PREFIX, settle_addresses, with_hosts
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
@@ -402,10 +403,11 @@ class Planner:
             before = self._plans.get(vn.name)
         hosts = self.hosts.everywhere(vn.name)
         owners = settle_addresses(vn, hosts) if vn.learning and hosts else {}
+        shown = without_disabled(vn)
         addresses = self.hosts.addresses(vn.name)
         return vn_plan(
             self.site,
-            with_hosts(without_database(vn, self.away_s), self.hosts.elsewhere(vn.name), owners),
+            with_hosts(without_database(shown, self.away_s), self.hosts.elsewhere(vn.name), owners),
             self._numbers,
             before,
             self.hosts.of(vn.name),

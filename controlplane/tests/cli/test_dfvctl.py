@@ -94,6 +94,7 @@ class Agents:
                 name: VnApplied(
                     revision=0 if error else vn.revision,
                     flows=vn.revision if self.flows else 0,
+                    ways=network.fabric.revision if self.flows else 0,
                     error=error,
                     at=1.0,
                 )
@@ -132,6 +133,19 @@ def test_get_as_yaml_and_json_is_the_description_again(ctl: Ctl, tmp_path: Path)
     assert list(json.loads(out)["vns"]) == ["red"]
     _, out, _ = ctl("get", "endpoints", "--vn", "blue", "-o", "yaml")
     assert set(read(out).vns["blue"].endpoints) == {"b1", "b2", "b3"}
+
+
+def test_slice_is_disabled_and_enabled_again(ctl: Ctl, agents: Agents) -> None:
+    ctl("apply", DEMO)
+    code, out, _ = ctl("disable", "red", "gold", "--wait")
+    assert (code, out.startswith("disable slice red/gold; vn red: revision 2")) == (0, True)
+    _, out, _ = ctl("get", "vn", "red", "-o", "json")
+    assert json.loads(out)["vns"]["red"]["slices"]["gold"]["disabled"] is True
+    code, _, err = ctl("disable", "red", "default")
+    assert code != 0 and "best-effort slice" in err
+    assert ctl("enable", "red", "gold")[0] == 0
+    _, out, _ = ctl("get", "vn", "red", "-o", "json")
+    assert "disabled" not in json.loads(out)["vns"]["red"]["slices"]["gold"]
 
 
 def test_get_tables_name_every_record(ctl: Ctl) -> None:

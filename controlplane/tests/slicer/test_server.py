@@ -623,6 +623,32 @@ async def test_drop_slice_ends_the_streams_of_those_who_had_entries_in_it(
     assert blue.is_primary
 
 
+async def test_slice_that_goes_ends_its_streams_and_leaves_nothing_of_its_role(
+    connect: Connect, directory: FakeDirectory, slicer: SlicerServer
+) -> None:
+    """Also of one that never wrote; and who gets the name next begins anew."""
+    gold = await connect("slice/red/gold", 9)
+    backup = await connect("slice/red/gold", 8, primary=False)
+    with pytest.raises(NotPrimary):
+        await backup.become_primary()
+    silver, blue = await connect("slice/red/silver"), await connect("slice/blue/gold")
+    assert gold.schema is not None
+    directory.change("red")
+    with pytest.raises(WriteError):
+        await gold.write([gold.schema.insert(forward(None, 3))])
+    assert "slice/red/gold" in slicer.stats()
+    info = directory.slices["red"].pop("gold")
+    directory.change("red")
+    async with asyncio.timeout(5):
+        await gold.wait_lost()
+        await backup.wait_lost()
+    directory.slices["red"]["gold"] = info
+    directory.change("red")
+    assert "slice/red/gold" not in slicer.stats()
+    assert (await connect("slice/red/gold", 1)).is_primary
+    assert silver.is_primary and blue.is_primary
+
+
 async def test_drop_slice_while_the_switch_is_away_is_made_good_by_replay(
     slicer: SlicerServer, connect: Connect, switch: FakeSwitch
 ) -> None:
