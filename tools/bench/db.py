@@ -173,6 +173,7 @@ class System:
                 "bench.traced",
                 *(str(self.trace(name)), "--switch", name, "--p4runtime", place),
                 *("--zookeeper", self.address, "--data-dir", str(self.directory / name)),
+                *("--listen", f"unix:{self.directory}/{name}.slicer"),
             )
         self._run(
             "vnc",

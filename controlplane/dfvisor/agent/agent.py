@@ -37,6 +37,7 @@ from dfvisor.agent.publisher import Reports, Statistics
 from dfvisor.agent.removals import Removals
 from dfvisor.agent.saver import SYNCED, Saver
 from dfvisor.agent.strangers import forget_strangers, restore_flows
+from dfvisor.agent.together import write_together
 from dfvisor.agent.tracing import Tracer
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.metrics import Reading
@@ -138,6 +139,7 @@ class Agent:
         self._directory.on_activated = self._told_active
         self._link: Link | None = None
         self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()  # held by who writes the agent's own entries
         self._ready = asyncio.Event()  # there is something to start from
         self._fabric_dirty = False
         self._dirty: set[str] = set()
@@ -539,6 +541,10 @@ class Agent:
 
     async def _apply(self, link: Link) -> None:
         """Stage what has changed and write the difference; publish what is then true."""
+        async with self._writing:
+            await self._write_out(link)
+
+    async def _write_out(self, link: Link) -> None:
         self._wake.clear()
         names, fabric = self._dirty, self._fabric_dirty
         self._dirty, self._fabric_dirty = set(), False
@@ -610,16 +616,40 @@ class Agent:
     # -- the slicer's SwitchPort
 
     async def write(
-        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+        self,
+        updates: Sequence[p4r.Update],
+        *,
+        at_once: bool = False,
+        activating: tuple[str, int] | None = None,
     ) -> list[UpdateStatus]:
         if not updates:
             return []
-        statuses = await self._connected().client.write_statuses(updates, at_once=at_once)
+        if activating is not None and await self._write_together(updates, *activating):
+            statuses = [UpdateStatus()] * len(updates)
+        else:
+            statuses = await self._connected().client.write_statuses(updates, at_once=at_once)
         taken = [
             update for update, status in zip(updates, statuses, strict=True) if not status.code
         ]
         self._saver.flows(flow_changes(taken))
         return statuses
+
+    async def _write_together(
+        self, updates: Sequence[p4r.Update], name: str, revision: int
+    ) -> bool:
+        """Write these and let the revision take effect, if both can be done at once."""
+        link = self._connected()
+        busy = self._writing.locked() or self._dirty or self._fabric_dirty or self._refusals
+        if busy:
+            return False
+        async with self._writing:
+            staged = await write_together(link, self._planner, self._book, updates, name, revision)
+        if staged is None:
+            return False
+        self.tracer.written(name, revision, time.time())
+        self._publish(staged)
+        self._reports.changed()
+        return True
 
     async def read(self, request: p4r.ReadRequest) -> list[p4r.Entity]:
         return await self._connected().client.read(request.entities)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from dfvisor.agent.book import Book, Clash
 from dfvisor.agent.desired import LEARN, VnPlan, fabric_items, neighbours, vn_plan
@@ -37,6 +38,7 @@ LEARNING = "/learning"
 SHOWN_PROBLEMS = 3
 
 Held = tuple[int, VirtualNetwork]
+Remembered: TypeAlias = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +159,21 @@ class Planner:
         waited = newest is not None and not self._may(name, newest[0])
         self._told[name] = max(revision, self._told.get(name, 0))
         return waited and newest is not None and self._may(name, newest[0])
+
+    def remember(self, name: str) -> Remembered:
+        """What `tell_active` and `stage` then change of a VN."""
+        return tuple(record.get(name) for record in self._changing())
+
+    def restore(self, name: str, held: Remembered) -> None:
+        """As it was; what is in the book is staged anew."""
+        for record, one in zip(self._changing(), held, strict=True):
+            if one is None:
+                record.pop(name, None)
+            else:
+                record[name] = one
+
+    def _changing(self) -> tuple[dict[str, Any], ...]:
+        return self._told, self._good, self._plans, self._coming, self._kept, self._past
 
     def set_overdue(self, name: str, revision: int) -> bool:
         """A revision has waited long enough for a controller; whether it still does."""

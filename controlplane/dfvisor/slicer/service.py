@@ -432,7 +432,9 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         updates = request.updates
         if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR or len(updates) <= 1:
             other = partial(self._digests.write, role, translator.view.schema)
-            statuses = await self._tables.apply(translator, updates, check, other)
+            revision = conditions.get(ACTIVATE)
+            activating = None if revision is None else (role.vn, revision)
+            statuses = await self._tables.apply(translator, updates, check, other, activating)
         elif request.atomicity in ALL_OR_NOTHING:
             at_once = request.atomicity == p4r.WriteRequest.DATAPLANE_ATOMIC
             statuses = await self._tables.apply_all(translator, updates, check, at_once=at_once)
