@@ -647,7 +647,7 @@ class Agent:
         if staged is None:
             return False
         self.tracer.written(name, revision, time.time())
-        self._publish(staged)
+        self._applied.publish(staged, None)
         self._reports.changed()
         return True
 
