@@ -91,6 +91,9 @@ test-unit: $(STAMP) .venv-shell/.installed ## without ZooKeeper and namespaces
 test-zk: $(STAMP) ## against a real ZooKeeper server
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m zk
 
+test-slicer: $(STAMP) .venv-shell/.installed ## the slicer at a real switch, on TARGET: clients, hostile tenants
+	@DFVISOR_TARGET=$(TARGET) $(BIN)/pytest -q -m "switch" controlplane/tests/slicer
+
 ptf: build ## packet tests by ptf on TARGET
 	@$(BIN)/python ptf_tests/run.py --target $(TARGET)
 

@@ -128,15 +128,15 @@ class Supervisor:
             process.wait()
         del self._running[name]
 
-    def restart(self, name: str, argv: tuple[str, ...] | None = None) -> None:
-        """Start a process again, with its arguments as before or new ones, ending it first if it
-        runs."""
+    def restart(self, name: str, *options: str) -> None:
+        """Start a process again, with its arguments as before and more options, ending it first if
+        it runs."""
         if name in self._running:
             self.kill(name)
         if name not in self._commands:
             raise EmulationError(f"there is no process {name}; there are {sorted(self._commands)}")
         command = self._commands[name]
-        self.start(replace(command, argv=argv) if argv else command)
+        self.start(replace(command, argv=(*command.argv, *options)))
 
     def forget(self) -> None:
         """Collect the exit statuses of children that somebody else has ended."""

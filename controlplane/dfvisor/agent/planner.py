@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from dfvisor.agent.book import Book, Clash
 from dfvisor.agent.desired import LEARN, VnPlan, fabric_items, neighbours, vn_plan
@@ -18,6 +19,7 @@ from dfvisor.agent.numbers import Numbers, NumbersExhausted
 from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
 from dfvisor.agent.steps import both, kept, offered, prepared, unled_part
+from dfvisor.model.disabled import without_disabled
 from dfvisor.model.grants import Grant
 from dfvisor.model.learned import PREFIX, settle_addresses, with_hosts
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
@@ -36,6 +38,7 @@ LEARNING = "/learning"
 SHOWN_PROBLEMS = 3
 
 Held = tuple[int, VirtualNetwork]
+Remembered: TypeAlias = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +159,21 @@ class Planner:
         waited = newest is not None and not self._may(name, newest[0])
         self._told[name] = max(revision, self._told.get(name, 0))
         return waited and newest is not None and self._may(name, newest[0])
+
+    def remember(self, name: str) -> Remembered:
+        """What `tell_active` and `stage` then change of a VN."""
+        return tuple(record.get(name) for record in self._changing())
+
+    def restore(self, name: str, held: Remembered) -> None:
+        """As it was; what is in the book is staged anew."""
+        for record, one in zip(self._changing(), held, strict=True):
+            if one is None:
+                record.pop(name, None)
+            else:
+                record[name] = one
+
+    def _changing(self) -> tuple[dict[str, Any], ...]:
+        return self._told, self._good, self._plans, self._coming, self._kept, self._past
 
     def set_overdue(self, name: str, revision: int) -> bool:
         """A revision has waited long enough for a controller; whether it still does."""
@@ -385,10 +403,11 @@ class Planner:
             before = self._plans.get(vn.name)
         hosts = self.hosts.everywhere(vn.name)
         owners = settle_addresses(vn, hosts) if vn.learning and hosts else {}
+        shown = without_disabled(vn)
         addresses = self.hosts.addresses(vn.name)
         return vn_plan(
             self.site,
-            with_hosts(without_database(vn, self.away_s), self.hosts.elsewhere(vn.name), owners),
+            with_hosts(without_database(shown, self.away_s), self.hosts.elsewhere(vn.name), owners),
             self._numbers,
             before,
             self.hosts.of(vn.name),

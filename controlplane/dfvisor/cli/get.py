@@ -189,6 +189,7 @@ def _slices(_: Network, vns: dict[str, VirtualNetwork]) -> Rows:
             s.miss.value,
             s.punt_pps,
             ", ".join(s.avoid),
+            _yes(s.disabled),
         )
         for vn in vns.values()
         for s in vn.slices.values()
@@ -255,7 +256,9 @@ _TABLES = {
         _vns,
     ),
     Kind.PROFILES: _kind("VN|profile|queue|DSCP|rate", "queue|DSCP", _profiles),
-    Kind.SLICES: _kind("VN|slice|GRE key|profile|miss|punts/s|avoid", "GRE key|punts/s", _slices),
+    Kind.SLICES: _kind(
+        "VN|slice|GRE key|profile|miss|punts/s|avoid|disabled", "GRE key|punts/s", _slices
+    ),
     Kind.ENDPOINTS: _kind("VN|endpoint|MAC|addresses|port|VLAN", "VLAN", _endpoints),
     Kind.FLOWSPACES: _kind(
         "VN|flowspace|priority|match|slice|treatment|rate|direction", "priority", _flowspaces

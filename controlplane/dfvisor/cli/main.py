@@ -31,6 +31,7 @@ from dfvisor.cli.change import (
     write_vn,
 )
 from dfvisor.cli.difference import Line, Outcome, fabric_lines, grant_lines, vn_lines
+from dfvisor.cli.disable import disabled
 from dfvisor.cli.drain import drained
 from dfvisor.cli.history import difference_lines, history_table, newest
 from dfvisor.cli.history import revision as at_revision
@@ -455,6 +456,37 @@ def undrain(
 ) -> None:
     """Let a drained switch or link carry traffic again."""
     _drain(name, False, wait, timeout)
+
+
+def _disable(vn: str, name: str, wanted: bool, wait: bool, timeout_s: float, why: str) -> None:
+    async def work(db: GlobalDatabase) -> None:
+        snapshot = await db.read_network()
+        network = disabled(snapshot.network, vn, name, wanted)
+        plan_network(snapshot, network)
+        said = f"{'disable' if wanted else 'enable'} slice {vn}/{name}"
+        written = Written(before={vn: snapshot.vns[vn].vn})
+        written.vns[vn] = await write_vn(db, snapshot, network, vn, why or said)
+        say(f"{said}; vn {vn}: revision {written.vns[vn]}")
+        if wait:
+            await _wait(db, network, written, timeout_s)
+
+    _run(work)
+
+
+@app.command()
+def disable(
+    vn: VnName, name: Name, wait: Wait = False, timeout: Timeout = 30.0, why: Why = ""
+) -> None:
+    """Have a slice not run for now: its traffic is best effort, its controllers are cut off."""
+    _disable(vn, name, True, wait, timeout, why)
+
+
+@app.command()
+def enable(
+    vn: VnName, name: Name, wait: Wait = False, timeout: Timeout = 30.0, why: Why = ""
+) -> None:
+    """Have a disabled slice run again."""
+    _disable(vn, name, False, wait, timeout, why)
 
 
 @delete_app.command("vn")

@@ -33,5 +33,5 @@ def _qos(vn: VirtualNetwork, controlled: Collection[str]) -> dict[str, Slice]:
     return {
         name: one
         for name, one in vn.slices.items()
-        if not one.best_effort and name not in controlled
+        if not one.best_effort and not one.disabled and name not in controlled
     }

@@ -539,6 +539,7 @@ def parse_slice(label: str, value: Plain, path: Path, problems: Problems) -> Sli
     punt_pps = fields.take("punt_pps", integer(1, MAX_PPS), DEFAULT_PUNT_PPS)
     stale = fields.take("stale", choice(Stale), Stale.HOLD)
     after_s = fields.take("stale_after_s", integer(1, MAX_STALE_AFTER_S), DEFAULT_STALE_AFTER_S)
+    disabled = fields.take("disabled", boolean, False)
     if not fields.end():
         return None
     return Slice(
@@ -550,6 +551,7 @@ def parse_slice(label: str, value: Plain, path: Path, problems: Problems) -> Sli
         punt_pps=punt_pps,
         stale=stale,
         stale_after_s=after_s,
+        disabled=disabled,
     )
 
 

@@ -163,7 +163,8 @@ class Slice:
     Without a profile it is best effort: exactly one of those per VN. `avoid` names switches that
     its packets must not transit. `punt_pps` limits the packets per second that a switch sends to
     its agent. `stale` is what new packets get where they enter, once the switch's agent has been
-    without the global database for `stale_after_s` seconds.
+    without the global database for `stale_after_s` seconds. A `disabled` one keeps its record and
+    key, and nothing else: its packets are best effort.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Slice:
     punt_pps: int = DEFAULT_PUNT_PPS
     stale: Stale = Stale.HOLD
     stale_after_s: int = DEFAULT_STALE_AFTER_S
+    disabled: bool = False
 
     @property
     def best_effort(self) -> bool:

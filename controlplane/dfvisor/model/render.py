@@ -86,6 +86,8 @@ def render_slice(slice_: Slice) -> dict[str, Plain]:
         plain["stale"] = slice_.stale.value
     if slice_.stale_after_s != DEFAULT_STALE_AFTER_S:
         plain["stale_after_s"] = slice_.stale_after_s
+    if slice_.disabled:
+        plain["disabled"] = True
     return plain
 
 

@@ -238,6 +238,8 @@ class _Validator:
                 )
             if slice_.stale is not Stale.HOLD:
                 self._add((*where, "stale"), "what is best effort already holds")
+            if slice_.disabled:
+                self._add((*where, "disabled"), "a virtual network needs its best-effort slice")
             if slice_.miss is not MissPolicy.BEST_EFFORT:
                 self._add((*where, "miss"), "a best-effort slice has no flow entries to miss")
         unread = any(broken[: len(path) + 1] == (*path, "slices") for broken in self._broken)

@@ -112,7 +112,7 @@ class Digests:
             for told in [told for told, (id_, _) in held.pending.items() if id_ == list_id]:
                 del held.pending[told]
 
-    def forget(self, keep: frozenset[str]) -> None:
-        """Let go of the subscriptions of VNs that are not in `keep`."""
-        for place in [place for place in self._held if place[0].vn not in keep]:
+    def forget(self, keep: Callable[[Role], bool]) -> None:
+        """Let go of the subscriptions of roles that are not to be kept."""
+        for place in [place for place in self._held if not keep(place[0])]:
             del self._held[place]

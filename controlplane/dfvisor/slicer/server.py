@@ -68,6 +68,7 @@ class SlicerServer:
                 f"give a certificate, its key and the authority's certificate"
             )
         await self._tables.fill()
+        self._service.begin()
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         p4r_grpc.add_P4RuntimeServicer_to_server(self._service, server)
         try:

@@ -32,7 +32,7 @@ from dfvisor.slicer.refusal import Refused, denied, invalid, missing
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.streams import Stream, Streams, number
 from dfvisor.slicer.tables import FlowTables
-from dfvisor.slicer.view import LEARN, view_cookie
+from dfvisor.slicer.view import LEARN, LEARN_FIELDS, view_cookie
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +93,17 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         self._calls = Calls()
         self._accounts = Accounts(limits or Limits(), time.monotonic)
         self._refitting: set[str] = set()
+        self._present: dict[str, frozenset[str]] = {}  # slices by VN, as of its last change
         self._news = asyncio.Event()  # something of a VN has changed
         self._tasks: set[asyncio.Task[None]] = set()
         directory.on_change(self._changed)
 
     # -- for the agent
+
+    def begin(self) -> None:
+        """The mirror is filled: what changed while there was no slicer is made good."""
+        for vn in self._directory.vns():
+            self._changed(vn)
 
     async def drop_slice(self, slice_id: int) -> None:
         """As `p4rt.ports.Slicer.drop_slice`. A controller that believes its entries are still there
@@ -141,6 +147,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
                 stream.close(denied(f"virtual network {vn} is not tenant {stream.who.tenant}'s"))
         self._access.forget(vn)
         self._streams.fence_changed(vn)
+        self._end_gone(vn)
         self._news.set()
         self._news = asyncio.Event()
         if vn not in self._refitting:
@@ -148,6 +155,19 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             task = asyncio.get_running_loop().create_task(self._refit(vn), name=f"refit {vn}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _end_gone(self, vn: str) -> None:
+        """End the streams of slices that are here no more, and forget who used them."""
+        names = frozenset(self._directory.slices_of(vn))
+        gone = self._present.get(vn, frozenset()) - names
+        self._present[vn] = names
+        if not names:
+            del self._present[vn]
+        for name in gone:
+            why = missing(f"virtual network {vn} has no slice {name} here any more")
+            self._streams.end(Role(vn, name), why)
+        if gone:
+            self._forget()
 
     async def _refit(self, vn: str) -> None:
         """Delete what a tenant's own controller has written and may not have any more.
@@ -157,8 +177,10 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         await asyncio.sleep(0)
         self._refitting.discard(vn)
         for name, info in self._directory.slices_of(vn).items():
-            writer = self._tables.written_by.get(info.slice_id)
-            if writer is None or writer.whole_vn or not self._tables.mirror.of(info.slice_id):
+            if not self._tables.mirror.of(info.slice_id):
+                continue
+            writer = self._author(vn, name, info)
+            if writer is None or writer.whole_vn:
                 continue
             try:
                 count = await self._tables.drop_entries(
@@ -170,6 +192,13 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             if count:
                 log.info("slice %s/%s: %d entries outside its flowspaces deleted", vn, name, count)
                 self._accounts.count(writer, "entries_revoked", count)
+
+    def _author(self, vn: str, name: str, info: SliceInfo) -> Role | None:
+        """Who has written a slice's entries. Of those that were there before this slicer it is
+        known by the VN's grant alone.
+        """
+        writer = self._tables.written_by.get(info.slice_id)
+        return writer or Role.parse(self._directory.writer(vn, name) or "")
 
     # -- what the switch sends
 
@@ -232,7 +261,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             vn = self._directory.vn_by_id(message["vn"])
             port = self._directory.virtual_port(vn, message["port"]) if vn is not None else 0
             if vn is not None and port:
-                told = {"port": port, "mac": message["mac"]}
+                told = {name: message[name] for name in LEARN_FIELDS} | {"port": port}
                 by_role.setdefault(Role(vn), []).append(told)
         for role, messages in by_role.items():
             stream = self._streams.primary(role)
@@ -403,7 +432,9 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         updates = request.updates
         if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR or len(updates) <= 1:
             other = partial(self._digests.write, role, translator.view.schema)
-            statuses = await self._tables.apply(translator, updates, check, other)
+            revision = conditions.get(ACTIVATE)
+            activating = None if revision is None else (role.vn, revision)
+            statuses = await self._tables.apply(translator, updates, check, other, activating)
         elif request.atomicity in ALL_OR_NOTHING:
             at_once = request.atomicity == p4r.WriteRequest.DATAPLANE_ATOMIC
             statuses = await self._tables.apply_all(translator, updates, check, at_once=at_once)
@@ -580,8 +611,13 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
 
     def _forget(self) -> None:
         """Let go of what nobody needs any more."""
-        vns = frozenset(self._directory.vns())
-        self._streams.forget(vns)
-        self._digests.forget(vns)
-        self._accounts.forget(lambda role: role.vn in vns or self._streams.knows(role))
+        self._streams.forget(self._exists)
+        self._digests.forget(self._exists)
+        self._accounts.forget(lambda role: self._exists(role) or self._streams.knows(role))
         self._tables.turns.forget()
+
+    def _exists(self, role: Role) -> bool:
+        """Whether the role's VN, or slice, is here."""
+        if role.slice is None:
+            return self._directory.revision(role.vn) is not None
+        return role.slice in self._directory.slices_of(role.vn)

@@ -189,12 +189,12 @@ class Streams:
             arbitration = self._roles[stream.role]
             self._tell(stream.role, arbitration, arbitration.leave(stream))
 
-    def forget(self, keep: frozenset[str]) -> None:
-        """Forget the election ids of roles that nobody uses, of VNs that are not in `keep`."""
+    def forget(self, keep: Callable[[Role], bool]) -> None:
+        """Forget the election ids of roles that nobody uses and that are not to be kept."""
         for role in [
             role
             for role, arbitration in self._roles.items()
-            if not arbitration.election_ids and role.vn not in keep
+            if not arbitration.election_ids and not keep(role)
         ]:
             del self._roles[role]
 

@@ -34,7 +34,7 @@ DROPS = "drops"
 DROP_CELLS = 64
 LEARN = "learn_t"
 """The digest that a `vn/...` role may have: of senders at its VN's ports that are not known."""
-LEARN_FIELDS = ("port", "mac")
+LEARN_FIELDS = ("port", "mac", "ipv4", "ipv6_high", "ipv6_low")
 METERS = ("slice_meters", "punt_meters")
 """The meters of which a slice's role sees its own cell, as cell 0."""
 

@@ -119,7 +119,7 @@ class VnStore:
         self._held: dict[str, VnSnapshot] = {}
         self._pages: dict[str, Pages] = {}
         self.grants = GrantStore(zk, timeout_s=timeout_s)
-        self.history = HistoryStore(zk)
+        self.history = HistoryStore(zk, grace_s=page_grace_s)
         self._deletion = Deletion(
             zk, presence, self.grants, self.history, timeout_s=timeout_s, user=user
         )
@@ -311,7 +311,7 @@ class VnStore:
                 known = current is not None and current.revision >= at_least
                 if current is not None and known and current.vn == wanted:
                     return current
-                trying = current.revision + 1 if current is not None else 0
+                trying = max(current.revision + 1, at_least) if current is not None else 0
                 return await self._try(current, wanted, change, activate, why, at_least)
             except (BadVersion, NodeExists, NoNode):
                 pass  # somebody was faster
@@ -337,7 +337,7 @@ class VnStore:
             return True
         if not lost:
             return False
-        found = await self.history.has(name, change, min(lost))
+        found = await self.history.has(name, change, lost)
         if found is None:
             raise Conflict(
                 f"virtual network {name}: too many changes have followed to tell whether "
@@ -549,11 +549,14 @@ class VnStore:
         """
         try:
             used = nodes_of(snapshot.manifest)
-            for record in await self.history.trim(name, delete=not self._guard.intent_only):
+            deletes = not self._guard.intent_only
+            kept = await self.history.trim(name, snapshot.time, delete=deletes)
+            manifests = {snapshot.manifest.manifest: snapshot.manifest}
+            for record in kept:
                 used |= nodes_of(record)
-                if record.manifest is not None:
-                    used |= {node for node, _ in (await self._references(name, record)).values()}
-            used |= {ref[0] for ref in (await self._references(name, snapshot.manifest)).values()}
+                manifests[record.manifest] = record  # few: small changes leave it as it is
+            for record in manifests.values():
+                used |= {node for node, _ in (await self._references(name, record)).values()}
             unused = set(await self._zk.children(layout.pages(name))) - used
             for node in sorted(unused, key=_generation):
                 path = layout.page(name, node)

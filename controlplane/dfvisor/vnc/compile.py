@@ -253,7 +253,9 @@ class Compiler:
         return made
 
     def _ours(self, slice_: Slice) -> bool:
-        return not slice_.best_effort and slice_.name not in self._left_out
+        if slice_.best_effort or slice_.disabled:
+            return False
+        return slice_.name not in self._left_out
 
     def _follow_flowspaces(
         self, vn: VirtualNetwork, names: Collection[str], joining: set[str], work: Work

@@ -99,7 +99,7 @@ class Candidate:
         self._claimed = False
         self._claimed_of = ""  # the origin of the VN that was claimed
         self._election_id: ElectionId = (0, 0)
-        self._watch: Watch | None = None
+        self._watch: Watch | None = None  # while there is no VN; else reading sets one
         self._learned = LearnedHosts(self.look)
         self._active = 0  # the revision that is, at least
         self._moved = True  # the VN may be at other switches than when it was activated last
@@ -194,8 +194,6 @@ class Candidate:
             self._ownership = None
         if not database.connected:
             raise StoreUnavailable("the database is away")
-        if self._watch is None:
-            self._watch = await database.watch_vn(self.vn, self.look)
         if self._ownership is None:
             self._ownership = await database.contend(
                 self.vn, self._around.name, self._owners_changed
@@ -300,7 +298,12 @@ class Candidate:
         self._stale = False
         try:
             database = self._around.database
-            read = await database.read_vn(self.vn)
+            read = await database.read_vn(self.vn, self.look)
+            if read is None:
+                read = await self._expect(database)
+            elif self._watch is not None:
+                self._watch.cancel()
+                self._watch = None
             self._snapshot = await self._learned.added_to(read, database)
         except BaseException:
             self._stale = True
@@ -308,6 +311,12 @@ class Candidate:
         if self._snapshot is not None:
             self._around.on_read(self._snapshot)
         return self._snapshot is not None
+
+    async def _expect(self, database: GlobalDatabase) -> VnSnapshot | None:
+        """There is no such VN: hear when there is one, which may be now."""
+        if self._watch is None:
+            self._watch = await database.watch_vn(self.vn, self.look)
+        return await database.read_vn(self.vn, self.look)
 
     # -- from records to entries
 
@@ -347,7 +356,8 @@ class Candidate:
             return
         self._good = snapshot.vn
         self._controlled = left_out
-        self._cut_off = cut_off(fabric.fabric)
+        # one alone is cut off from nobody, and is waited for
+        self._cut_off = cut_off(fabric.fabric) if len(compiler.switches) > 1 else frozenset()
         self._refused = ""
         self._revision, self._fabric_revision = snapshot.revision, fabric.revision
         if self._compiler is None:  # nothing can be written before it is known what is there

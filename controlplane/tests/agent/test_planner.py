@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from dfvisor.agent.book import Book
-from dfvisor.agent.desired import LEARN
+from dfvisor.agent.desired import LEARN, VnPlan
 from dfvisor.agent.hosts import Outcome
 from dfvisor.agent.inbox import LearnReport
 from dfvisor.agent.planner import LEARNING, Planner, Staged
 from dfvisor.model.records import VirtualNetwork
+from dfvisor.p4rt.entries import Exact, TableEntry
 
 from .networks import MemoryNumbers, demo
 
@@ -151,3 +152,31 @@ def test_learned_host_of_a_learning_vn_is_planned_until_the_vn_learns_no_more() 
     made.stage({"red"})
     assert made.learned("red") == {}
     assert book.owner_of(LEARN) is None
+
+
+def of_slice(plan: VnPlan, slice_id: int) -> list[TableEntry]:
+    """The entries that name a slice in their key or action."""
+    return [
+        item
+        for item in plan.items
+        if isinstance(item, TableEntry)
+        and (item.field("slice_id") == Exact(slice_id) or ("slice_id", slice_id) in item.args)
+    ]
+
+
+def test_disabled_slice_leaves_the_plan_and_comes_back_as_it_was() -> None:
+    made, book = planner()
+    red = demo().vns["red"]
+    made.set_vn("red", 1, red)
+    before = one(made.stage({"red"})).plan
+    items = set(book.pending().inserts)
+    gold = dataclasses.replace(red.slices["gold"], disabled=True)
+    made.set_vn("red", 2, dataclasses.replace(red, slices={**red.slices, "gold": gold}))
+    plan = one(made.stage({"red"})).live
+    assert plan is not None and before is not None
+    assert set(plan.slices) == set(before.slices) - {"gold"}
+    gold_id = before.slices["gold"].slice_id
+    assert of_slice(before, gold_id) and not of_slice(plan, gold_id)
+    made.set_vn("red", 3, red)
+    made.stage({"red"})
+    assert set(book.pending().inserts) == items

@@ -135,6 +135,19 @@ def test_get_as_yaml_and_json_is_the_description_again(ctl: Ctl, tmp_path: Path)
     assert set(read(out).vns["blue"].endpoints) == {"b1", "b2", "b3"}
 
 
+def test_slice_is_disabled_and_enabled_again(ctl: Ctl, agents: Agents) -> None:
+    ctl("apply", DEMO)
+    code, out, _ = ctl("disable", "red", "gold", "--wait")
+    assert (code, out.startswith("disable slice red/gold; vn red: revision 2")) == (0, True)
+    _, out, _ = ctl("get", "vn", "red", "-o", "json")
+    assert json.loads(out)["vns"]["red"]["slices"]["gold"]["disabled"] is True
+    code, _, err = ctl("disable", "red", "default")
+    assert code != 0 and "best-effort slice" in err
+    assert ctl("enable", "red", "gold")[0] == 0
+    _, out, _ = ctl("get", "vn", "red", "-o", "json")
+    assert "disabled" not in json.loads(out)["vns"]["red"]["slices"]["gold"]
+
+
 def test_get_tables_name_every_record(ctl: Ctl) -> None:
     ctl("apply", DEMO)
     _, out, _ = ctl("get")

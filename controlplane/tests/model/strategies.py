@@ -132,6 +132,7 @@ def vns(draw: st.DrawFn, name: str) -> VirtualNetwork:
                 punt_pps=st.integers(1, MAX_PPS),
                 stale=st.sampled_from(Stale),
                 stale_after_s=st.integers(1, 7 * 86400),
+                disabled=st.booleans(),
             )
         ),
         endpoints=draw(

@@ -58,6 +58,7 @@ vns:
         punt_pps: 5
         stale: deny
         stale_after_s: 60
+        disabled: true
     endpoints:
       a: {mac: "02:00:00:00:00:01", ips: [10.0.0.1, "fe80::1"], port: "s1:11", vlan: 5}
       b: {mac: "02:00:00:00:00:02", peer: o}

@@ -43,7 +43,11 @@ class FakeSwitch:
         self.sent: list[PacketOut] = []
 
     async def write(
-        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+        self,
+        updates: Sequence[p4r.Update],
+        *,
+        at_once: bool = False,
+        activating: tuple[str, int] | None = None,
     ) -> list[UpdateStatus]:
         await asyncio.sleep(0)
         if at_once:

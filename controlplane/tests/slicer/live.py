@@ -30,7 +30,11 @@ class LiveSwitch:
         self.sent: list[PacketOut] = []
 
     async def write(
-        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+        self,
+        updates: Sequence[p4r.Update],
+        *,
+        at_once: bool = False,
+        activating: tuple[str, int] | None = None,
     ) -> list[UpdateStatus]:
         return await self.client.write_statuses(updates, at_once=at_once)
 
@@ -54,7 +58,9 @@ class Live:
 
     async def connect(self, role: str, election_id: int = 1) -> P4RuntimeClient:
         """A primary of the role."""
-        client = P4RuntimeClient(self.address, DEVICE_ID, election_id=(0, election_id), role=role)
+        client = P4RuntimeClient(
+            self.address, DEVICE_ID, election_id=divmod(election_id, 1 << 64), role=role
+        )
         self.clients.append(client)
         await client.become_primary()
         client.schema = await client.get_schema()

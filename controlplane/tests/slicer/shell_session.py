@@ -12,7 +12,9 @@ import grpc
 import p4runtime_sh.shell as sh
 from p4runtime_sh.p4runtime import P4RuntimeWriteException
 
-FRAME = bytes.fromhex("0200000000020200000000010800") + bytes(46)
+FRAME = bytes.fromhex("0200000000020200000000010800") + bytes.fromhex(
+    "4500001c0000000040110000" + "0a0000010a000002" + "1000145100080000"
+)
 
 
 def step(text: str) -> None:

@@ -55,12 +55,15 @@ INFRASTRUCTURE = [
             *(("vid", 0), ("guarded", 0), ("learning", 0)),
         ),
     ),
-    TableEntry(
-        "classifier",
-        (("vn", Exact(VN)), ("ip_proto", Ternary(17, 0xFF))),
-        2,
-        "classify",
-        (("slice_id", RED_GOLD.slice_id), ("cookie", FLOWSPACE), ("meter_id", 0)),
+    *(
+        TableEntry(
+            "classifier",
+            (("vn", Exact(VN)), ("ip_proto", Ternary(protocol, 0xFF))),
+            2,
+            "classify",
+            (("slice_id", RED_GOLD.slice_id), ("cookie", FLOWSPACE), ("meter_id", 0)),
+        )
+        for protocol in (6, 17)
     ),
     policy(RED_GOLD.slice_id, 1, DROP),
     policy(RED_BEST_EFFORT.slice_id, 0, DROP),
@@ -78,10 +81,15 @@ def switch_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 async def rig(switch_process: str) -> AsyncIterator[Live]:
     async with live(switch_process) as made:
-        await made.switch.client.write([SCHEMA.insert(one) for one in INFRASTRUCTURE])
-        meter = Meter("punt_meters", RED_GOLD.slice_id, MeterConfig(1000, 100, 1000, 100))
-        await made.switch.client.write([SCHEMA.modify(meter)])
+        await pulling(made)
         yield made
+
+
+async def pulling(rig: Live) -> None:
+    """Have an access port at the switch whose TCP and UDP packets are gold's."""
+    await rig.switch.client.write([SCHEMA.insert(one) for one in INFRASTRUCTURE])
+    meter = Meter("punt_meters", RED_GOLD.slice_id, MeterConfig(1000, 100, 1000, 100))
+    await rig.switch.client.write([SCHEMA.modify(meter)])
 
 
 async def set_miss(rig: Live, miss: int) -> None:

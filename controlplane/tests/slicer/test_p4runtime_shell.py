@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from controlplane.tests.slicer.fakes import DEVICE, RED_GOLD, FakeSwitch, flow, 
 
 ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".venv-shell" / "bin" / "python"
-FRAME = bytes.fromhex("0200000000020200000000010800") + bytes(46)
+FRAME = bytes.fromhex("0200000000020200000000010800") + bytes.fromhex(
+    "4500001c0000000040110000" + "0a0000010a000002" + "1000145100080000"
+)
 
 
 class Session:
@@ -45,19 +48,28 @@ class Session:
         self.go_on()
 
 
-@pytest.fixture
-async def session(address: str) -> AsyncIterator[Session]:
+@asynccontextmanager
+async def shell(address: str, device_id: int) -> AsyncIterator[Session]:
+    """A session at a slicer."""
     assert PYTHON.exists(), "p4runtime-shell is missing: make .venv-shell/.installed"
     process = await asyncio.create_subprocess_exec(
-        *(str(PYTHON), str(Path(__file__).with_name("shell_session.py")), address, str(DEVICE)),
+        *(str(PYTHON), str(Path(__file__).with_name("shell_session.py")), address, str(device_id)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    yield Session(process)
-    if process.returncode is None:
-        process.kill()
-    await process.wait()
+    try:
+        yield Session(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.fixture
+async def session(address: str) -> AsyncIterator[Session]:
+    async with shell(address, DEVICE) as made:
+        yield made
 
 
 async def test_shell_runs_a_slice(

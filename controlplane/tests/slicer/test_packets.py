@@ -325,8 +325,16 @@ LEARN_ID = 398033514
 
 def learned(*reports: tuple[int, int, int]) -> DigestList:
     """What the switch tells the agent: (VN number, port, MAC)."""
-    messages = tuple({"vn": vn, "port": port, "mac": mac} for vn, port, mac in reports)
+    messages = tuple({"vn": vn, **sender(port, mac)} for vn, port, mac in reports)
     return DigestList("learn_t", 77, messages)
+
+
+def sender(port: int, mac: int) -> dict[str, int]:
+    """What a controller is told: also the address that it has used, of one family."""
+    addresses = {"ipv4": 0x0A000000 | mac, "ipv6_high": 0, "ipv6_low": 0}
+    if mac & 1:
+        addresses = {"ipv4": 0, "ipv6_high": 0xFD << 56, "ipv6_low": mac}
+    return {"port": port, "mac": mac, **addresses}
 
 
 async def test_vn_controller_is_told_of_its_own_vns_senders_until_it_unsubscribes(
@@ -350,16 +358,16 @@ async def test_vn_controller_is_told_of_its_own_vns_senders_until_it_unsubscribe
         )
         first, second = [await asyncio.wait_for(heard.get(), 5) for _ in range(2)]
         assert isinstance(first, DigestList) and isinstance(second, DigestList)
-        assert first.messages == ({"port": 1, "mac": 0xC}, {"port": 2, "mac": 0xD})
-        assert second.messages == ({"port": 1, "mac": 0xE},)
+        assert first.messages == (sender(1, 0xC), sender(2, 0xD))
+        assert second.messages == (sender(1, 0xE),)
         writer.acknowledge(second)
         pending = slicer._service._digests._held[Role("red"), LEARN_ID].pending
         async with asyncio.timeout(5):
-            while (("port", 1), ("mac", 0xE)) in pending:  # noqa: ASYNC110
+            while tuple(sender(1, 0xE).items()) in pending:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         slicer.event(learned((1, 1, 0xC), (1, 1, 0xE)))
         third = await asyncio.wait_for(heard.get(), 5)
-        assert isinstance(third, DigestList) and third.messages == ({"port": 1, "mac": 0xE},)
+        assert isinstance(third, DigestList) and third.messages == (sender(1, 0xE),)
         await writer.write([writer.schema.delete(wanted)])
         slicer.event(learned((1, 1, 0xF)))
         assert await writer.read_digests() == []

@@ -307,7 +307,7 @@ async def test_long_batch_ends_when_the_primary_is_superseded(
 
     real_write = switch.write
 
-    async def slow_write(messages: list[p4r.Update]) -> list[UpdateStatus]:
+    async def slow_write(messages: list[p4r.Update], **_: object) -> list[UpdateStatus]:
         if not taking_over:
             taking_over.append(asyncio.create_task(new.become_primary()))
         await blocked.wait()
@@ -332,7 +332,7 @@ async def test_long_batches_of_one_role_let_the_others_in_between(
     order: list[int] = []
     real_write = switch.write
 
-    async def slow_write(messages: list[p4r.Update]) -> list[UpdateStatus]:
+    async def slow_write(messages: list[p4r.Update], **_: object) -> list[UpdateStatus]:
         order.append(len(messages))
         await first.wait()
         return await real_write(messages)
@@ -621,6 +621,32 @@ async def test_drop_slice_ends_the_streams_of_those_who_had_entries_in_it(
     async with asyncio.timeout(5):
         await red.wait_lost()
     assert blue.is_primary
+
+
+async def test_slice_that_goes_ends_its_streams_and_leaves_nothing_of_its_role(
+    connect: Connect, directory: FakeDirectory, slicer: SlicerServer
+) -> None:
+    """Also of one that never wrote; and who gets the name next begins anew."""
+    gold = await connect("slice/red/gold", 9)
+    backup = await connect("slice/red/gold", 8, primary=False)
+    with pytest.raises(NotPrimary):
+        await backup.become_primary()
+    silver, blue = await connect("slice/red/silver"), await connect("slice/blue/gold")
+    assert gold.schema is not None
+    directory.change("red")
+    with pytest.raises(WriteError):
+        await gold.write([gold.schema.insert(forward(None, 3))])
+    assert "slice/red/gold" in slicer.stats()
+    info = directory.slices["red"].pop("gold")
+    directory.change("red")
+    async with asyncio.timeout(5):
+        await gold.wait_lost()
+        await backup.wait_lost()
+    directory.slices["red"]["gold"] = info
+    directory.change("red")
+    assert "slice/red/gold" not in slicer.stats()
+    assert (await connect("slice/red/gold", 1)).is_primary
+    assert silver.is_primary and blue.is_primary
 
 
 async def test_drop_slice_while_the_switch_is_away_is_made_good_by_replay(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from dfvisor.p4rt.errors import RpcFailed, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.tls import Credentials, is_local
+from dfvisor.slicer import streams
 from dfvisor.slicer.server import SlicerServer
 
 from controlplane.tests.slicer.fakes import DEVICE, RED_GOLD, FakeDirectory, FakeSwitch, flow
@@ -136,6 +138,33 @@ async def test_write_with_another_certificate_is_refused(clients: Clients) -> No
     thief = clients.make("vnc", "slice/red/gold")
     with pytest.raises(RpcFailed, match=r"PERMISSION_DENIED.*not the primary"):
         await thief.write([owner.schema.insert(flow(None))])
+
+
+async def test_certificate_with_too_many_streams_is_refused_another(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever their roles; others', and the provider's, who serves all, are not counted."""
+    monkeypatch.setattr(streams, "MAX_STREAMS_PER_CERTIFICATE", 2)
+    first, second = clients.make("whole", "slice/red/gold"), clients.make("whole", "vn/red")
+    await first.become_primary()
+    await second.become_primary()
+    with pytest.raises(SwitchUnavailable, match=r"RESOURCE_EXHAUSTED.*2 streams open already"):
+        await clients.make("whole", "slice/red/silver").become_primary()
+    await clients.make("red", "slice/red/gold", 2).become_primary()
+    for number, vn in enumerate(("slice/red/silver", "slice/blue/gold", "vn/blue")):
+        await clients.make("vnc", vn, number + 1).become_primary()
+    await first.close()
+
+    async def another() -> bool:
+        try:
+            await clients.make("whole", "slice/red/silver", 9).become_primary()
+        except SwitchUnavailable:
+            return False
+        return True
+
+    async with asyncio.timeout(5):
+        while not await another():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def test_stream_ends_when_the_vn_becomes_anothers(

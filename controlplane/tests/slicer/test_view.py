@@ -6,7 +6,7 @@ import pytest
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4i
 from dfvisor.slicer.roles import Role
-from dfvisor.slicer.view import role_view, view_cookie
+from dfvisor.slicer.view import LEARN_FIELDS, role_view, view_cookie
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_view_has_the_slices_tables_and_what_they_refer_to(schema: Schema, whole
     assert not view.action_profiles
     assert [one.preamble.alias for one in view.digests] == (["learn_t"] if whole_vn else [])
     fields = [one.name for one in view.type_info.structs["learn_t"].members]
-    assert fields == (["port", "mac"] if whole_vn else [])
+    assert fields == (list(LEARN_FIELDS) if whole_vn else [])
     timeouts = {table.preamble.alias: table.idle_timeout_behavior for table in view.tables}
     assert timeouts == {
         "flow": p4i.Table.NOTIFY_CONTROL,

@@ -11,6 +11,7 @@ import pytest
 from dfvisor.model.space import Space
 from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import TableEntry, entry_key
+from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r, rpc_status
 from dfvisor.p4rt.ports import UpdateStatus
 from dfvisor.slicer.server import SlicerServer
@@ -18,7 +19,9 @@ from dfvisor.slicer.server import SlicerServer
 from controlplane.tests.slicer.conftest import Connect
 from controlplane.tests.slicer.fakes import (
     BLUE_GOLD,
+    DEVICE,
     RED_GOLD,
+    RED_SILVER,
     FakeDirectory,
     FakeSwitch,
     flow,
@@ -128,6 +131,32 @@ async def test_shrinking_flowspaces_leave_the_vn_controllers_entries_to_it(
     assert len(switch.entries) == 1
 
 
+async def test_flowspaces_that_shrank_while_the_slicer_was_away_take_a_tenants_entries_with_them(
+    schema: Schema, connect: Connect, directory: FakeDirectory, switch: FakeSwitch
+) -> None:
+    """Whose the entries are is known by the grant; without one they are left alone."""
+    directory.writers["red", "gold"] = "slice/red/gold"
+    directory.writers["red", "silver"] = "vn/red"
+    client, controller = await connect("slice/red/gold"), await connect("vn/red")
+    blue = await connect("slice/blue/gold")
+    await statuses(client, flow(None, 80), flow(None, 99))
+    await statuses(controller, flow(RED_SILVER.key, 99))
+    await statuses(blue, flow(None, 99))
+    for name in (("red", "gold"), ("red", "silver"), ("blue", "gold")):
+        directory.spaces[name] = WEB
+    again = SlicerServer(directory, switch, schema, DEVICE)
+    await again.start("127.0.0.1:0")
+    try:
+        await asyncio.gather(*again._service._tasks)
+        assert set(switch.entries.values()) == {
+            flow(RED_GOLD.slice_id, 80),
+            flow(RED_SILVER.slice_id, 99),
+            flow(BLUE_GOLD.slice_id, 99),
+        }
+    finally:
+        await again.stop()
+
+
 async def test_quota_counts_each_table_and_frees_what_is_deleted(
     connect: Connect, directory: FakeDirectory
 ) -> None:
@@ -226,7 +255,7 @@ async def test_write_whose_client_has_gone_is_in_the_mirror_all_the_same(
     arrived, go = asyncio.Event(), asyncio.Event()
     real = switch.write
 
-    async def slow(messages: Sequence[p4r.Update]) -> list[UpdateStatus]:
+    async def slow(messages: Sequence[p4r.Update], **_: object) -> list[UpdateStatus]:
         arrived.set()
         await go.wait()
         return await real(messages)
