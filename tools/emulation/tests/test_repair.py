@@ -149,7 +149,7 @@ def test_switch_killed_with_a_host_costs_the_others_nothing_and_holds_nobody_up(
     net.dfvctl("apply", "--wait", str(file))
     fared = measure(net, "a", "c", gold, lambda: None, pps=QUIET_PPS)
     assert fared[FLOWS[0]].lost == 0, back(fared)
-    net.dfvctl("delete", "flowspace", "red/more-udp", "--wait")
+    net.dfvctl("delete", "flowspace", "red", "more-udp", "--wait")
 
 
 def test_agent_killed_costs_nothing_and_no_link(net: Emulation, readings: Readings) -> None:
