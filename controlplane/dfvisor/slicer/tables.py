@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -24,6 +25,7 @@ from dfvisor.p4rt.errors import RpcFailed, SchemaError
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SwitchPort, UpdateStatus
+from dfvisor.slicer.alike import framed
 from dfvisor.slicer.layout import TableLayout, layouts
 from dfvisor.slicer.mirror import HEAD, Mirror
 from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid, missing, unimplemented
@@ -65,16 +67,17 @@ Overlay: TypeAlias = dict[Place, bytes | None]
 
 @dataclass(slots=True)
 class Planned:
-    """An update that may go to the switch: its place in the Write, and what it makes of the mirror
-    (None: no entry).
+    """An update that may go to the switch: its place in the Write, the update as a field of a
+    WriteRequest, and what it makes of the mirror (None: no entry). `table`: of which slice.
     """
 
     index: int
-    message: p4r.Update
+    sent: bytes
     place: Place
     before: bytes | None
     after: bytes | None
     growth: int
+    table: tuple[int, bytes]
 
 
 class FlowTables:
@@ -173,28 +176,97 @@ class FlowTables:
         landed = asyncio.Event()
         end = min(len(updates), start + most)
         breath = start + SHARED_BREATH
+        index = start
         try:
-            for index in range(start, end):
+            while index < end:
                 if index == breath:
                     shared = self.turns.contended(translator.role)
                     await asyncio.sleep(REST_S if shared else 0)
                     breath += SHARED_BREATH if shared else BREATH
+                stop = min(end, breath)
+                done = self._plan_run(translator, updates, index, stop, overlay, landed, planned)
+                if done > index:
+                    index = done
+                    continue
                 try:
                     one = self._plan(translator, index, updates[index], overlay, landed)
                     if one is None:
                         other(updates[index])
                 except Refused as refused:
                     statuses[index] = refused.status
-                    continue
-                if one is None:
-                    continue
+                    one = None
                 if isinstance(one, asyncio.Event):
                     return index, planned, one
-                planned.append(one)
+                if one is not None:
+                    planned.append(one)
+                index += 1
         except BaseException:
             self._settle(planned)
             raise
         return end, planned, None
+
+    def _plan_run(
+        self,
+        translator: Translator,
+        updates: Sequence[p4r.Update],
+        start: int,
+        stop: int,
+        overlay: Overlay,
+        landed: asyncio.Event,
+        planned: list[Planned],
+    ) -> int:
+        """Plan updates that are like the last one, as long as there is nothing to say to them but
+        yes; returns where that ends. It asks what `_plan` asks, which sees to everything else.
+        """
+        alike = translator.alike
+        if alike is None:
+            return start
+        flying, growing, mirror = self._flying, self._growing, self.mirror
+        kind, head, is_flow = alike.kind, alike.layout.head, alike.layout.name == FLOW
+        growth = {p4r.Update.INSERT: 1, p4r.Update.DELETE: -1}.get(kind, 0)
+        gre_key = -1
+        for index in range(start, stop):
+            update = updates[index]
+            data = update.SerializeToString()
+            fields = alike.key(data)
+            if fields is None:
+                break
+            if fields.slice_id != gre_key:
+                found = translator.splice(alike, fields.slice_id)
+                if found is None:
+                    break
+                gre_key = fields.slice_id
+                rights, splice = found
+                slice_id = rights.info.slice_id
+                table = (slice_id, head)
+                room = sys.maxsize
+                if rights.quota is not None:
+                    room = rights.quota - mirror.count(*table) - growing.get(table, 0)
+            priority = update.entity.table_entry.priority
+            key = head + priority.to_bytes(HEAD, "big") + fields.wire
+            place = (slice_id, key)
+            before = mirror.get(slice_id, key)
+            if place in flying or (before is None) != (growth > 0):
+                break
+            tail = data[splice.start :]
+            after = None
+            if growth >= 0:
+                if is_flow and not rights.space.covers(fields.masks, fields.values):
+                    break
+                if growth and room <= 0:
+                    break
+                room -= growth
+                after = splice.entry + tail
+            overlay[place] = after
+            flying[place] = landed
+            if growth:
+                growing[table] += growth
+            sent = splice.sent + tail
+            planned.append(Planned(index, sent, place, before, after, growth, table))
+        else:
+            return stop
+        translator.alike = None
+        return index
 
     def _plan(
         self,
@@ -223,6 +295,7 @@ class FlowTables:
         translator.check_write(identity)
         before = overlay[place] if place in overlay else self.mirror.get(*place)
         kind = update.type
+        table = (place[0], identity.key[:HEAD])
         after: bytes | None
         if kind == p4r.Update.DELETE:
             if before is None:
@@ -234,14 +307,13 @@ class FlowTables:
             after = None
         elif kind in (p4r.Update.INSERT, p4r.Update.MODIFY):
             translator.check_entry(identity, message)
-            count = (place[0], identity.key[:HEAD])
             if kind == p4r.Update.INSERT:
                 if before is not None:
                     raise Refused(
                         grpc.StatusCode.ALREADY_EXISTS,
                         f"entry exists in table {identity.layout.name}; use MODIFY",
                     )
-                held = self.mirror.count(*count) + self._growing.get(count, 0)
+                held = self.mirror.count(*table) + self._growing.get(table, 0)
                 translator.check_quota(identity, held)
             elif before is None:
                 raise missing(f"no such entry in table {identity.layout.name}: {_text(message)}")
@@ -253,11 +325,10 @@ class FlowTables:
             raise invalid(f"update type {kind}, expected INSERT, MODIFY or DELETE")
         overlay[place] = after
         growth = (after is not None) - (before is not None)
-        one = Planned(index, update, place, before, after, growth)
         self._flying[place] = landed
         if growth:
-            self._growing[place[0], identity.key[:HEAD]] += growth
-        return one
+            self._growing[table] += growth
+        return Planned(index, framed(update), place, before, after, growth, table)
 
     def _take_off(self, flight: Coroutine[None, None, None], name: str) -> asyncio.Future[None]:
         """Begin a flight, which ends also if nobody waits for it any more; done when it has
@@ -272,12 +343,16 @@ class FlowTables:
     async def _fly(self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]) -> None:
         began = time.perf_counter()
         try:
-            answers = await self._switch.write([one.message for one in planned])
-            for one, answer in zip(planned, answers, strict=True):
-                if answer.code:
-                    statuses[one.index] = self._refused(one, answer)
-                else:
-                    self._note(one.place, one.after)
+            answers = await self._switch.write(_messages(planned))
+            taken = planned
+            if any(answer.code for answer in answers):
+                taken = []
+                for one, answer in zip(planned, answers, strict=True):
+                    if answer.code:
+                        statuses[one.index] = self._refused(one, answer)
+                    else:
+                        taken.append(one)
+            self.mirror.change([(one.place, one.after) for one in taken])
         finally:
             for slice_id in {one.place[0] for one in planned}:
                 self.written_by[slice_id] = role
@@ -302,7 +377,7 @@ class FlowTables:
 
     def _refused(self, one: Planned, answer: UpdateStatus) -> UpdateStatus:
         if answer.code in (NOT_FOUND, ALREADY_EXISTS):
-            log.error("the switch and the mirror disagree about %s: %s", one.message, answer)
+            log.error("the switch and the mirror disagree about %s: %s", _shown_place(one), answer)
         return UpdateStatus(answer.code, answer.message[:MESSAGE_CHARS])
 
     def _settle(self, planned: Sequence[Planned]) -> None:
@@ -311,10 +386,10 @@ class FlowTables:
         for one in planned:
             landed = self._flying.pop(one.place, landed)
             if one.growth:
-                count = (one.place[0], one.place[1][:HEAD])
-                self._growing[count] -= one.growth
-                if not self._growing[count]:
-                    del self._growing[count]
+                self._growing[one.table] -= one.growth
+        for table in {one.table for one in planned}:
+            if not self._growing[table]:
+                del self._growing[table]
         if landed is not None:
             landed.set()
 
@@ -409,7 +484,7 @@ class FlowTables:
         self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
     ) -> None:
         try:
-            answers = await self._switch.write([one.message for one in planned])
+            answers = await self._switch.write(_messages(planned))
             done = [one for one, answer in zip(planned, answers, strict=True) if not answer.code]
             for one, answer in zip(planned, answers, strict=True):
                 if answer.code:
@@ -427,7 +502,7 @@ class FlowTables:
         self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
     ) -> None:
         try:
-            answers = await self._switch.write([one.message for one in planned], at_once=True)
+            answers = await self._switch.write(_messages(planned), at_once=True)
             for one, answer in zip(planned, answers, strict=True):
                 statuses[one.index] = self._refused(one, answer)
             if not any(answer.code for answer in answers):
@@ -449,7 +524,7 @@ class FlowTables:
         answers = await self._switch.write([_inverse(one) for one in back])
         for one, answer in zip(back, answers, strict=True):
             if answer.code:
-                log.error("could not roll back %s: %s", one.message, answer)
+                log.error("could not roll back %s: %s", _shown_place(one), answer)
             else:
                 self._note(one.place, one.before)
 
@@ -595,6 +670,14 @@ async def _land(flight: Coroutine[None, None, None], landed: asyncio.Future[None
     else:
         if not landed.done():
             landed.set_result(None)
+
+
+def _messages(planned: Sequence[Planned]) -> Sequence[p4r.Update]:
+    return p4r.WriteRequest.FromString(b"".join([one.sent for one in planned])).updates
+
+
+def _shown_place(one: Planned) -> str:
+    return f"slice {one.place[0]}, entry {one.place[1].hex()}"
 
 
 def _in_order(message: p4r.TableEntry) -> p4r.TableEntry:
