@@ -154,6 +154,6 @@ control DfEgress(inout headers_t hdr, inout metadata_t meta,
     }
 }
 
-@pkginfo(name = "dfvisor.p4", version = "0.3.0")
+@pkginfo(name = "dfvisor.p4", version = "0.3.1")
 V1Switch(DfParser(), DfVerifyChecksum(), DfIngress(), DfEgress(), DfComputeChecksum(),
          DfDeparser()) main;

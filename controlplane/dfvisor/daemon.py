@@ -11,6 +11,7 @@ completions reads by itself, which is two context switches less for each connect
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -19,11 +20,15 @@ import uvloop
 
 Result = TypeVar("Result")
 
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Records and entries are many and in no cycle, so cycles are looked for less often."""
+
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what gRPC has to say comes as errors
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
     """As `asyncio.run`."""
+    gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)

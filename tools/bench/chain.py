@@ -112,7 +112,7 @@ async def slicer(name: str, switch: str, listen: str, tls: Credentials) -> str:
     pipeline: Pipeline = slicer_rig.PIPELINE
     whole = fabric()
     device_id = whole.switches[name].device_id
-    directory = Directory(lambda vn, revision, hold: None, name)
+    directory = Directory(lambda *completed: None, name)
     link = await open_link(switch, device_id, (0, 1), pipeline, lambda primary: None)
     book = Book()
     planner = Planner(name, LocalNumbers(LocalDatabase(":memory:")), book)

@@ -110,7 +110,9 @@ class StaticDirectory:
     def flows_written(self, vn: str, revision: int) -> None:
         pass
 
-    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
+    def flows_completed(
+        self, vn: str, revision: int, *, hold: bool = False, fabric: int | None = None
+    ) -> None:
         pass
 
 
@@ -121,7 +123,11 @@ class Switch:
         self._client = client
 
     async def write(
-        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+        self,
+        updates: Sequence[p4r.Update],
+        *,
+        at_once: bool = False,
+        activating: tuple[str, int] | None = None,
     ) -> list[UpdateStatus]:
         return await self._client.write_statuses(updates, at_once=at_once)
 

@@ -1,7 +1,8 @@
 """An agent that writes when each change reached which stage: for the latency benchmark.
 
-`python -m bench.traced FILE <arguments of dfvisor-agent>`. Lines `<vn> <revision> <stage> <time>`,
-the time in seconds since the epoch, taken after the switch has acknowledged.
+`python -m bench.traced FILE <arguments of dfvisor-agent>`. Lines `<vn> <revision> <stage> <time>
+<reads>`: the time in seconds since the epoch, taken after the switch has acknowledged; the znodes
+that the agent has read so far.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from dfvisor.agent import agent as agents
 from dfvisor.agent.main import main
 from dfvisor.agent.tracing import Stage, Tracer
+from dfvisor.store.zk import ZooKeeper
 
 
 class Recorder(Tracer):
@@ -21,11 +23,19 @@ class Recorder(Tracer):
     def __init__(self) -> None:
         super().__init__()
         self._path = Path(sys.argv[1])
+        self._reads = 0
+        get = ZooKeeper.get
+
+        async def counted(zk: ZooKeeper, *arguments: Any) -> Any:
+            self._reads += 1
+            return await get(zk, *arguments)
+
+        ZooKeeper.get = counted  # type: ignore[method-assign,assignment]
 
     def _note(self, vn: str, trace: Any, stage: Stage, now: float) -> None:
         if stage not in trace.reached:
             with self._path.open("a") as file:
-                file.write(f"{vn} {trace.revision} {stage.value} {now:.6f}\n")
+                file.write(f"{vn} {trace.revision} {stage.value} {now:.6f} {self._reads}\n")
         super()._note(vn, trace, stage, now)
 
 

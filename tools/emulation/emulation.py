@@ -67,16 +67,19 @@ class Emulation:
         target: Target = Target.SOFTSWITCH,
         vncs: int = 2,
         control_plane: bool = True,
+        servers: str = "",
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`report` gets a line about each step of bringing up. Without `control_plane` there are
-        only hosts, cables and switches."""
+        only hosts, cables and switches. `servers`: the address of ZooKeeper servers that the caller
+        runs; else there is one that belongs to the network."""
         self.instance = Instance(instance)
         self.target = target
         self.plan = plan(network)
         self._program = program_of(target)
         self._vncs = vncs
         self._control_plane = control_plane
+        self._servers = servers
         self._report = report
         self._hosts = {n: Host(self.instance, p) for n, p in self.plan.hosts.items()}
         self._switches = {n: SwitchNode(self.instance, p) for n, p in self.plan.switches.items()}
@@ -134,7 +137,8 @@ class Emulation:
         self.stop(keep_logs=isinstance(error, Exception))
 
     def _bring_up(self, supervisor: Supervisor) -> None:
-        zookeeper = self._start_zookeeper() if self._control_plane else None
+        own = self._control_plane and not self._servers
+        zookeeper = self._start_zookeeper() if own else None
         self._report(f"namespaces: {len(self._switches)} switches, {len(self._hosts)} hosts")
         namespaces.build(self.instance, self.plan)
         self._report(f"switches: {self.target}")
@@ -146,6 +150,7 @@ class Emulation:
         if zookeeper:
             self._report("ZooKeeper")
             self._await_zookeeper(zookeeper)
+        if self._control_plane:
             self._start_daemons(supervisor)
         for switch in self._switches.values():
             wait_until(
@@ -203,7 +208,7 @@ class Emulation:
     @property
     def zookeeper(self) -> str:
         """The address of the global database, with its chroot, as `dfvctl --zookeeper` takes it."""
-        return self._zookeeper.address + CHROOT
+        return (self._servers or self._zookeeper.address) + CHROOT
 
     @property
     def hosts(self) -> dict[str, Host]:

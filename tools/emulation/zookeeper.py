@@ -35,6 +35,7 @@ _JVM = (
     "-Djava.awt.headless=true",
     "-Dzookeeper.admin.enableServer=false",
     "-Dzookeeper.jmx.log4j.disable=true",
+    "-Dzookeeper.nio.numWorkerThreads=0",  # who hears a request reads it: one thread less
     "-Dzookeeper.4lw.commands.whitelist=ruok,srvr,mntr,wchs,wchc",
 )
 _NETTY = (

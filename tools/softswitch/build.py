@@ -67,7 +67,7 @@ def build(text: str, cache_dir: Path, *, sanitize: bool = False, fuzzer: bool = 
     with tempfile.TemporaryDirectory(dir=cache_dir) as directory:
         scratch = Path(directory)
         if not runtime.exists():
-            _run([compiler, *flags, "-c", *map(str, units)], scratch)
+            _run([compiler, *flags, f"-I{RUNTIME}", "-c", *map(str, units)], scratch)
             objects = [f"{unit.stem}.o" for unit in units]
             _run([compiler, "-r", "-nostdlib", *objects, "-o", "runtime.o"], scratch)
             scratch.joinpath("runtime.o").replace(runtime)

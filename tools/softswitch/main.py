@@ -17,9 +17,9 @@ import sys
 import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import grpc
-
+from softswitch import loop
 from softswitch.server.control import Control, ask
 from softswitch.server.dataplane import engine_builder
 from softswitch.server.errors import RequestError
@@ -30,13 +30,14 @@ from softswitch.server.rpc import add_to_server
 from softswitch.server.service import P4RuntimeService
 from softswitch.stf import command as stf
 
+if TYPE_CHECKING:
+    import grpc.aio
+
 log = logging.getLogger(__name__)
 
 GC_THRESHOLDS = (20_000, 20, 20)
 STOP_TIMEOUT_S = 0.5
 BUILD_END_TIMEOUT_S = 0.3
-RECEIVE_MAX_BYTES = 64 << 20
-"""Largest request: a pipeline push carries the whole BMv2 JSON."""
 
 _LEVELS = {
     "trace": logging.DEBUG,
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.compile_only:
             _compile(options)
         else:
-            asyncio.run(_serve(options))
+            loop.run(_serve(options))
     except StartError as error:
         print(f"softswitch: error: {error}", file=sys.stderr)
         return 1
@@ -100,9 +101,9 @@ async def _serve(options: Options) -> None:
     if problems:
         raise StartError("; ".join(problems))
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        running.add_signal_handler(number, stop.set)
 
     ports = PortHost(
         options.ports,
@@ -128,7 +129,7 @@ async def _serve(options: Options) -> None:
         ports,
         bmv2_compat=options.bmv2_compat,
     )
-    server = _server()
+    server = loop.server()
     add_to_server(service, server)
     servers = [server]
     try:
@@ -136,7 +137,7 @@ async def _serve(options: Options) -> None:
             await _until(stop, _preload(service, options.config))
         if not stop.is_set():
             if options.packets_address is not None:
-                packets = _server()
+                packets = loop.server()
                 servers.append(packets)
                 service.packet_service().add_to(packets)
                 address = await _listen(packets, options.packets_address)
@@ -147,16 +148,6 @@ async def _serve(options: Options) -> None:
     finally:
         control.close()
         await _shut_down(servers, service)
-
-
-def _server() -> grpc.aio.Server:
-    return grpc.aio.server(
-        options=(
-            ("grpc.so_reuseport", 0),  # a second switch at this address must fail, not share it
-            ("grpc.max_receive_message_length", RECEIVE_MAX_BYTES),
-            ("grpc.max_send_message_length", -1),
-        )
-    )
 
 
 async def _preload(service: P4RuntimeService, config: Path) -> None:

@@ -19,9 +19,10 @@ from typing import TypeAlias
 
 import msgspec
 
+from dfvisor.agent.applied import AppliedVns
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.book import Book
-from dfvisor.agent.directory import Directory, links
+from dfvisor.agent.directory import links
 from dfvisor.agent.flows import flow_changes
 from dfvisor.agent.follower import Follower
 from dfvisor.agent.hostkeeper import HostKeeper
@@ -31,11 +32,12 @@ from dfvisor.agent.link import Link, Outranked, Written, open_link
 from dfvisor.agent.links import Links
 from dfvisor.agent.numbers import LocalNumbers
 from dfvisor.agent.pipeline import Pipeline
-from dfvisor.agent.planner import FABRIC, Planner, Staged
+from dfvisor.agent.planner import FABRIC, Planner
 from dfvisor.agent.publisher import Reports, Statistics
 from dfvisor.agent.removals import Removals
 from dfvisor.agent.saver import SYNCED, Saver
 from dfvisor.agent.strangers import forget_strangers, restore_flows
+from dfvisor.agent.together import write_together
 from dfvisor.agent.tracing import Tracer
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.metrics import Reading
@@ -51,7 +53,7 @@ from dfvisor.store.codec import decode_grant, encode_grant
 from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.database import FabricSnapshot, VnSnapshot
 from dfvisor.store.local import LocalDatabase
-from dfvisor.store.stats import Active, AgentInfo, Applied, RoleCount, VnApplied
+from dfvisor.store.stats import Active, AgentInfo, Applied, RoleCount
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +61,9 @@ DATABASE_GRACE_S = 3.0  # how long a start waits for the database before it uses
 FRESH_GRACE_S = 0.2  # the same where the switch is empty and forwards nothing
 MEND_INTERVAL_S = 10.0
 AGE_INTERVAL_S = 0.5
+SAID_REFUSALS = 10  # in the log, of those of one round
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
 ACTIVATE_AFTER_S = 10.0  # how long best-effort parts of a revision wait for the VN's controller
-KEEP_S = 10.0  # how long what a controller has not finished with is kept
-LINGER_S = 2.0  # the same where the VN has gone, and its controller with it
 _GRANT = "grant/"  # keys in the local database: what a VN is granted
 _FLOOR = "election_floor"  # key in the local database; added to the boot counter
 
@@ -106,7 +107,6 @@ class Agent:
         self._removals = Removals(numbers)
         self._book = Book()
         self._planner = Planner(settings.switch, numbers, self._book)
-        self._directory = Directory(self._flows_completed, settings.switch)
         self._make_slicer = make_slicer
         self._slicer: Slicer | None = None  # serving
         self._links = Links(
@@ -121,6 +121,15 @@ class Agent:
         self._whole = False  # the switch has all that it had, so neighbours' probes are answered
         self._boot = local.next_boot_id()
         self.tracer = Tracer()
+        self._applied = AppliedVns(
+            settings.switch,
+            self._planner,
+            self._saver,
+            self.tracer,
+            self._mark,
+            lambda: self._reports.changed(),
+        )
+        self._directory = self._applied.directory
         self._directory.on_offered = lambda vn, revision: self.tracer.slicer(
             vn, revision, time.time()
         )
@@ -130,16 +139,13 @@ class Agent:
         self._directory.on_activated = self._told_active
         self._link: Link | None = None
         self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()  # held by who writes the agent's own entries
         self._ready = asyncio.Event()  # there is something to start from
         self._fabric_dirty = False
         self._dirty: set[str] = set()
-        self._keeping: set[str] = set()  # VNs of which something is kept
-        self._keep_until: dict[str, float] = {}  # that their controllers still need
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
-        self._applied: dict[str, VnApplied] = {}
         self._fabric_applied = 0
         self.active: dict[str, Active] = {}  # of the VNs that are present, as far as known
-        self._flows: dict[str, int] = {}  # revision of which the flow entries are complete, by VN
         self.inbox = PacketLog()
         self._unacknowledged: list[DigestList] = []  # of the present link
         self._looked = False
@@ -190,7 +196,7 @@ class Agent:
         if not self._looked:
             return None
         return Applied(
-            vns=dict(self._applied),
+            vns=self._applied.vns,
             fabric=self._fabric_applied,
             at=time.time(),
             error=self._local.error or self._saver.error,
@@ -210,7 +216,7 @@ class Agent:
             labels={"switch": self._settings.switch},
             database_age_s=self.away_s,
             local_database_ok=not (self._local.error or self._saver.error),
-            revisions={name: held.revision for name, held in list(self._applied.items())},
+            revisions={name: held.revision for name, held in self._applied.vns.items()},
             latency=self.tracer.histograms(),
             roles=self.role_counts(),
         )
@@ -254,7 +260,7 @@ class Agent:
                 name: msgspec.json.decode(record, type=Active)
                 for name, record in self._local.items("active/").items()
             }
-            self._flows = {n: int(held) for n, held in self._local.items("flows/").items()}
+            self._applied.load({n: int(r) for n, r in self._local.items("flows/").items()})
             self._granted = {
                 name: decode_grant(record, name, f"{_GRANT}{name}")
                 for name, record in self._local.items(_GRANT).items()
@@ -311,7 +317,9 @@ class Agent:
                 time.time(),
             )
             self._planner.set_vn(name, snapshot.revision, snapshot.vn, snapshot.grant)
-            self._later(ACTIVATE_AFTER_S, self._overdue, name, snapshot.revision)
+            asyncio.get_running_loop().call_later(
+                ACTIVATE_AFTER_S, self._overdue, name, snapshot.revision
+            )
         self._set_grant(name, snapshot.grant if snapshot is not None else None)
         self._mark(name)
 
@@ -329,9 +337,6 @@ class Agent:
     def _overdue(self, name: str, revision: int) -> None:
         if self._planner.set_overdue(name, revision):
             self._mark(name)
-
-    def _later(self, delay_s: float, call: Callable[..., None], *arguments: object) -> None:
-        asyncio.get_running_loop().call_later(delay_s, call, *arguments)
 
     def active_read(self, name: str, active: Active | None) -> None:
         if active is None:
@@ -372,38 +377,6 @@ class Agent:
         self._reports.changed()
         self._links.new_session()
         self._hosts.new_session()
-
-    def _flows_completed(self, vn: str, revision: int, hold: bool) -> None:
-        self._set_flows(vn, revision)
-        self.tracer.switch(vn, revision, time.time())
-        held = self._applied.get(vn)
-        if hold:
-            self._keep_until[vn] = time.monotonic() + KEEP_S
-        elif held is None or held.revision <= revision:
-            self._finish(vn)
-        if held is not None and held.flows != revision:
-            self._applied[vn] = msgspec.structs.replace(held, flows=revision, at=time.time())
-            self._reports.changed()
-
-    def _set_flows(self, vn: str, revision: int) -> None:
-        self._flows[vn] = revision
-        self._saver.put(f"flows/{vn}", str(revision).encode())
-
-    def _finish(self, vn: str) -> None:
-        """Nothing needs any more what was kept of the VN's earlier states."""
-        self._keeping.discard(vn)
-        self._keep_until.pop(vn, None)
-        if self._planner.finish(vn):
-            self._mark(vn)
-
-    def _give_up(self, vn: str) -> None:
-        if vn not in self._keeping:
-            return
-        left = self._keep_until.get(vn, 0.0) - time.monotonic()
-        if left > 0:
-            self._later(left, self._give_up, vn)
-        else:
-            self._finish(vn)
 
     # -- what the switch sends unasked
 
@@ -498,7 +471,7 @@ class Agent:
         self._fabric_dirty = True
         self._dirty |= self._planner.names()
         if link.fresh and self._slicer is None:
-            self._forget_flows()
+            self._applied.forget_flows(self._planner.names())
         self._whole = not link.fresh
         await self._apply(link)
         if self._slicer is None:
@@ -568,6 +541,10 @@ class Agent:
 
     async def _apply(self, link: Link) -> None:
         """Stage what has changed and write the difference; publish what is then true."""
+        async with self._writing:
+            await self._write_out(link)
+
+    async def _write_out(self, link: Link) -> None:
         self._wake.clear()
         names, fabric = self._dirty, self._fabric_dirty
         self._dirty, self._fabric_dirty = set(), False
@@ -581,7 +558,7 @@ class Agent:
                     for early in await link.carry_out(urgent):
                         if early.status.code == 0:
                             self._book.written(early.item)
-            names |= {name for name, held in self._applied.items() if held.error}
+            names |= set(self._applied.failing)
             staged = self._planner.stage(names)
             for one in staged:
                 if not one.kept:
@@ -605,7 +582,7 @@ class Agent:
         if fabric and FABRIC not in self._refusals:
             self._fabric_applied = self._planner.fabric_revision
         for one in staged:
-            self._publish(one)
+            self._applied.publish(one, self._refusals.get(one.name))
         self._hosts.set_vns([vn for vn, plan in self._directory.plans.items() if plan.learns])
         self._looked = True
         self._reports.changed()
@@ -613,6 +590,7 @@ class Agent:
     def _record(self, written: Sequence[Written]) -> dict[str, str]:
         """Enter what was written into the book; returns the refusals by owner."""
         refusals: dict[str, str] = {}
+        refused: list[Written] = []
         for one in written:
             if one.status.code == 0:
                 self._book.written(one.item, deleted=one.deleted)
@@ -620,52 +598,13 @@ class Agent:
             owner = self._book.owner_of(one.item) or FABRIC
             verb = "delete" if one.deleted else "write"
             reason = f"cannot {verb} {one.item}: {one.status.message or one.status.code}"
-            log.error("%s: %s", f"VN {owner}" if owner else "switch", reason)
+            if len(refused) < SAID_REFUSALS:
+                log.error("%s: %s", f"VN {owner}" if owner else "switch", reason)
+            refused.append(one)
             refusals.setdefault(owner, reason)
+        if len(refused) > SAID_REFUSALS:
+            log.error("and %d more entries were refused", len(refused) - SAID_REFUSALS)
         return refusals
-
-    def _publish(self, one: Staged) -> None:
-        name = one.name
-        if one.keeps and name not in self._keeping:
-            self._keeping.add(name)
-            delay_s = KEEP_S if one.live else LINGER_S
-            self._later(delay_s, self._give_up, name)
-        refused = self._refusals.get(name)
-        held = self._applied.get(name)
-        if one.gone or (one.plan is None and one.error is None and not one.kept):
-            if not one.keeps:
-                self._directory.publish(name, 0, None)
-            self._applied.pop(name, None)
-            if one.gone:
-                self._saver.forget(name)
-                self._set_flows(name, 0)
-                log.info("VN %s: removed", name)
-            elif one.vn is not None:
-                self._saver.save(name, one.revision, one.vn)
-            return
-        if one.kept or refused is not None:
-            revision = held.revision if held else 0
-        else:
-            revision = one.revision
-            self._directory.publish(name, one.prepared, one.plan, active=revision, space=one.space)
-            self.tracer.edge(name, revision, time.time())
-            if one.vn is not None and (held is None or held.revision != revision):
-                self._saver.save(name, revision, one.vn)
-        error = refused or one.error
-        flows = held.flows if held else self._flows.get(name, 0)
-        learned = {str(Mac(mac)): port for mac, port in self._planner.learned(name).items()}
-        if held is not None and held.learned != learned:
-            self._applied[name] = msgspec.structs.replace(held, learned=learned, at=time.time())
-        if held is None or (held.revision, held.error) != (revision, error):
-            self._applied[name] = VnApplied(
-                revision=revision, flows=flows, error=error, learned=learned, at=time.time()
-            )
-            if error:
-                log.error("VN %s: stays at revision %d: %s", name, revision, error)
-            elif revision == one.prepared:
-                log.info("VN %s: revision %d applied", name, revision)
-        if revision != one.prepared and not one.kept:
-            log.debug("VN %s: revision %d prepared", name, one.prepared)
 
     # -- removals
 
@@ -674,27 +613,43 @@ class Agent:
         self._removals.look(self._directory.plans)
         await self._removals.finish(link, self._slicer, refused=bool(self._refusals))
 
-    def _forget_flows(self) -> None:
-        """The flow entries are gone, and no mirror has them: their controllers must bring them."""
-        for name in self._planner.names():
-            self._set_flows(name, 0)
-        self._applied = {
-            name: msgspec.structs.replace(held, flows=0) for name, held in self._applied.items()
-        }
-
     # -- the slicer's SwitchPort
 
     async def write(
-        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+        self,
+        updates: Sequence[p4r.Update],
+        *,
+        at_once: bool = False,
+        activating: tuple[str, int] | None = None,
     ) -> list[UpdateStatus]:
         if not updates:
             return []
-        statuses = await self._connected().client.write_statuses(updates, at_once=at_once)
+        if activating is not None and await self._write_together(updates, *activating):
+            statuses = [UpdateStatus()] * len(updates)
+        else:
+            statuses = await self._connected().client.write_statuses(updates, at_once=at_once)
         taken = [
             update for update, status in zip(updates, statuses, strict=True) if not status.code
         ]
         self._saver.flows(flow_changes(taken))
         return statuses
+
+    async def _write_together(
+        self, updates: Sequence[p4r.Update], name: str, revision: int
+    ) -> bool:
+        """Write these and let the revision take effect, if both can be done at once."""
+        link = self._connected()
+        busy = self._writing.locked() or self._dirty or self._fabric_dirty or self._refusals
+        if busy:
+            return False
+        async with self._writing:
+            staged = await write_together(link, self._planner, self._book, updates, name, revision)
+        if staged is None:
+            return False
+        self.tracer.written(name, revision, time.time())
+        self._applied.publish(staged, None)
+        self._reports.changed()
+        return True
 
     async def read(self, request: p4r.ReadRequest) -> list[p4r.Entity]:
         return await self._connected().client.read(request.entities)

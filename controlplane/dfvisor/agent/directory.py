@@ -22,7 +22,9 @@ class Directory:
     other `on_...` likewise.
     """
 
-    def __init__(self, on_flows: Callable[[str, int, bool], None], switch: str = "") -> None:
+    def __init__(
+        self, on_flows: Callable[[str, int, bool, int | None], None], switch: str = ""
+    ) -> None:
         self._on_flows = on_flows
         self.on_offered: Callable[[str, int], None] = lambda vn, revision: None
         self.on_written: Callable[[str, int], None] = lambda vn, revision: None
@@ -248,8 +250,10 @@ class Directory:
     def flows_written(self, vn: str, revision: int) -> None:
         self.on_written(vn, revision)
 
-    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
-        self._on_flows(vn, revision, hold)
+    def flows_completed(
+        self, vn: str, revision: int, *, hold: bool = False, fabric: int | None = None
+    ) -> None:
+        self._on_flows(vn, revision, hold, fabric)
 
 
 def _vlans(plan: VnPlan, switch: str, port: int) -> set[int | None]:

@@ -7,15 +7,17 @@ entries.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+import grpc
 
 from dfvisor.agent.desired import DEFAULTS, INFRASTRUCTURE
 from dfvisor.agent.pipeline import Pipeline
 from dfvisor.p4rt.client import ElectionId, P4RuntimeClient
 from dfvisor.p4rt.drops import DropReason, drop_cell
 from dfvisor.p4rt.entries import SLICE_TABLES, Changes, Item, TableEntry
-from dfvisor.p4rt.errors import NotPrimary
+from dfvisor.p4rt.errors import NotPrimary, RpcFailed
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import UpdateStatus
@@ -42,6 +44,7 @@ class Link:
     def __init__(self, client: P4RuntimeClient, schema: Schema, *, fresh: bool) -> None:
         self.client = client
         self.schema = schema
+        self.at_once = True  # as far as known, the switch has DATAPLANE_ATOMIC
         self.fresh = fresh  # the pipeline was pushed just now: all tables are empty
 
     async def close(self) -> None:
@@ -91,10 +94,7 @@ class Link:
 
     async def carry_out(self, changes: Changes) -> list[Written]:
         """Write the changes in their order, continuing after errors."""
-        plan: list[tuple[Item, bool, p4r.Update]] = []
-        plan += [(item, False, self.schema.insert(item)) for item in changes.inserts]
-        plan += [(item, False, self.schema.modify(item)) for item in changes.modifies]
-        plan += [(item, True, self.schema.delete(item)) for item in changes.deletes]
+        plan = self._updates(changes)
         if not plan:
             return []
         statuses = await self.client.write_statuses([update for _, _, update in plan])
@@ -102,6 +102,28 @@ class Link:
             Written(item, deleted, status)
             for (item, deleted, _), status in zip(plan, statuses, strict=True)
         ]
+
+    async def write_at_once(self, updates: Sequence[p4r.Update], changes: Changes) -> bool:
+        """Write updates and changes between two packets; False, and nothing was done, if the switch
+        refuses one of them, or cannot do that (`at_once` is False then).
+        """
+        plan = [*updates, *(update for _, _, update in self._updates(changes))]
+        try:
+            statuses = await self.client.write_statuses(plan, at_once=True)
+        except RpcFailed as error:
+            if error.code is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            self.at_once = False
+            return False
+        return not any(status.code for status in statuses)
+
+    def _updates(self, changes: Changes) -> list[tuple[Item, bool, p4r.Update]]:
+        """In their order: item, whether it is deleted, message."""
+        plan: list[tuple[Item, bool, p4r.Update]] = []
+        plan += [(item, False, self.schema.insert(item)) for item in changes.inserts]
+        plan += [(item, False, self.schema.modify(item)) for item in changes.modifies]
+        plan += [(item, True, self.schema.delete(item)) for item in changes.deletes]
+        return plan
 
 
 async def open_link(

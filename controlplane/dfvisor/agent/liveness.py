@@ -2,7 +2,8 @@
 
 A link is down once a probe has been without answer for `DETECT_S`, and so have those that followed
 in quick succession; where answers take long, because the machine is busy, for several times that.
-If all ports are silent at once, the reason may well be here, and it takes `DETECT_ALL_S`. A link is
+If all ports are silent at once, the reason may well be here, and it takes `DETECT_ALL_S`: there is
+no other way from here that packets could be led, and the other ends judge for themselves. A link is
 up again when all probes have been answered for some time (`HOLD_S`, doubled with each failure that
 follows soon), so that one that comes and goes is left alone. A link of which nothing is known yet
 counts as up, until it has been silent for `STARTUP_S`: its other end may not have started.
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 INTERVAL_S = 0.2  # between two probes of a port
 ASK_AGAIN_S = 0.04  # a link that should work has so long to answer before it is probed again
 DETECT_S = 0.12
-DETECT_ALL_S = 0.3
+DETECT_ALL_S = 1.0
 SLOWEST_TIMES = 4  # the slowest answer of late, so many times, is no failure yet
 SLOWEST_FADES = 0.98  # with each answer
 MOST_DETECT_S = 1.0

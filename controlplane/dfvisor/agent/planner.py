@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from dfvisor.agent.book import Book, Clash
 from dfvisor.agent.desired import LEARN, VnPlan, fabric_items, neighbours, vn_plan
@@ -37,6 +38,7 @@ LEARNING = "/learning"
 SHOWN_PROBLEMS = 3
 
 Held = tuple[int, VirtualNetwork]
+Remembered: TypeAlias = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,21 @@ class Planner:
         self._told[name] = max(revision, self._told.get(name, 0))
         return waited and newest is not None and self._may(name, newest[0])
 
+    def remember(self, name: str) -> Remembered:
+        """What `tell_active` and `stage` then change of a VN."""
+        return tuple(record.get(name) for record in self._changing())
+
+    def restore(self, name: str, held: Remembered) -> None:
+        """As it was; what is in the book is staged anew."""
+        for record, one in zip(self._changing(), held, strict=True):
+            if one is None:
+                record.pop(name, None)
+            else:
+                record[name] = one
+
+    def _changing(self) -> tuple[dict[str, Any], ...]:
+        return self._told, self._good, self._plans, self._coming, self._kept, self._past
+
     def set_overdue(self, name: str, revision: int) -> bool:
         """A revision has waited long enough for a controller; whether it still does."""
         newest = self._newest.get(name)
@@ -170,6 +187,27 @@ class Planner:
         """Nothing needs what was kept of the VN any more; whether anything was."""
         self._past.pop(name, None)
         return self._kept.pop(name, None) is not None
+
+    def awaits(self, name: str) -> bool:
+        """Whether it is for the VN's controller to say how long what is kept is needed: that of
+        slices that go on, and have only left this switch. Packets come here until it has led them
+        elsewhere.
+        """
+        past, live, grant = self._past.get(name), self._plans.get(name), self._grants.get(name)
+        if past is None:
+            return False
+        others = {*(live.slices if live else ()), *(grant.controllers if grant else ())}
+        keys = {
+            slice_name: info.key
+            for slice_name, info in past.slices.items()
+            if not info.best_effort and slice_name not in others
+        }
+        return any(
+            slice_.key == keys.get(slice_.name)
+            for held in (self._newest.get(name), self._good.get(name))
+            if held is not None
+            for slice_ in held[1].slices.values()
+        )
 
     def learn(self, report: LearnReport) -> tuple[str, Outcome] | None:
         """A sender that is not known: its VN, and what became of it; None if no VN wants it."""
@@ -249,10 +287,11 @@ class Planner:
             else:
                 error = error or f"revision {newest[0]} waits for a controller: best effort only"
                 choices.insert(0, (good[0] if good else 0, part))
-        coming = None
+        coming, ready = None, None  # `ready` even if there is nothing to prepare for it here
         if waiting and newest is not None:
             try:
                 coming = self._plan(newest[1], grant)
+                ready = newest
             except (_Impossible, NumbersExhausted) as reason:
                 error = str(reason)
             if coming is not None:
@@ -271,14 +310,14 @@ class Planner:
                 self._coming.pop(name, None)
             if held in (newest, good):
                 self._good[name] = held
-            return self._staged(name, held, live, coming, newest, error)
+            return self._staged(name, held, live, coming, ready, error)
         if good is None and coming is not None:
             try:
                 self._set(name, None, coming)
             except Clash as reason:
                 error = str(reason)
             else:
-                return self._staged(name, (0, None), None, coming, newest, error)
+                return self._staged(name, (0, None), None, coming, ready, error)
         return Staged(name=name, revision=0, vn=None, plan=None, error=error, kept=True)
 
     def _may(self, name: str, revision: int) -> bool:
@@ -292,7 +331,7 @@ class Planner:
         held: tuple[int, VirtualNetwork | None],
         live: VnPlan | None,
         coming: VnPlan | None,
-        newest: Held | None,
+        ready: Held | None,
         error: str | None,
     ) -> Staged:
         space = held[1]
@@ -304,7 +343,7 @@ class Planner:
             vn=held[1],
             plan=offered(self._past.get(name), live, coming),
             live=live,
-            prepared=newest[0] if coming is not None and newest is not None else held[0],
+            prepared=held[0] if ready is None else ready[0],
             space=space,
             keeps=bool(self._kept.get(name)),
             error=error,

@@ -20,7 +20,8 @@ class Expectation:
     """What switch `switch` shall report of `vn`; None: the fabric's revision.
 
     `revision` 0: nothing of the VN may be left. `flows`: its flow entries must be complete, too.
-    `leaving`: the VN may also be gone from the switch.
+    `leaving`: the VN may also be gone from the switch. `ways`: its packets must go along the ways
+    of this revision of the fabric.
     """
 
     switch: str
@@ -28,6 +29,7 @@ class Expectation:
     revision: int
     flows: bool = False
     leaving: bool = False
+    ways: int = 0
 
     def missing(self, applied: Applied | None) -> str | None:
         """Why it is not fulfilled yet, for people; None when it is."""
@@ -51,6 +53,11 @@ class Expectation:
                 f"{what}: flow entries of revision {found.flows} complete, {self.revision} wanted "
                 f"(by the VN controller)"
             )
+        if found.ways < self.ways:
+            return (
+                f"{what}: packets go along the ways of fabric revision {found.ways}, "
+                f"{self.ways} wanted (by the VN controller)"
+            )
         return None
 
 
@@ -71,6 +78,12 @@ def expectations(network: Network, written: Written) -> list[Expectation]:
         found += [Expectation(switch, name, 0) for name in sorted(written.deleted)]
         if written.fabric is not None:
             found.append(Expectation(switch, None, written.fabric))
+    if written.fabric is not None:
+        for name, vn in network.vns.items():
+            if name not in written.deleted and any(not s.best_effort for s in vn.slices.values()):
+                ends = vn.endpoints.values()
+                homes = sorted({home for one in ends if (home := network.fabric.home(one))})
+                found += [Expectation(home, name, 1, ways=written.fabric) for home in homes]
     return found
 
 

@@ -164,9 +164,12 @@ class SliceDirectory(Protocol):
         """Flow entries of the revision are in the switch."""
         ...
 
-    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
-        """The VN's controller has completed its flow entries of this revision on this switch.
-        `hold`: packets may still take ways of earlier states.
+    def flows_completed(
+        self, vn: str, revision: int, *, hold: bool = False, fabric: int | None = None
+    ) -> None:
+        """The VN's controller has completed its flow entries of this revision on this switch, along
+        the ways of this revision of the fabric (None: it does not say). `hold`: packets may still
+        take ways of earlier states.
         """
         ...
 
@@ -175,14 +178,20 @@ class SwitchPort(Protocol):
     """The agent's own connection to its switch, on which it is primary. No role, no translation."""
 
     async def write(
-        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+        self,
+        updates: Sequence[p4r.Update],
+        *,
+        at_once: bool = False,
+        activating: tuple[str, int] | None = None,
     ) -> list[UpdateStatus]:
         """Carry out the updates, continuing after errors; one status per update, in their order.
 
         `at_once`: all of them between two packets, or none (DATAPLANE_ATOMIC); from a switch that
-        has no such thing RpcFailed with UNIMPLEMENTED. Raises SwitchUnavailable (or NotPrimary)
-        when the switch is away: the outcome is then unknown, and the agent calls `Slicer.replay`
-        once the switch is back.
+        has no such thing RpcFailed with UNIMPLEMENTED. `activating`: with them the VN of that name
+        has all that it needs for that revision, so it may take effect with them; whether it does
+        is not told, and `SliceDirectory.activate` is to be called all the same. Raises
+        SwitchUnavailable (or NotPrimary) when the switch is away: the outcome is then unknown, and
+        the agent calls `Slicer.replay` once the switch is back.
         """
         ...
 

@@ -50,6 +50,8 @@ COMPLETE = "dfvisor-complete"
 """Request metadata: with this Write the VN's flow entries of this revision are complete here."""
 HOLD = "dfvisor-hold"
 """Request metadata, 1 beside COMPLETE: what earlier revisions needed has to stay for a while."""
+FABRIC = "dfvisor-fabric"
+"""Request metadata beside COMPLETE: the revision of the fabric that the entries are of."""
 REVISION_WAIT_S = 5.0
 FENCE_WAIT_S = 2.0
 LONGEST_DELAY_S = 5.0
@@ -422,7 +424,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
 
         check()
         conditions = metadata_numbers(
-            context, (REVISION, ACTIVE, ACTIVATE, AT_ONCE, COMPLETE, HOLD)
+            context, (REVISION, ACTIVE, ACTIVATE, AT_ONCE, COMPLETE, HOLD, FABRIC)
         )
         if conditions:
             await self._wait_for_revision(role, conditions)
@@ -430,7 +432,9 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         updates = request.updates
         if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR or len(updates) <= 1:
             other = partial(self._digests.write, role, translator.view.schema)
-            statuses = await self._tables.apply(translator, updates, check, other)
+            revision = conditions.get(ACTIVATE)
+            activating = None if revision is None else (role.vn, revision)
+            statuses = await self._tables.apply(translator, updates, check, other, activating)
         elif request.atomicity in ALL_OR_NOTHING:
             at_once = request.atomicity == p4r.WriteRequest.DATAPLANE_ATOMIC
             statuses = await self._tables.apply_all(translator, updates, check, at_once=at_once)
@@ -445,7 +449,8 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         if complete is not None and not any(status.code for status in statuses):
             check()
             hold = bool(conditions.get(HOLD))
-            self._directory.flows_completed(role.vn, complete, hold=hold)
+            fabric = conditions.get(FABRIC)
+            self._directory.flows_completed(role.vn, complete, hold=hold, fabric=fabric)
         return statuses
 
     async def _wait_for_revision(self, role: Role, conditions: Mapping[str, int]) -> None:

@@ -114,13 +114,15 @@ class FlowTables:
         updates: Sequence[p4r.Update],
         check: Callable[[], None],
         other: Callable[[p4r.Update], None],
+        activating: tuple[str, int] | None = None,
     ) -> list[UpdateStatus]:
         """Carry out a role's updates in order, continuing after refusals; one status for each.
 
         The messages are edited. `other` carries out what is about no table entry, or refuses it.
         `check` raises Refused if the role may not write now; it is asked before every chunk, so
         that one who has lost the right does not finish a long batch. Raises SwitchUnavailable when
-        the switch is away: of the chunks under way nothing is in the mirror then.
+        the switch is away: of the chunks under way nothing is in the mirror then. `activating` is
+        as of `SwitchPort.write`, once all are there.
         """
         statuses = [OK] * len(updates)
         flights: deque[asyncio.Future[None]] = deque()
@@ -143,7 +145,8 @@ class FlowTables:
                     statuses[start:] = [error.status] * (len(updates) - start)
                     break
                 if planned:
-                    flight = self._fly(role, planned, statuses)
+                    whole = len(planned) == len(updates)
+                    flight = self._fly(role, planned, statuses, activating if whole else None)
                     flights.append(self._take_off(flight, f"writing for {role}"))
                 else:
                     self.turns.leave(role)
@@ -340,10 +343,16 @@ class FlowTables:
         task.add_done_callback(self._flights.discard)
         return landed
 
-    async def _fly(self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]) -> None:
+    async def _fly(
+        self,
+        role: Role,
+        planned: list[Planned],
+        statuses: list[UpdateStatus],
+        activating: tuple[str, int] | None,
+    ) -> None:
         began = time.perf_counter()
         try:
-            answers = await self._switch.write(_messages(planned))
+            answers = await self._switch.write(_messages(planned), activating=activating)
             taken = planned
             if any(answer.code for answer in answers):
                 taken = []
@@ -672,8 +681,8 @@ async def _land(flight: Coroutine[None, None, None], landed: asyncio.Future[None
             landed.set_result(None)
 
 
-def _messages(planned: Sequence[Planned]) -> Sequence[p4r.Update]:
-    return p4r.WriteRequest.FromString(b"".join([one.sent for one in planned])).updates
+def _messages(planned: Sequence[Planned]) -> list[p4r.Update]:
+    return list(p4r.WriteRequest.FromString(b"".join([one.sent for one in planned])).updates)
 
 
 def _shown_place(one: Planned) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.model.plain import Problems
+from dfvisor.model.records import VirtualNetwork
 from dfvisor.store import layout
 from dfvisor.store.acl import Access, Entry, acl_of, parse_access, render_access
 from dfvisor.store.codec import decode_plain, encode, encode_plain
@@ -139,6 +140,13 @@ class Guard:
             ):
                 with contextlib.suppress(NodeExists):
                     await self._zk.create(path, record)
+
+    async def settle(self, before: VirtualNetwork | None, vn: VirtualNetwork) -> None:
+        """After a change of a VN: make its places, or give it to its new tenant."""
+        if self.closed and before is None:
+            await self.place_vn(vn.name)
+        elif self.closed and before is not None and before.tenant != vn.tenant:
+            await self.own(vn.name, vn.tenant)
 
     async def place_vn(self, name: str) -> None:
         """Make the places where controllers stand for the VN, and its history."""

@@ -378,12 +378,12 @@ class GlobalDatabase:
         """VNs that are present at a switch, sorted. `watch` is called once if one comes or goes."""
         return await self._presence.at(switch, watch)
 
-    async def set_presence(self, vn: str, switches: Collection[str]) -> None:
+    async def set_presence(self, vn: str, switches: Collection[str], *, keep: bool = False) -> None:
         """Say that the VN is present at these switches, if it is not known yet; Conflict when there
         is no such VN. Whoever changes a VN sets this with it, whoever changes the fabric for all:
-        so this is for who finds it wrong.
+        so this is for who finds it wrong. `keep`: it stays where else it is.
         """
-        await self._presence.set(vn, switches)
+        await self._presence.set(vn, switches, keep=keep)
 
     # -- who may do what
 

@@ -24,6 +24,7 @@ from dfvisor.store.codec import (
     encode_switch,
     encode_tenant,
 )
+from dfvisor.store.contest import Contest
 from dfvisor.store.watch import until_connected
 from dfvisor.store.zk import (
     BadVersion,
@@ -37,7 +38,6 @@ from dfvisor.store.zk import (
 )
 
 REMEMBERED_CHANGES = 16
-_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,8 @@ class FabricStore:
 
     async def read(self) -> FabricSnapshot:
         """All of one revision: read again when it changed meanwhile."""
-        for _ in range(_ATTEMPTS):
+        contest = Contest(self._timeout_s)
+        while await contest.again():
             data, stat = await self._zk.get(layout.FABRIC_REVISION)
             revision = decode(data, FabricRevision, layout.FABRIC_REVISION)
             try:

@@ -26,6 +26,7 @@ from dfvisor.model.records import VirtualNetwork
 from dfvisor.model.source import show
 from dfvisor.store import layout
 from dfvisor.store.codec import decode, decode_grant, encode, encode_grant
+from dfvisor.store.contest import Contest
 from dfvisor.store.schema import newest
 from dfvisor.store.watch import until_connected
 from dfvisor.store.zk import (
@@ -44,7 +45,6 @@ from dfvisor.store.zk import (
 REMEMBERED_GRANTS = 256  # whose last change is listed
 REMEMBERED_CHANGES = 16
 GRANTS_AT_ONCE = 500  # in one transaction
-_ATTEMPTS = 20
 
 
 class GrantLog(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +145,8 @@ class GrantStore:
         vns: Mapping[str, tuple[int, VirtualNetwork]],
     ) -> None:
         change = str(uuid.uuid4())
-        for _ in range(_ATTEMPTS):
+        contest = Contest(self._timeout_s)
+        while await contest.again():
             log, stat = await self._log()
             if change in log.changes:
                 return  # the answer was lost
@@ -222,9 +223,8 @@ class GrantStore:
             if name in vns and _spans(grant) is None and _spans(before[name]) is not None:
                 version, vn = vns[name]
                 operations.append(Check(layout.revision(name), version))
-                operations += [
-                    Create(layout.key(key), name.encode()) for key in sorted(keys_of(vn))
-                ]
+                for key in sorted(keys_of(vn)):
+                    operations += await _take(self._zk, key, name, creating=True)
             elif name in vns and _spans(before[name]) is None:
                 operations.append(Check(layout.revision(name), vns[name][0]))
         record = encode(GrantedKeys(granted=granted))
@@ -314,14 +314,23 @@ async def take_keys(
         if held.grant.keys is not None:
             return operations  # its own; a key outside them is a bad record to every reader
     ledger, stat = await read_ledger(zk)
+    _, taken = await zk.get(layout.KEYS)
     spans = _sorted_spans(_as_grants(ledger.granted))
+    taking: list[Operation] = []
     for key in sorted(wanted):
         owner = owner_of(spans, key)
         if owner is not None and owner != new.name:
             raise Conflict(f"GRE key {key} is granted to virtual network {owner}")
-        operations += await _take(zk, key, new.name, creating=old is None)
+        taking += await _take(zk, key, new.name, creating=old is None)
+    operations += taking
     operations += await give_keys(zk, new.name, before - wanted)
-    operations += [Check(layout.GRANTED_KEYS, stat.version), Set(layout.KEYS, b"")]
+    # a node of somebody else's may go and come, and have the version that it had: then no other
+    # taking may come between
+    alone = any(isinstance(one, Set) for one in taking)
+    operations += [
+        Check(layout.GRANTED_KEYS, stat.version),
+        Set(layout.KEYS, b"", taken.version if alone else -1),
+    ]
     return operations
 
 

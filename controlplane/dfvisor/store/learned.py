@@ -14,6 +14,7 @@ from ipaddress import ip_address
 
 import msgspec
 
+from dfvisor.errors import StoreError
 from dfvisor.model.learned import Claim, Claims, Ip
 from dfvisor.model.types import Mac
 from dfvisor.store import layout
@@ -58,6 +59,7 @@ class LearnedStore:
             with contextlib.suppress(NodeExists, NoNode):
                 await self._zk.multi(operations)
                 return
+        raise StoreError(f"{parent}: somebody else reports the learned hosts of {switch}")
 
     async def read(
         self, vn: str, watch: Callable[[], None] | None = None

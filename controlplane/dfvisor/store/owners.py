@@ -10,6 +10,7 @@ import msgspec
 from dfvisor.errors import Conflict, StoreError, StoreUnavailable
 from dfvisor.store import layout
 from dfvisor.store.codec import decode, encode
+from dfvisor.store.contest import Contest
 from dfvisor.store.presence import Presence
 from dfvisor.store.schema import newest
 from dfvisor.store.stats import Active
@@ -26,7 +27,7 @@ from dfvisor.store.zk import (
     ZooKeeper,
 )
 
-_ATTEMPTS = 20
+_TIMEOUT_S = 10.0  # for what others keep changing
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +127,8 @@ class Owners:
 
     async def _stand(self, parent: str, name: str) -> str:
         """Our node's name; made unless there is one already."""
-        for _ in range(_ATTEMPTS):
+        contest = Contest(_TIMEOUT_S)
+        while await contest.again():
             await self._zk.ensure(parent)
             try:
                 node = await self._left_over(parent)
@@ -220,7 +222,8 @@ class Owners:
         The transaction checks the owner node, and who owns the lowest stays the lowest.
         """
         path = layout.active(ownership.vn)
-        for _ in range(_ATTEMPTS):
+        contest = Contest(_TIMEOUT_S)
+        while await contest.again():
             if not ownership.is_leader:
                 raise Conflict(f"{ownership.name} does not lead virtual network {ownership.vn}")
             try:
@@ -254,7 +257,7 @@ class Owners:
                 continue  # a change of the VN set it meanwhile
             except NoNode as error:
                 raise Conflict(f"virtual network {ownership.vn} or its owner is gone") from error
-        raise Conflict(f"{path} keeps changing; {_ATTEMPTS} attempts failed")
+        raise Conflict(f"{path} keeps changing; {contest.attempts} attempts failed")
 
     async def names(self, vn: str) -> tuple[str, ...]:
         """Display names of the contenders, the leader first."""
@@ -284,7 +287,8 @@ async def read_epoch(zk: ZooKeeper) -> int:
 
 async def raise_epoch(zk: ZooKeeper, at_least: int) -> int:
     """Begin another epoch, of this number or a higher one; returns it."""
-    for _ in range(_ATTEMPTS):
+    contest = Contest(_TIMEOUT_S)
+    while await contest.again():
         try:
             data, stat = await zk.get(layout.EPOCH)
         except NoNode:
@@ -298,7 +302,7 @@ async def raise_epoch(zk: ZooKeeper, at_least: int) -> int:
         except (BadVersion, NodeExists):
             continue
         return epoch
-    raise Conflict(f"{layout.EPOCH} keeps changing; {_ATTEMPTS} attempts failed")
+    raise Conflict(f"{layout.EPOCH} keeps changing; {contest.attempts} attempts failed")
 
 
 def _by_sequence(nodes: list[str]) -> list[str]:

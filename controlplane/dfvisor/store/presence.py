@@ -16,6 +16,7 @@ from dfvisor.model.presence import slices_at
 from dfvisor.model.records import VirtualNetwork
 from dfvisor.store import layout
 from dfvisor.store.codec import Present, decode, encode
+from dfvisor.store.contest import Contest
 from dfvisor.store.fabric import FabricStore
 from dfvisor.store.zk import (
     BadVersion,
@@ -30,7 +31,7 @@ from dfvisor.store.zk import (
     ZooKeeper,
 )
 
-_ATTEMPTS = 20
+_TIMEOUT_S = 10.0  # for what others keep changing
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +118,13 @@ class Presence:
 
     async def set(self, name: str, switches: Collection[str], *, keep: bool = False) -> None:
         """Correct the index of an existing VN; switches that it leaves stay until activation, and
-        beyond if `keep`.
+        beyond if `keep`, as do those that it was to leave then.
         """
-        for _ in range(_ATTEMPTS):
+        contest = Contest(_TIMEOUT_S)
+        while await contest.again():
             held = await self.held(name)
-            wanted = tuple(sorted({*switches, *(held.present.switches if keep else ())}))
+            stay = (*held.present.switches, *held.present.leaving) if keep else ()
+            wanted = tuple(sorted({*switches, *stay}))
             if held.version is not None and held.present.switches == wanted:
                 return
             operations = await self._difference(

@@ -13,6 +13,7 @@ import msgspec
 from dfvisor.errors import Conflict
 from dfvisor.model.grants import Grant
 from dfvisor.model.records import VirtualNetwork
+from dfvisor.store import layout
 from dfvisor.store.codec import (
     Delta,
     History,
@@ -27,7 +28,7 @@ from dfvisor.store.codec import (
 from dfvisor.store.deltas import Change
 from dfvisor.store.merge import merge_vn
 from dfvisor.store.pages import Page, amend, digest, lay_out, records_by_page, split
-from dfvisor.store.zk import Stat
+from dfvisor.store.zk import Check, Operation, Stat
 
 FEW_PAGES = 16  # stand in the revision node itself
 REMEMBERED_CHANGES = 16
@@ -195,6 +196,13 @@ def nodes_of(record: Revision) -> set[str]:
     """The nodes below `pages` that the record itself names."""
     named = [*record.pages.values(), *([record.manifest] if record.manifest else [])]
     return {node for node, _ in named}
+
+
+def still_there(name: str, manifest: Revision) -> list[Operation]:
+    """Check that it is the same VN: one deleted and made again starts with version 0 again, too,
+    but names of pages are never used twice.
+    """
+    return [Check(layout.page(name, node), 0) for node in sorted(nodes_of(manifest))[:1]]
 
 
 def new_generation(number: int) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -128,6 +127,11 @@ class Client:
             self._lose(str(error))
         return answer
 
+    def look(self) -> None:
+        """Take what has come: the loop may have been too busy to do so in time."""
+        if self._connection is not None and self._lost is not None and not self._lost.done():
+            self._readable(self._connection)
+
     # -- one connection after another
 
     async def _run(self) -> None:
@@ -179,10 +183,11 @@ class Client:
             self._connected.set()
             self._on_state(State.CONNECTED)
             while not lost.done():
+                connection.moved()
                 await asyncio.wait((lost,), timeout=connection.interval_s)
-                silent_s = time.monotonic() - connection.heard
-                if not lost.done() and silent_s > connection.timeout_s * 2 / 3:
-                    self._lose(f"no answer for {silent_s:.1f} s")
+                self.look()
+                if not lost.done() and connection.silent:
+                    self._lose("the server does not answer")
             self.trouble = lost.result()
             log.debug("connection lost: %s", self.trouble)
         finally:

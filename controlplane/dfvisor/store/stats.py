@@ -116,12 +116,15 @@ class VnApplied(msgspec.Struct, frozen=True, kw_only=True):
     """How far one VN has got on one switch.
 
     `revision`: the last one whose infrastructure entries the agent wrote. `flows`: the last one
-    whose flow entries the VNC completed on this switch. `error` says why `revision` is behind, if
-    it is. `learned` are senders that are no endpoints: MAC -> access port.
+    whose flow entries the VNC completed on this switch. `ways`: the last revision of the fabric
+    along whose ways it has all packets of the VN's QoS slices go (0: not told since the agent's
+    start). `error` says why `revision` is behind, if it is. `learned` are senders that are no
+    endpoints: MAC -> access port.
     """
 
     revision: int
     flows: int = 0
+    ways: int = 0
     error: str | None = None
     learned: dict[str, int] = {}
     at: float = 0.0

@@ -7,7 +7,7 @@ and `active`. Nobody sees a half-written revision; who loses the race merges and
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +25,6 @@ from dfvisor.store.codec import (
     Manifest,
     Record,
     Reference,
-    Retired,
     Revision,
     assemble,
     decode,
@@ -35,6 +34,8 @@ from dfvisor.store.codec import (
     settings_in,
     settings_of,
 )
+from dfvisor.store.contest import Contest
+from dfvisor.store.deletion import Deletion, read_retired, retire
 from dfvisor.store.deltas import (
     Change,
     changed,
@@ -45,8 +46,8 @@ from dfvisor.store.deltas import (
     size,
     to_delta,
 )
-from dfvisor.store.grants import GrantStore, give_keys, keys_of, take_keys
-from dfvisor.store.history import HistoryEntry, HistoryStore
+from dfvisor.store.grants import GrantStore, keys_of, take_keys
+from dfvisor.store.history import HistoryEntry, HistoryStore, not_kept
 from dfvisor.store.pages import digest
 from dfvisor.store.presence import Presence
 from dfvisor.store.revisions import (
@@ -63,6 +64,7 @@ from dfvisor.store.revisions import (
     paged,
     reconcile,
     snapshot_of,
+    still_there,
     with_records,
 )
 from dfvisor.store.stats import Active
@@ -72,10 +74,8 @@ from dfvisor.store.zk import (
     Callback,
     Check,
     Create,
-    Delete,
     NodeExists,
     NoNode,
-    NotEmpty,
     Operation,
     Session,
     Set,
@@ -89,9 +89,10 @@ MAX_INLINE_BYTES = 8 * 1024  # of deltas in the revision node
 FOLD_BYTES = 6 * 1024  # with so many, they are put into the pages after the change
 PAGE_GRACE_S = 60.0  # an unused page younger than this may belong to a change under way
 COLLECT_EVERY = 16  # revisions, where no page was replaced
-_ATTEMPTS = 20
 _MOST_LOST = 5  # times that the connection may be lost during one change
 _READS_AT_ONCE = 64
+
+log = logging.getLogger(__name__)
 
 Verify = Callable[[VirtualNetwork], None]
 
@@ -118,7 +119,10 @@ class VnStore:
         self._held: dict[str, VnSnapshot] = {}
         self._pages: dict[str, Pages] = {}
         self.grants = GrantStore(zk, timeout_s=timeout_s)
-        self.history = HistoryStore(zk)
+        self.history = HistoryStore(zk, grace_s=page_grace_s)
+        self._deletion = Deletion(
+            zk, presence, self.grants, self.history, timeout_s=timeout_s, user=user
+        )
         self.pages_read = 0
 
     # -- reading
@@ -131,17 +135,20 @@ class VnStore:
         in the revision node reach back to what is held.
         """
         path = layout.revision(name)
-        for _ in range(_ATTEMPTS):
+        missing, seen = NoNode(""), 0
+        while True:
             try:
                 data, stat = await self._zk.get(path, watch)
             except NoNode:
                 self.forget(name)
                 return None
+            if stat.mzxid == seen:
+                break  # it is still the newest revision, and lacks a page
             record = decode(data, Revision, path)
             try:
                 self._held[name] = await self._make(name, record, stat)
             except NoNode as error:
-                missing = error  # the page of an older revision, collected meanwhile
+                missing, seen = error, stat.mzxid  # of an older revision, and collected meanwhile?
                 continue
             return self._held[name]
         what = "the revision names a page that does not exist"
@@ -248,10 +255,13 @@ class VnStore:
         """The VN as it was; StoreError if that revision is not kept."""
         last = (await self.history.record(name, revision)).record
         path = layout.history_of(name, revision)
-        pages = {
-            prefix: (reference, await self._read_page(name, *reference))
-            for prefix, reference in (await self._references(name, last)).items()
-        }
+        try:
+            pages = {
+                prefix: (reference, await self._read_page(name, *reference))
+                for prefix, reference in (await self._references(name, last)).items()
+            }
+        except NoNode as error:  # trimmed since, and its pages collected
+            raise not_kept(name, revision) from error
         vn = assemble(
             settings_in(name, last, path),
             {k: r for _, page in pages.values() for k, r in page.items()},
@@ -279,37 +289,61 @@ class VnStore:
         current = base
         wanted = vn
         change = str(uuid.uuid4())
-        lost: list[StoreUnavailable] = []  # each an attempt whose outcome was not told
-        for attempt in range(_ATTEMPTS):
+        lost: list[int] = []  # revisions that may have been made: the answer did not come
+        trying = 0
+        contest = Contest(self._timeout_s)
+        while await contest.again():
             try:
-                if attempt or base is None:
+                if contest.attempts > 1 or base is None:
                     if lost:
                         await until_connected(self._zk, self._timeout_s)
                     current = await self.read(vn.name)
-                    if current is not None and change in current.manifest.changes:
+                    if await self._made(vn.name, current, change, lost):
+                        if current is None:
+                            raise Conflict(
+                                f"virtual network {vn.name} was deleted by somebody else"
+                            )
+                        await self._guard.settle(original.vn if original else None, current.vn)
                         return current
-                    if lost and await self.history.has(vn.name, change):
-                        if current is not None:
-                            return current
-                        raise Conflict(f"virtual network {vn.name} was deleted by somebody else")
                     wanted = reconcile(original, vn, current)
                     if verify is not None and wanted is not vn:
                         verify(wanted)
                 known = current is not None and current.revision >= at_least
                 if current is not None and known and current.vn == wanted:
                     return current
+                trying = max(current.revision + 1, at_least) if current is not None else 0
                 return await self._try(current, wanted, change, activate, why, at_least)
             except (BadVersion, NodeExists, NoNode):
                 pass  # somebody was faster
             except StoreUnavailable as error:
-                lost.append(error)
+                lost.append(trying)
                 away = self._zk.state is not Session.CONNECTED and len(lost) > 1
                 if away or len(lost) > _MOST_LOST:
                     raise StoreUnavailable(
                         f"change {change} of virtual network {vn.name}: "
                         f"the outcome is not known: {error}"
                     ) from error
-        raise Conflict(f"virtual network {vn.name} keeps changing; {_ATTEMPTS} attempts failed")
+        raise Conflict(
+            f"virtual network {vn.name} keeps changing; {contest.attempts} attempts failed"
+        )
+
+    async def _made(
+        self, name: str, current: VnSnapshot | None, change: str, lost: Sequence[int]
+    ) -> bool:
+        """Whether the change was made by an attempt at one of the `lost` revisions; Conflict where
+        nothing tells any more.
+        """
+        if current is not None and change in current.manifest.changes:
+            return True
+        if not lost:
+            return False
+        found = await self.history.has(name, change, lost)
+        if found is None:
+            raise Conflict(
+                f"virtual network {name}: too many changes have followed to tell whether "
+                f"{change} is among them"
+            )
+        return found
 
     async def _try(
         self,
@@ -322,7 +356,7 @@ class VnStore:
     ) -> VnSnapshot:
         change = difference(current.vn if current else settings_of(vn), vn)
         if current is None:
-            retired, retired_stat = await self._retired(vn.name)
+            retired, retired_stat = await read_retired(self._zk, vn.name)
             active, active_stat = Active(), None
             number = max(retired.revision + 1, at_least)
             following = first(vn, number, uuid_)
@@ -359,12 +393,12 @@ class VnStore:
                 Create(layout.active(vn.name), encode(new_active)),
                 *([] if held else [Create(layout.grant(vn.name), encode_grant(grant))]),
                 append,
-                *_retire(vn.name, retired_stat, retired.revision),
+                *retire(vn.name, retired_stat, retired.revision),
             ]
         else:
             operations = [
                 Set(layout.revision(vn.name), record, current.version),
-                *_still_there(vn.name, current.manifest),
+                *still_there(vn.name, current.manifest),
                 # also where it stays as it is: that it does was decided from this version
                 Set(layout.active(vn.name), encode(new_active), _version(active_stat))
                 if activates
@@ -391,14 +425,20 @@ class VnStore:
         self._held[vn.name] = found
         if given:
             self.grants.forget(vn.name)
-        if self._guard.closed and current is None:
-            await self._guard.place_vn(vn.name)
-        elif self._guard.closed and given:
-            await self._guard.own(vn.name, vn.tenant)
-        with contextlib.suppress(StoreUnavailable):  # the next change tidies up
+        await self._guard.settle(before, vn)
+        collects = current is not None and (following.staged or number % COLLECT_EVERY == 0)
+        return await self._tidy_up(found, collects=bool(collects))
+
+    async def _tidy_up(self, found: VnSnapshot, *, collects: bool) -> VnSnapshot:
+        """After a change, which is made whatever becomes of this: the next one does it, too."""
+        try:
             found = await self._fold(found)
-            if current is not None and (following.staged or number % COLLECT_EVERY == 0):
-                await self._collect(vn.name, found)
+            if collects:
+                await self._collect(found.vn.name, found)
+        except StoreUnavailable as error:
+            log.debug("VN %s: not tidied up: %s", found.vn.name, error)
+        except StoreError as error:
+            log.warning("VN %s: not tidied up: %s", found.vn.name, error)
         return found
 
     async def _following(
@@ -451,7 +491,7 @@ class VnStore:
             )
             operations: list[Operation] = [
                 Set(layout.revision(name), encode(following.record), snapshot.version),
-                *_still_there(name, old),
+                *still_there(name, old),
             ]
             stat = await self._commit(name, False, following.staged, operations)
         except (BadVersion, NodeExists, NoNode):
@@ -491,17 +531,14 @@ class VnStore:
             creates = []
         before += creates
         stats = await self._zk.multi([*before, *operations])
-        stat = stats[len(before)] or await self._zk.exists(layout.revision(name))
+        stat = stats[len(before)]
         if stat is None:
-            raise Conflict(f"virtual network {name} was deleted by somebody else")
+            stat = await self._zk.exists(layout.revision(name))
+            if stat is None:
+                raise Conflict(f"virtual network {name} was deleted by somebody else")
+            # somebody else may have changed it already: this is about what was made
+            stat = replace(stat, version=0, mzxid=stat.czxid, mtime=stat.ctime)
         return stat
-
-    async def _retired(self, name: str) -> tuple[Retired, Stat | None]:
-        try:
-            data, stat = await self._zk.get(layout.retired(name))
-        except NoNode:
-            return Retired(revision=0), None
-        return decode(data, Retired, layout.retired(name)), stat
 
     async def _collect(self, name: str, snapshot: VnSnapshot) -> None:
         """Delete what is too old of the history, then the pages that no revision kept needs and
@@ -512,11 +549,14 @@ class VnStore:
         """
         try:
             used = nodes_of(snapshot.manifest)
-            for record in await self.history.trim(name, delete=not self._guard.intent_only):
+            deletes = not self._guard.intent_only
+            kept = await self.history.trim(name, snapshot.time, delete=deletes)
+            manifests = {snapshot.manifest.manifest: snapshot.manifest}
+            for record in kept:
                 used |= nodes_of(record)
-                if record.manifest is not None:
-                    used |= {node for node, _ in (await self._references(name, record)).values()}
-            used |= {ref[0] for ref in (await self._references(name, snapshot.manifest)).values()}
+                manifests[record.manifest] = record  # few: small changes leave it as it is
+            for record in manifests.values():
+                used |= {node for node, _ in (await self._references(name, record)).values()}
             unused = set(await self._zk.children(layout.pages(name))) - used
             for node in sorted(unused, key=_generation):
                 path = layout.page(name, node)
@@ -531,96 +571,13 @@ class VnStore:
 
     async def delete(self, base: VnSnapshot, why: str = "") -> None:
         """Delete the VN at `base`; Conflict when it has changed since."""
-        checks = _still_there(base.vn.name, base.manifest)
-        checks += await give_keys(self._zk, base.vn.name, keys_of(base.vn))
-        await self._delete_at(base.vn.name, base.version, base.manifest, checks, why)
+        await self._deletion.delete(base, why)
+        self.forget(base.vn.name)
 
     async def delete_unreadable(self, name: str, why: str = "") -> None:
         """Delete a VN that `read` cannot read, whatever it holds; Conflict when there is none."""
-        try:
-            data, stat = await self._zk.get(layout.revision(name))
-        except NoNode as error:
-            raise Conflict(f"there is no virtual network {name}") from error
-        try:
-            last = decode(data, Revision, layout.revision(name))
-        except StoreError:
-            # no revision number can be higher: each took a transaction
-            last = Revision(
-                revision=stat.mzxid, origin="", changes=(), tenant="", unknown_unicast="drop"
-            )
-        await self._delete_at(name, stat.version, last, [], why)
-
-    async def _delete_at(
-        self, name: str, version: int, last: Revision, checks: Sequence[Operation], why: str
-    ) -> None:
-        lost: StoreUnavailable | None = None
-        for _ in range(_ATTEMPTS):
-            try:
-                if lost:
-                    await until_connected(self._zk, self._timeout_s)
-                await self._delete(name, version, last, checks, why)
-                break
-            except (BadVersion, NodeExists) as error:
-                raise Conflict(f"virtual network {name} was changed by somebody else") from error
-            except NoNode as error:
-                if lost:
-                    break  # our own attempt had succeeded
-                raise Conflict(f"virtual network {name} was deleted by somebody else") from error
-            except NotEmpty:
-                continue  # a page was staged meanwhile
-            except StoreUnavailable as error:
-                if lost:
-                    raise
-                lost = error
-        else:
-            raise Conflict(f"virtual network {name} keeps changing; {_ATTEMPTS} attempts failed")
+        await self._deletion.delete_unreadable(name, why)
         self.forget(name)
-
-    async def _delete(
-        self, name: str, version: int, last: Revision, checks: Sequence[Operation], why: str
-    ) -> None:
-        _, retired_stat = await self._retired(name)
-        nodes = await self._zk.children(layout.pages(name))
-        grant = await self._bare_grant(name)
-        await self._zk.multi(
-            [
-                Delete(layout.revision(name), version),
-                *checks,
-                *(Delete(layout.page(name, node)) for node in nodes),
-                Delete(layout.pages(name)),
-                Delete(layout.active(name)),
-                *await self._presence.deleted(name),
-                Delete(layout.vn(name)),
-                *grant,
-                *await self.history.end(name, last, self._user, why),
-                *_retire(name, retired_stat, last.revision),
-            ]
-        )
-
-    async def _bare_grant(self, name: str) -> list[Operation]:
-        """What deletes a grant that nobody has written; the provider's own stay."""
-        try:
-            held = await self.grants.read(name, fresh=True)
-        except StoreUnavailable:
-            raise
-        except StoreError:
-            return [Delete(layout.grant(name))]  # unreadable: nothing to stay
-        return [Delete(layout.grant(name), held.version)] if held and held.grant.bare else []
-
-
-def _still_there(name: str, manifest: Revision) -> list[Operation]:
-    """Check that it is the same VN: one deleted and made again starts with version 0 again, too,
-    but names of pages are never used twice.
-    """
-    return [Check(layout.page(name, node), 0) for node in sorted(nodes_of(manifest))[:1]]
-
-
-def _retire(name: str, stat: Stat | None, revision: int) -> list[Operation]:
-    """Write the last revision number; two creations or deletions at once cannot both pass."""
-    data = encode(Retired(revision=revision))
-    if stat is None:
-        return [Create(layout.retired(name), data)]
-    return [Set(layout.retired(name), data, stat.version)]
 
 
 def _version(stat: Stat | None) -> int:

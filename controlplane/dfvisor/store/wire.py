@@ -26,6 +26,7 @@ from dfvisor.errors import StoreError, StoreUnavailable
 from dfvisor.store.credentials import Credentials, Login, Tls
 
 WATCH_XID, PING_XID, AUTH_XID = -1, -2, -4
+HUNG_S = 30.0  # an event loop that has not moved for so long is not believed to do so again
 _RECEIVE_BYTES = 1 << 18
 _NO_PASSWORD = b"\0" * 16
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -65,14 +66,27 @@ class Connection:
         self.identity = identity
         self.timeout_s = timeout_s  # of the session
         self.interval_s = timeout_s / 3
-        self.heard = time.monotonic()
-        self._sent = self.heard
+        self._heard = self._moved = self._sent = time.monotonic()
+        self._asked: float | None = None  # since when an answer is due
         self._sock = sock
         self._lock = threading.Lock()
         self._out = bytearray()  # what the socket has not taken yet
         self._in = bytearray()
         sock.setblocking(False)
         _PULSE.keep(self)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the server is to be left: it has said nothing for most of the session's time,
+        although it was asked something. Who was too busy to ask cannot say so.
+        """
+        now = time.monotonic()
+        waiting_s = now - self._asked if self._asked is not None else 0.0
+        return waiting_s > self.timeout_s / 3 and now - self._heard > self.timeout_s * 2 / 3
+
+    def moved(self) -> None:
+        """The event loop goes round. Unless it does, `beat` soon says nothing any more."""
+        self._moved = time.monotonic()
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -95,11 +109,18 @@ class Connection:
             return self._flush()
 
     def beat(self) -> float:
-        """Let the server hear something if it is time; returns when it is next, in seconds."""
+        """Let the server hear something if it is time; returns when it is next, in seconds.
+
+        Not for an event loop that hangs: nobody is served by a session that nobody uses, and others
+        wait for what it holds.
+        """
         with self._lock:
-            left = self._sent + self.interval_s - time.monotonic()
+            now = time.monotonic()
+            left = self._sent + self.interval_s - now
             if left > 0:
                 return left
+            if now - self._moved > HUNG_S:
+                return self.interval_s
             with contextlib.suppress(OSError):  # the reader finds out, too
                 if not self._out:
                     self._out += _PING
@@ -107,6 +128,8 @@ class Connection:
             return self.interval_s
 
     def _flush(self) -> bool:
+        if self._out and self._asked is None:
+            self._asked = time.monotonic()
         while self._out:
             try:
                 count = self._sock.send(self._out)
@@ -127,9 +150,9 @@ class Connection:
                 if not data:
                     raise ConnectionResetError("the server has closed the connection")
                 self._in += data
+                self._heard, self._asked = time.monotonic(), None
                 if len(data) < _RECEIVE_BYTES and not isinstance(self._sock, ssl.SSLSocket):
                     break
-        self.heard = time.monotonic()
         found: list[bytes] = []
         start = 0
         while len(self._in) - start >= 4:
@@ -143,7 +166,7 @@ class Connection:
 
 
 class _Pulse:
-    """Keeps all sessions of the process alive, also while its event loop is busy."""
+    """Keeps all sessions of the process alive, also while its event loop is busy for a while."""
 
     def __init__(self) -> None:
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()

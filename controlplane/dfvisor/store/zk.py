@@ -49,11 +49,12 @@ class BadVersion(StoreError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stat:
-    """A node's metadata. `mtime` in seconds since the epoch; `owner` is a session id or 0."""
+    """A node's metadata. Times in seconds since the epoch; `owner` is a session id or 0."""
 
     version: int
     czxid: int
     mzxid: int
+    ctime: float
     mtime: float
     owner: int
 
@@ -281,16 +282,25 @@ class ZooKeeper:
         """Send a request and wait for its result; refused at once while disconnected."""
         if self._state is not Session.CONNECTED:
             raise StoreUnavailable(f"{label}: the session with ZooKeeper is {self._state}")
+        answer = self._client.ask(request, watch)
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_later(self._request_timeout_s, self._expire, answer)
         try:
-            # not wait_for: in Python 3.11 it swallows a cancellation that meets the answer
-            async with asyncio.timeout(self._request_timeout_s):
-                return await self._client.ask(request, watch)
+            return await answer
         except TimeoutError as error:
             raise StoreUnavailable(
                 f"{label}: no answer from ZooKeeper within {self._request_timeout_s:g} s"
             ) from error
         except kazoo_errors.KazooException as error:
             raise _translated(error, label) from error
+        finally:
+            deadline.cancel()
+
+    def _expire(self, answer: asyncio.Future[Any]) -> None:
+        """Its time is over, unless the answer is there and only this program was slow."""
+        self._client.look()
+        if not answer.done():
+            answer.set_exception(TimeoutError())
 
 
 _PERMISSIONS = {"r": 1, "w": 2, "c": 4, "d": 8, "a": 16}
@@ -306,6 +316,7 @@ def _stat(stat: Any) -> Stat:
         version=stat.version,
         czxid=stat.czxid,
         mzxid=stat.mzxid,
+        ctime=stat.ctime / 1000,
         mtime=stat.mtime / 1000,
         owner=stat.ephemeralOwner,
     )

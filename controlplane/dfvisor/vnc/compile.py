@@ -86,6 +86,12 @@ class Compiler:
         return self._places.homes.union(*(one.switches for one in self._slices.values()))
 
     @property
+    def newest(self) -> frozenset[str]:
+        """The same without those on former ways only."""
+        ways = (one.routing.switches for one in self._slices.values())
+        return self._places.homes.union(*ways)
+
+    @property
     def homes(self) -> frozenset[str]:
         """Where packets of the VN enter and leave the fabric."""
         return self._places.homes

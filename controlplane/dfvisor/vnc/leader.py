@@ -85,7 +85,7 @@ class Candidate:
         self._news = True  # sessions are to look again
         self._snapshot: VnSnapshot | None = None
         self._compiled: tuple[str, FabricSnapshot, Grant] | None = None  # from these
-        self._indexed: tuple[frozenset[str], int] | None = None  # switches, as of which fabric
+        self._indexed: tuple[frozenset[str], bool, int, int] | None = None  # as `_index` has it
         self._compiler: Compiler | None = None  # of the last good records
         self._checker = Checker()
         self._within = Within()
@@ -93,15 +93,17 @@ class Candidate:
         self._good: VirtualNetwork | None = None  # the last good one
         self._controlled: tuple[str, ...] = ()  # slices with controllers of the tenant's own
         self._revision = 0  # that they are of
+        self._fabric_revision = 0
         self._refused = ""  # why they are not of the newest revision
         self._ownership: Ownership | None = None
         self._claimed = False
         self._claimed_of = ""  # the origin of the VN that was claimed
         self._election_id: ElectionId = (0, 0)
-        self._watch: Watch | None = None
+        self._watch: Watch | None = None  # while there is no VN; else reading sets one
         self._learned = LearnedHosts(self.look)
         self._active = 0  # the revision that is, at least
         self._moved = True  # the VN may be at other switches than when it was activated last
+        self._moves = 0  # how often that has been so
         self._gathering: float | None = None  # until when to wait for what switches hold
         self._stage: Stage | None = None  # that sessions are aimed at; None: all is done
         self._since = 0.0
@@ -192,8 +194,6 @@ class Candidate:
             self._ownership = None
         if not database.connected:
             raise StoreUnavailable("the database is away")
-        if self._watch is None:
-            self._watch = await database.watch_vn(self.vn, self.look)
         if self._ownership is None:
             self._ownership = await database.contend(
                 self.vn, self._around.name, self._owners_changed
@@ -241,7 +241,8 @@ class Candidate:
 
     async def _index(self, database: GlobalDatabase) -> None:
         """See that the agents of all switches concerned know of the VN: links that are down lead it
-        over others, and a tenant who changes it may not write that himself.
+        over others, and a tenant who changes it may not write that himself. No switch is left as
+        long as packets may come there on former ways.
         """
         fabric, described = self._around.fabric, self._around.described
         if self._compiler is None or self._good is None or fabric is None or described is None:
@@ -251,10 +252,13 @@ class Candidate:
             wanted |= slices_at(fabric.fabric, self._good).keys()
         if fabric.fabric.links != described.links:  # and where it is when they are back
             wanted |= slices_at(described, self._good).keys()
-        if (wanted, fabric.revision) != self._indexed:
+        turning = bool(self._compiler.turning or self._turning.unknown)
+        keep = turning or self._gathering is not None
+        indexed = (wanted, keep, fabric.revision, self._moves)
+        if indexed != self._indexed:
             try:
-                await database.set_presence(self.vn, wanted)
-                self._indexed = (wanted, fabric.revision)
+                await database.set_presence(self.vn, wanted, keep=keep)
+                self._indexed = indexed
             except Conflict as error:
                 log.debug("VN %s: %s", self.vn, error)  # the next change looks again
 
@@ -294,7 +298,12 @@ class Candidate:
         self._stale = False
         try:
             database = self._around.database
-            read = await database.read_vn(self.vn)
+            read = await database.read_vn(self.vn, self.look)
+            if read is None:
+                read = await self._expect(database)
+            elif self._watch is not None:
+                self._watch.cancel()
+                self._watch = None
             self._snapshot = await self._learned.added_to(read, database)
         except BaseException:
             self._stale = True
@@ -302,6 +311,12 @@ class Candidate:
         if self._snapshot is not None:
             self._around.on_read(self._snapshot)
         return self._snapshot is not None
+
+    async def _expect(self, database: GlobalDatabase) -> VnSnapshot | None:
+        """There is no such VN: hear when there is one, which may be now."""
+        if self._watch is None:
+            self._watch = await database.watch_vn(self.vn, self.look)
+        return await database.read_vn(self.vn, self.look)
 
     # -- from records to entries
 
@@ -331,6 +346,7 @@ class Candidate:
             return
         if changed is None or changed.structure or changed.endpoints or not same:
             self._moved = True
+            self._moves += 1
         try:
             known = changed if self._good is checked else None
             left_out = snapshot.grant.controllers
@@ -340,9 +356,10 @@ class Candidate:
             return
         self._good = snapshot.vn
         self._controlled = left_out
-        self._cut_off = cut_off(fabric.fabric)
+        # one alone is cut off from nobody, and is waited for
+        self._cut_off = cut_off(fabric.fabric) if len(compiler.switches) > 1 else frozenset()
         self._refused = ""
-        self._revision = snapshot.revision
+        self._revision, self._fabric_revision = snapshot.revision, fabric.revision
         if self._compiler is None:  # nothing can be written before it is known what is there
             self._compiler = compiler
             self._gathering = asyncio.get_running_loop().time() + GATHER_S
@@ -394,8 +411,9 @@ class Candidate:
         switches = self._around.fabric.fabric.switches if self._around.fabric else {}
         for switch, (session, task) in list(self._sessions.items()):
             known = switches.get(switch)
-            if switch not in wanted or known is None or known.device_id != session.device_id:
-                task.cancel()  # a switch that is left: its agent drops the VN there
+            same = known is not None and known.device_id == session.device_id
+            if not same or (switch not in wanted and not self._ending(switch, session)):
+                task.cancel()
                 del self._sessions[switch]
         for switch in sorted(wanted & switches.keys() - self._sessions.keys()):
             session = self._session(switch, switches[switch].device_id)
@@ -403,6 +421,12 @@ class Candidate:
             self._sessions[switch] = (session, task)
             if self._stage is not None:
                 self._aim(switch, session, self._stage, None)
+
+    def _ending(self, switch: str, session: Session) -> bool:
+        """Whether a switch that is left is about to be told that nothing comes there any more."""
+        if self._stage is not Stage.FINISH or session.away or self._reached(switch, session):
+            return False
+        return asyncio.get_running_loop().time() < self._since + PATIENCE_S
 
     def _session(self, switch: str, device_id: int) -> Session:
         return Session(
@@ -456,6 +480,7 @@ class Candidate:
             stage,
             wanted,
             hold=bool(self._compiler.turning),
+            fabric=self._fabric_revision,
             alone=len(self._sessions) == 1,
         )
         session.aim(target, keys)
@@ -549,7 +574,7 @@ class Candidate:
         away = {
             switch
             for name in compiler.turning
-            for switch in compiler.slice(name).switches
+            for switch in compiler.slice(name).routing.switches | compiler.homes
             if not self._ready(switch)
         }
         self._turning.waiting_for = (
@@ -568,13 +593,15 @@ class Candidate:
     def _all(
         self, ready: Callable[[str, Session], bool], patience: float, *, absent_too: bool
     ) -> bool:
-        """Whether all sessions are ready. Nobody waits for a switch that is cut off, nor beyond
-        `patience` for one that cannot be reached, and for one whose agent is away only if
-        `absent_too`.
+        """Whether all sessions are ready. Nobody waits for a switch on former ways only, which gets
+        nothing new, nor for one that is cut off, nor beyond `patience` for one that cannot be
+        reached, and for one whose agent is away only if `absent_too`.
         """
         late = asyncio.get_running_loop().time() >= patience
+        newest = frozenset[str]() if self._compiler is None else self._compiler.newest
         return all(
             ready(switch, session)
+            or switch not in newest
             or switch in self._cut_off
             or (session.away and (late or (not absent_too and self._address(switch) is None)))
             for switch, (session, _) in self._sessions.items()

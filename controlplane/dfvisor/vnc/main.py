@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfvisor import metrics
+from dfvisor import daemon, metrics
 from dfvisor.errors import DFVisorError
 from dfvisor.p4rt import tls
 from dfvisor.store import credentials
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     logging.getLogger("kazoo").setLevel(logging.WARNING)
     try:
-        asyncio.run(_run(options))
+        daemon.run(_run(options))
     except DFVisorError as error:
         print(f"dfvisor-vnc: {error}", file=sys.stderr)
         return 1
@@ -46,10 +46,10 @@ async def _run(options: argparse.Namespace) -> None:
         raise DFVisorError(f"{options.data_dir}: {error.strerror}") from error
     _allow_connections()
     address, login = credentials.given(options, credentials.Role.CONTROLLER)
-    daemon = Daemon(address, options.data_dir, options.name, tls.given(options), login)
+    controller = Daemon(address, options.data_dir, options.name, tls.given(options), login)
     if options.metrics is not None:
-        metrics.serve(options.metrics, daemon.reading)
-    running = asyncio.create_task(daemon.run(), name="daemon")
+        metrics.serve(options.metrics, controller.reading)
+    running = asyncio.create_task(controller.run(), name="daemon")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.cancel)

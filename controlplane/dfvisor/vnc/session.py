@@ -28,7 +28,7 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.tls import Credentials
 from dfvisor.slicer.roles import Role
-from dfvisor.slicer.service import ACTIVATE, ACTIVE, AT_ONCE, COMPLETE, HOLD, REVISION
+from dfvisor.slicer.service import ACTIVATE, ACTIVE, AT_ONCE, COMPLETE, FABRIC, HOLD, REVISION
 from dfvisor.slicer.view import TABLES
 from dfvisor.vnc.stages import Stage, Step, Wanted, steps
 
@@ -46,12 +46,15 @@ Change: TypeAlias = tuple[p4r.Update, Step]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """A stage of a revision of the VN. Every target is another one."""
+    """A stage of a revision of the VN, in a revision of the fabric (0: in whatever there is). Every
+    target is another one.
+    """
 
     revision: int
     stage: Stage
     wanted: Wanted
     hold: bool = False  # agents are to keep what the state before needed
+    fabric: int = 0
     alone: bool = False  # no other switch is concerned: it may activate what it has prepared
 
 
@@ -285,6 +288,8 @@ class Session:
             conditions[ACTIVE] = last[COMPLETE] = number
             if target.hold:
                 last[HOLD] = "1"
+            if target.fabric:
+                last[FABRIC] = str(target.fabric)
         elif target.stage is Stage.FLOW and target.alone:
             last[ACTIVATE] = number
         sure = confirmed and target.stage is not Stage.FINISH

@@ -92,7 +92,8 @@ async def test_cold_start_without_the_database_forwards_within_a_second(
     assert head[3:5] == ["2", "2"], "red and blue; two flow entries"
     own_zookeeper.stop()
     times: list[float] = []
-    while not times or (times[-1] >= 1.0 and len(times) < 8):  # others may use the machine
+    patience = time.monotonic() + 90.0
+    while not times or (times[-1] >= 1.0 and time.monotonic() < patience):  # on a busy machine
         own.switch.kill()
         own.switch.start()
         await eventually(lambda: serving(own), "the switch is ready")

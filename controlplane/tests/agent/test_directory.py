@@ -29,7 +29,7 @@ def red_plan(numbers: MemoryNumbers, *, without: str | None = None) -> VnPlan:
 
 
 def directory() -> Directory:
-    return Directory(lambda vn, revision, hold: None)
+    return Directory(lambda *told: None)
 
 
 def test_grant_says_who_writes_a_slice_and_how_much() -> None:
@@ -114,7 +114,7 @@ async def test_fence_is_what_the_database_says_of_the_leader() -> None:
 
 
 async def test_space_follows_the_plan_and_vlans_are_told_apart() -> None:
-    known = Directory(lambda vn, revision: None, "s1")
+    known = Directory(lambda *told: None, "s1")
     plan = red_plan(MemoryNumbers())
     known.publish("red", 3, plan)
     (port,) = plan.ports

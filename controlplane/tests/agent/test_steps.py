@@ -7,7 +7,7 @@ import dataclasses
 from dfvisor.agent.book import Book
 from dfvisor.agent.planner import Planner, Staged
 from dfvisor.model.grants import Grant
-from dfvisor.model.records import Endpoint, Flowspace, Match, Slice, VirtualNetwork
+from dfvisor.model.records import Endpoint, Fabric, Flowspace, Match, Slice, VirtualNetwork
 from dfvisor.model.space import Spaces
 from dfvisor.model.types import Mac, PortRef
 from dfvisor.p4rt.entries import Item, TableEntry
@@ -195,6 +195,72 @@ def test_switch_that_only_carried_a_vn_keeps_its_slices_for_packets_under_way() 
     desk.planner.finish("red")
     assert not desk.stage().keeps
     assert desk.tables().get("slice", set()) == nothing
+
+
+def led_around(vn: VirtualNetwork) -> tuple[VirtualNetwork, Fabric]:
+    """The VN without a host at s2, and the demo's fabric with its paths not over s2."""
+    elsewhere = {
+        name: one for name, one in vn.endpoints.items() if one.port and one.port.switch != "s2"
+    }
+    flowspaces = {
+        name: one
+        for name, one in vn.flowspaces.items()
+        if one.match.endpoint is None or one.match.endpoint in elsewhere
+    }
+    fabric = demo().fabric
+    s2 = dataclasses.replace(fabric.switches["s2"], drained=True)
+    drained = dataclasses.replace(fabric, switches={**fabric.switches, "s2": s2})
+    slices = {name: dataclasses.replace(one, avoid=()) for name, one in vn.slices.items()}
+    found = dataclasses.replace(vn, endpoints=elsewhere, flowspaces=flowspaces, slices=slices)
+    return found, drained
+
+
+def test_switch_on_the_way_before_follows_revisions_until_the_controller_has_finished() -> None:
+    desk = Desk("s2")
+    vn, drained = led_around(RED)
+    desk.stage()
+    nothing = desk.tables()["slice"]
+    assert desk.live(1, vn).live is not None
+    carried = desk.tables()["slice"]
+    assert carried > nothing
+    assert desk.planner.set_fabric(2, drained) is None
+    desk.planner.stage_fabric()
+    staged = desk.stage()
+    assert staged.live is None and staged.plan is not None and desk.planner.awaits("red")
+    desk.planner.set_vn("red", 2, dataclasses.replace(vn, flowspaces={}))
+    staged = desk.stage()
+    assert (staged.revision, staged.prepared) == (1, 2)
+    assert desk.planner.set_active("red", 2)
+    staged = desk.stage()
+    assert (staged.revision, staged.prepared) == (2, 2)
+    assert staged.plan is not None and "gold" in staged.plan.slices
+    assert desk.tables()["slice"] == carried
+    assert desk.planner.awaits("red")
+    desk.planner.finish("red")
+    assert desk.stage().plan is None and not desk.planner.awaits("red")
+    assert desk.tables()["slice"] == nothing
+
+
+def test_nobody_awaits_the_controller_of_slices_that_end_or_have_another() -> None:
+    vn, drained = led_around(WITH_SLICE)
+    ended = dataclasses.replace(
+        vn,
+        slices={"default": vn.slices["default"]},
+        flowspaces={name: one for name, one in vn.flowspaces.items() if one.slice == "default"},
+    )
+    for following, grant in (
+        (ended, None),
+        (vn, Grant(vn="red", tenant=vn.tenant, controllers=("gold", "silver", "new"))),
+    ):
+        desk = Desk("s2")
+        desk.live(1, vn)
+        assert desk.planner.set_fabric(2, drained) is None
+        desk.planner.stage_fabric()
+        desk.stage()
+        assert desk.planner.awaits("red")
+        desk.planner.set_active("red", 2)
+        desk.planner.set_vn("red", 2, following, grant)
+        assert desk.stage().keeps and not desk.planner.awaits("red")
 
 
 def test_what_the_slices_may_be_meanwhile_is_of_both_revisions() -> None:

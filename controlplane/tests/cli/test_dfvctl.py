@@ -94,6 +94,7 @@ class Agents:
                 name: VnApplied(
                     revision=0 if error else vn.revision,
                     flows=vn.revision if self.flows else 0,
+                    ways=network.fabric.revision if self.flows else 0,
                     error=error,
                     at=1.0,
                 )

@@ -22,8 +22,9 @@ FOREIGN = load_network(EXAMPLES / "foreign-peer.yaml")
 MORE = plan(DEMO, load(EXAMPLES / "add-slice.yaml"))
 
 
-def applied(revision: int, flows: int = 0, error: str | None = None) -> Applied:
-    return Applied(vns={"red": VnApplied(revision=revision, flows=flows, error=error)}, fabric=4)
+def applied(revision: int, flows: int = 0, error: str | None = None, ways: int = 0) -> Applied:
+    red = VnApplied(revision=revision, flows=flows, ways=ways, error=error)
+    return Applied(vns={"red": red}, fabric=4)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,8 @@ def applied(revision: int, flows: int = 0, error: str | None = None) -> Applied:
         (Expectation("s1", "red", 3), applied(4), None),
         (Expectation("s1", "red", 3, flows=True), applied(3, 2), "flow entries of revision 2"),
         (Expectation("s1", "red", 3, flows=True), applied(3, 3), None),
+        (Expectation("s1", "red", 1, ways=4), applied(3, 3, ways=3), "of fabric revision 3, 4"),
+        (Expectation("s1", "red", 1, ways=4), applied(3, 3, ways=4), None),
         (Expectation("s1", "red", 3, leaving=True), applied(2), "revision 2 applied"),
         (Expectation("s1", "red", 3, leaving=True), Applied(), None),
         (Expectation("s1", "red", 0), applied(2), "s1: red: still there"),
@@ -59,6 +62,8 @@ def test_expectations_are_of_the_switches_where_the_vn_is() -> None:
         *(Expectation(f"s{n}", None, 2) for n in (1, 2, 3, 4)),
         *(Expectation(f"s{n}", "red", 3, flows=True) for n in (1, 2, 3, 4)),
         *(Expectation(f"s{n}", "green", 1) for n in (2, 3)),
+        *(Expectation(f"s{n}", "red", 1, ways=2) for n in (1, 2, 4)),  # packets enter there
+        *(Expectation(f"s{n}", "blue", 1, ways=2) for n in (1, 3, 4)),
     }
 
 

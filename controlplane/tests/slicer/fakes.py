@@ -43,7 +43,11 @@ class FakeSwitch:
         self.sent: list[PacketOut] = []
 
     async def write(
-        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+        self,
+        updates: Sequence[p4r.Update],
+        *,
+        at_once: bool = False,
+        activating: tuple[str, int] | None = None,
     ) -> list[UpdateStatus]:
         await asyncio.sleep(0)
         if at_once:
@@ -257,7 +261,9 @@ class FakeDirectory:
     def flows_written(self, vn: str, revision: int) -> None:
         pass
 
-    def flows_completed(self, vn: str, revision: int, *, hold: bool = False) -> None:
+    def flows_completed(
+        self, vn: str, revision: int, *, hold: bool = False, fabric: int | None = None
+    ) -> None:
         self.completed.append((vn, revision))
 
 

@@ -30,7 +30,11 @@ class LiveSwitch:
         self.sent: list[PacketOut] = []
 
     async def write(
-        self, updates: Sequence[p4r.Update], *, at_once: bool = False
+        self,
+        updates: Sequence[p4r.Update],
+        *,
+        at_once: bool = False,
+        activating: tuple[str, int] | None = None,
     ) -> list[UpdateStatus]:
         return await self.client.write_statuses(updates, at_once=at_once)
 

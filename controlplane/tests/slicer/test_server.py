@@ -307,7 +307,7 @@ async def test_long_batch_ends_when_the_primary_is_superseded(
 
     real_write = switch.write
 
-    async def slow_write(messages: list[p4r.Update]) -> list[UpdateStatus]:
+    async def slow_write(messages: list[p4r.Update], **_: object) -> list[UpdateStatus]:
         if not taking_over:
             taking_over.append(asyncio.create_task(new.become_primary()))
         await blocked.wait()
@@ -332,7 +332,7 @@ async def test_long_batches_of_one_role_let_the_others_in_between(
     order: list[int] = []
     real_write = switch.write
 
-    async def slow_write(messages: list[p4r.Update]) -> list[UpdateStatus]:
+    async def slow_write(messages: list[p4r.Update], **_: object) -> list[UpdateStatus]:
         order.append(len(messages))
         await first.wait()
         return await real_write(messages)

@@ -255,7 +255,7 @@ async def test_write_whose_client_has_gone_is_in_the_mirror_all_the_same(
     arrived, go = asyncio.Event(), asyncio.Event()
     real = switch.write
 
-    async def slow(messages: Sequence[p4r.Update]) -> list[UpdateStatus]:
+    async def slow(messages: Sequence[p4r.Update], **_: object) -> list[UpdateStatus]:
         arrived.set()
         await go.wait()
         return await real(messages)

@@ -248,6 +248,28 @@ async def test_every_kept_revision_can_be_made_again_and_the_history_is_bounded(
         await other.read_revision("red", 1)
 
 
+async def test_change_is_made_although_somebody_else_trims_the_history_meanwhile(
+    db: GlobalDatabase, other: GlobalDatabase
+) -> None:
+    db._vns.history._kept = 4
+    snapshot = await db.apply(None, RED)
+    children, seen = db._zk.children, 0
+
+    async def late(path: str, *rest: object) -> object:
+        nonlocal seen
+        nodes = await children(path, *rest)  # type: ignore[arg-type]
+        if path == layout.history("red") and len(nodes) > 8:
+            seen += 1
+            await other._zk.delete(f"{path}/{min(nodes)}")
+        return nodes
+
+    db._zk.children = late  # type: ignore[assignment,method-assign]
+    for number in range(64):
+        snapshot = await db.apply(snapshot, with_flowspaces(snapshot.vn, flowspace("x", number)))
+        assert snapshot.revision == number + 2
+    assert seen, "no trimming met the other's"
+
+
 async def test_deletion_ends_the_history_and_a_new_vn_begins_its_own(
     db: GlobalDatabase, other: GlobalDatabase
 ) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import pytest
 from dfvisor.errors import StoreUnavailable
+from dfvisor.store import wire
 from dfvisor.store.zk import Create, NoNode, Session, Set, ZooKeeper
 
-from .harness import Proxy, until
+from .harness import DEADLINE_S, Proxy, until
 
 pytestmark = pytest.mark.zk
 
@@ -19,9 +21,77 @@ async def test_session_outlives_an_event_loop_that_is_busy(zookeeper: str) -> No
     try:
         before = zk.session_id
         await zk.create("/mine", ephemeral=True)
-        time.sleep(4.0)  # noqa: ASYNC251 - nothing else runs meanwhile
+        time.sleep(2.6)  # noqa: ASYNC251 - nothing else runs meanwhile
         stat = await zk.exists("/mine")
         assert stat is not None and stat.owner == before == zk.session_id
+    finally:
+        await zk.close()
+
+
+async def test_session_of_an_event_loop_that_hangs_ends(
+    zookeeper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "HUNG_S", 1.0)
+    watcher = await ZooKeeper(zookeeper).start()
+    let_go = threading.Event()
+    found: list[tuple[int, int, Session]] = []
+
+    async def hang() -> None:
+        zk = await ZooKeeper(zookeeper, session_timeout_s=1.5).start()
+        try:
+            before = zk.session_id
+            await zk.create("/mine", ephemeral=True)
+            let_go.wait(DEADLINE_S)  # as a deadlock would, but that ends
+            await until(lambda: zk.session_id not in (0, before), "a session of its own again")
+            found.append((before, zk.session_id, zk.state))
+        finally:
+            await zk.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(hang()))
+    thread.start()
+    try:
+
+        async def there() -> bool:
+            return await watcher.exists("/mine") is not None
+
+        async def gone() -> bool:
+            return not await there()
+
+        await until(there, "announced")
+        await until(gone, "given up by the server")
+    finally:
+        let_go.set()
+        await asyncio.to_thread(thread.join)
+        await watcher.close()
+    ((_, _, state),) = found
+    assert state is Session.CONNECTED
+
+
+async def test_loop_that_was_too_busy_to_ask_does_not_call_the_server_silent(
+    zookeeper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire.Connection, "beat", lambda _: 0.05)  # as if it could not run either
+    zk = await ZooKeeper(zookeeper, session_timeout_s=2.0).start()
+    try:
+        await zk.create("/mine")
+        states: list[Session] = []
+        zk.listen(states.append)
+        time.sleep(1.5)  # noqa: ASYNC251 - more than two thirds of the session's time
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert await zk.exists("/mine") is not None
+        assert states == []
+    finally:
+        await zk.close()
+
+
+async def test_answer_that_is_there_counts_although_the_deadline_has_passed(zookeeper: str) -> None:
+    zk = await ZooKeeper(zookeeper, session_timeout_s=10.0, request_timeout_s=0.2).start()
+    try:
+        asking = asyncio.ensure_future(zk.create("/mine"))
+        await asyncio.sleep(0)  # it is sent
+        time.sleep(0.5)  # noqa: ASYNC251 - the answer comes, and nobody looks
+        assert await asking == "/mine"
     finally:
         await zk.close()
 

@@ -99,8 +99,9 @@ class Rig:
         arguments += ["--zookeeper", self.zookeeper, "--target", TARGET, *options]
         self._start_daemon("agent", f"agent-{switch}", arguments)
 
-    def start_vnc(self, name: str) -> None:
-        self._start_daemon("vnc", name, ["--zookeeper", self.zookeeper, "--name", name])
+    def start_vnc(self, name: str, zookeeper: str | None = None) -> None:
+        place = zookeeper or self.zookeeper
+        self._start_daemon("vnc", name, ["--zookeeper", place, "--name", name])
 
     def _start_daemon(self, what: str, name: str, arguments: list[str]) -> None:
         data = ["--data-dir", str(self.directory / name)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import os
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +10,6 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from dfvisor.errors import StoreUnavailable
 from dfvisor.model.description import load_network
 from dfvisor.model.records import (
     Fabric,
@@ -26,10 +23,12 @@ from dfvisor.model.records import (
 from dfvisor.model.types import PortRange, PortRef
 from dfvisor.p4rt.entries import Exact, FieldMatch, TableEntry
 from dfvisor.p4rt.errors import RpcFailed, SwitchUnavailable
+from dfvisor.store import layout
 from dfvisor.store.zk import ZooKeeper
 from dfvisor.vnc.compile import compile_vn
 from emulation.zookeeper import ZooKeeperServer
 
+from controlplane.tests.store.harness import Proxy
 from controlplane.tests.vnc.rig import Rig, eventually
 
 pytestmark = [pytest.mark.zk, pytest.mark.switch]
@@ -330,36 +329,30 @@ async def test_database_that_is_away_stops_writes_and_nothing_else(
         await rig.close()
 
 
-async def test_session_that_expires_gives_the_lead_up_and_it_is_won_anew(
-    tmp_path: Path, own_zookeeper: ZooKeeperServer
-) -> None:
-    rig = Rig(tmp_path, f"{own_zookeeper.address}/dfvisor", NETWORK)
-    try:
-        await rig.open()
-        rig.start_vnc("vnc1")
+async def test_session_that_expires_gives_the_lead_up_and_it_is_won_anew(rig: Rig) -> None:
+    place, _, chroot = rig.zookeeper.partition("/")
+    async with Proxy(int(place.rpartition(":")[2])) as proxy:
+        rig.start_vnc("vnc1", f"127.0.0.1:{proxy.port}/{chroot}")
         await rig.until_completed(VN, 1)
         first = await rig.database.read_active(VN)
         before = await rig.all_flows()
         written = rig.written("vnc1")
-        assert own_zookeeper.pid is not None
-        os.kill(own_zookeeper.pid, signal.SIGSTOP)
-        try:
+        proxy.refusing = True
+        proxy.cut()
 
-            async def given_up() -> bool:
-                return rig.leads("vnc1") == []
+        async def given_up() -> bool:
+            return rig.leads("vnc1") == []
 
-            await eventually(given_up, "nobody leads without a database")
-            await asyncio.sleep(4.0)  # two session timeouts
-        finally:
-            os.kill(own_zookeeper.pid, signal.SIGCONT)
-        await until_connected(rig)
+        async def expired() -> bool:
+            return await rig.database._zk.children(layout.owners(VN)) == []
+
+        await eventually(given_up, "nobody leads without a database")
+        await eventually(expired, "the session has expired")
+        proxy.refusing = False
 
         async def led_anew() -> bool:
             assert await rig.all_flows() == before, "entries flap"
-            try:
-                active = await rig.database.read_active(VN)
-            except StoreUnavailable:
-                return False
+            active = await rig.database.read_active(VN)
             assert first is not None and active is not None
             return active.election_id > first.election_id and rig.leads("vnc1") == [VN]
 
@@ -368,8 +361,6 @@ async def test_session_that_expires_gives_the_lead_up_and_it_is_won_anew(
         vn = with_flowspace(await vn_now(rig), "web", 80)
         await rig.until_completed(VN, await change(rig, vn))
         await until_equal(rig, vn)
-    finally:
-        await rig.close()
 
 
 async def test_daemon_that_starts_without_a_database_waits_for_it(

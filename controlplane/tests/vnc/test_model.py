@@ -200,7 +200,7 @@ async def test_random_changes_under_random_failures_leave_all_equal(
                 proxies.append(proxy)
                 hosts.append(f"127.0.0.1:{proxy.port}")
             database = await GlobalDatabase.connect(
-                f"{','.join(hosts)}/model", timeout_s=30.0, page_grace_s=5.0, user=f"w{number}"
+                f"{','.join(hosts)}/model", timeout_s=30.0, page_grace_s=20.0, user=f"w{number}"
             )
             writers.append(Writer(number, database, random.Random(f"{SEED} {number}")))
         done = asyncio.Event()

@@ -12,16 +12,21 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from dfvisor.model.description import load_network
 from emulation.demo.flows import SOURCES_PER_FLOW
 from emulation.demo.probes import Load, Sent
 from emulation.demo.run import Run
-from emulation.emulation import ZOOKEEPER
+from emulation.emulation import ZOOKEEPER, Emulation
+from emulation.outage import measure
+from emulation.targets import Target
+from emulation.zookeeper import Ensemble
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
-OUTAGE_S = float(os.environ.get("DFVISOR_OUTAGE_S", "4"))
+OUTAGE_S = float(os.environ.get("DFVISOR_OUTAGE_S", "3"))
 PACKETS_PER_S = int(os.environ.get("DFVISOR_PPS", "2000"))
 SIZE_BYTES = 100
 BURST = 20
@@ -81,6 +86,46 @@ def test_zookeeper_stopped_costs_no_packet(running: Run, name: str) -> None:
         running.net.dfvctl("apply", "--wait", str(EXAMPLES / "demo.yaml"), timeout_s=60)
 
     assert_nothing_lost(running, name, stop, OUTAGE_S, start)
+
+
+def test_leader_of_an_ensemble_killed_costs_no_packet(target: Target, tmp_path: Path) -> None:
+    office, changed = EXAMPLES / "two-switches.yaml", tmp_path / "changed.yaml"
+    flows = [(5001, 40000), (4000, 40001)]  # voice, and best effort
+    lost: list[str] = []
+    with (
+        Ensemble(tmp_path) as servers,
+        Emulation(
+            load_network(office),
+            instance=f"q{os.getpid()}",
+            target=target,
+            vncs=1,
+            servers=servers.address,
+        ) as net,
+    ):
+        net.dfvctl("apply", "--wait", str(office), timeout_s=DEADLINE_S)
+        net.wait_until(lambda: net.host("h1").ping("10.0.0.2").received == 1, "a way", DEADLINE_S)
+        for _ in range(ATTEMPTS):
+            leader = servers.leader()
+            fared = measure(
+                net,
+                "h1",
+                "h2",
+                flows,
+                partial(servers.kill, leader),
+                pps=PACKETS_PER_S,
+                seconds=OUTAGE_S,
+            )
+            assert servers.leader() != leader, "others have elected one of them"
+            ports = f"5000-{5990 + len(lost)}"
+            changed.write_text(office.read_text().replace("5000-5999", ports))
+            net.dfvctl("apply", "--wait", str(changed), timeout_s=DEADLINE_S)
+            servers.restart(leader)
+            servers.wait_serving(leader)
+            enough = PACKETS_PER_S * OUTAGE_S * 0.8 / len(flows)
+            if all(one.lost == one.twice == 0 and one.sent > enough for one in fared.values()):
+                return
+            lost.append(str(fared))
+    pytest.fail(f"lost packets, or sent too few of them, in every attempt: {lost}")
 
 
 def test_agent_killed_and_started_again_costs_no_packet(running: Run) -> None:

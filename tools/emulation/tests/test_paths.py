@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -42,6 +43,8 @@ SECONDS = 6.0
 PPS = 600.0
 SETTLED_S = 0.5  # packets are not under way for so long
 DEADLINE_S = 60.0
+ATTEMPTS = 5
+SHOWN = 300  # characters of what is wrong with a packet
 
 pytestmark = pytest.mark.e2e
 
@@ -201,7 +204,8 @@ def wrong(phases: list[Phase], found: Mapping[tuple[int, int], Walk]) -> list[st
         if flow is None:
             said.append(f"nobody's packet: {walk}")
             continue
-        what = f"{flow} packet {number}: {walk.switches} over {[s.link for s in walk.steps]}"
+        at_s = (walk.sent_ns - phases[0].told_ns) / 1e9
+        what = f"{flow} packet {number} sent at {at_s:.3f} s: {walk.switches}"
         if {step.key for step in walk.steps} != {KEYS[flow.vn][flow.port]}:
             said.append(f"not in its slice: {what} {[step.key for step in walk.steps]}")
         if len({step.link for step in walk.steps}) < len(walk.steps):
@@ -213,7 +217,12 @@ def wrong(phases: list[Phase], found: Mapping[tuple[int, int], Walk]) -> list[st
                 for network in allowed(phases, walk.sent_ns)
             }
             if walk.switches not in ways:
-                said.append(f"a mixture: {what}, none of {ways}")
+                times = [
+                    (round((one - phases[0].told_ns) / 1e9, 3))
+                    for phase in phases
+                    for one in (phase.told_ns, phase.forced_ns)
+                ]
+                said.append(f"a mixture: {what}, none of {ways}; told and in force at {times}")
     return said
 
 
@@ -273,7 +282,7 @@ def told(net: Emulation, network: Network, *, wait: bool) -> Phase:
     file = net.instance.directory / "changed.json"
     file.write_text(json.dumps(render(network)))
     began = time.monotonic_ns()
-    net.dfvctl("apply", *(["--wait"] if wait else []), str(file))
+    net.dfvctl("apply", *(["--wait", "--timeout", "18"] if wait else []), str(file))
     return Phase(network, began, time.monotonic_ns() if wait else 0)
 
 
@@ -322,11 +331,40 @@ def sequence(net: Emulation, seed: int) -> tuple[list[str], int, int, int]:
     return said, got, sum(sent.values()) - got, len(phases)
 
 
+def links_failed(net: Emulation) -> tuple[int, int]:
+    """How often a link has gone down or come up, and how many are down. None is cut here: but on a
+    machine that is too busy probes are late, and packets are then led around the link, along no
+    configuration's ways.
+    """
+    logs = [net.instance.logs / f"agent-{switch}.log" for switch in net.switches]
+    found = [re.findall(r"the link at port (\d+) is (up|down)", log.read_text()) for log in logs]
+    down = sum(list(dict(one).values()).count("down") for one in found)
+    return sum(map(len, found)), down
+
+
+def undisturbed(net: Emulation, seed: int) -> tuple[list[str], int, int, int]:
+    """A sequence during which no link failed; what has been wrong beside one that did is told."""
+    for _ in range(ATTEMPTS):
+        net.wait_until(lambda: not links_failed(net)[1], "all links to be up", DEADLINE_S)
+        before, _ = links_failed(net)
+        found = sequence(net, seed)
+        failed = links_failed(net)[0] - before
+        if not failed:
+            return found
+        print(f"seed {seed}: again, links went down or up {failed} times ({len(found[0])} wrong)")
+    pytest.fail(f"seed {seed}: links fail although none is cut; is the machine too busy?")
+
+
 def test_packets_take_paths_of_one_configuration(net: Emulation, readings: Readings) -> None:
+    bad: list[int] = []
     for seed in range(SEED, SEED + SEQUENCES):
-        said, received, lost, phases = sequence(net, seed)
-        print(f"seed {seed}: {phases} configurations, {received} packets received, {lost} lost")
-        shown = "\n".join(said[:5])
-        assert not said, f"seed {seed}: {len(said)} packets are wrong, the first ones:\n{shown}"
-        assert received > 500 and phases > 1
+        said, received, lost, phases = undisturbed(net, seed)
+        if received <= 500 or phases < 2:
+            said.append("hardly any packets, or no change")
+        counts = f"{phases} configurations, {received} packets received, {lost} lost"
+        print(f"seed {seed}: {counts}, {len(said)} wrong", flush=True)
+        for one in said[:5]:
+            print(f"  {one[:SHOWN]}", flush=True)
+        bad += [seed] if said else []
     net.check()
+    assert not bad, f"seeds {bad}: what is wrong is printed above"

@@ -1,11 +1,14 @@
-"""A batch of updates of which each stands for itself (CONTINUE_ON_ERROR)."""
+"""Batches of updates: of which each stands for itself (CONTINUE_ON_ERROR), and all or nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from softswitch.server.errors import RequestError
+from softswitch.server.pb import p4r
 from softswitch.server.pipeline import Pipeline
+from softswitch.server.rollback import Batch, failed_batch
 from softswitch.server.rpc import WriteCall
 
 PER_TURN = 512
@@ -36,3 +39,29 @@ def write_each(
         if spent >= PER_TURN:
             spent = 0
             yield
+
+
+def write_at_once(pipeline: Pipeline, write: WriteCall) -> list[RequestError | None]:
+    """Apply all updates, or none when one fails, without a turn for others.
+
+    Plain ones are taken as they come where that is easily undone: entries that are inserted first,
+    and whatever is last.
+    """
+    updates = write.request.updates
+    last = len(updates) - 1
+    batch = Batch(pipeline)
+    done, at = 0, 0
+    first = sum(1 for _ in takewhile(lambda one: one.type == p4r.Update.INSERT, updates))
+    if first:
+        done, at = pipeline.take(write.raw, at, 0, min(first, PER_TURN))
+        for update in updates[:done]:
+            batch.inserted(update.entity.table_entry)
+    for place in range(done, len(updates)):
+        if place == last and pipeline.take(write.raw, at, last - done, 1)[0]:
+            break
+        try:
+            batch.apply(updates[place])
+        except RequestError as error:
+            batch.roll_back()
+            return failed_batch(place, error, len(updates))
+    return []

@@ -38,6 +38,11 @@ class Batch:
         self._pipeline.write(update)
         self._undos.append(undo)
 
+    def inserted(self, entry: p4r.TableEntry) -> None:
+        """This entry has come already, and would go again."""
+        table = self._pipeline.table(entry.table_id)
+        self._undos.append(lambda: table.delete(entry))
+
     def roll_back(self) -> None:
         """Undo them all."""
         while self._undos:

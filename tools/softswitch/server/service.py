@@ -21,7 +21,7 @@ from grpc import StatusCode
 from softswitch.errors import EngineError
 from softswitch.server.answers import packed
 from softswitch.server.arbitration import Arbitration, Standing
-from softswitch.server.batches import write_each
+from softswitch.server.batches import write_at_once, write_each
 from softswitch.server.dataplane import Builder, DataPlane
 from softswitch.server.errors import (
     SPACE,
@@ -268,7 +268,7 @@ class P4RuntimeService:
                 return await self._write_all(pipeline, request)
             if request.atomicity == p4r.WriteRequest.DATAPLANE_ATOMIC:
                 with pipeline.engine.hold():  # no turn for anybody, and none for packets
-                    return _write_all_at_once(pipeline, request)
+                    return write_at_once(pipeline, write)
             if request.atomicity != p4r.WriteRequest.CONTINUE_ON_ERROR:
                 raise invalid(f"atomicity {request.atomicity} is not known")
             errors: list[RequestError | None] = []
@@ -480,17 +480,6 @@ class P4RuntimeService:
 
     def _unknown_device(self, device_id: int) -> RequestError:
         return not_found(f"device id {device_id} is not known, this is device {self._device_id}")
-
-
-def _write_all_at_once(pipeline: Pipeline, request: p4r.WriteRequest) -> list[RequestError | None]:
-    batch = Batch(pipeline)
-    for place, update in enumerate(request.updates):
-        try:
-            batch.apply(update)
-        except RequestError as error:
-            batch.roll_back()
-            return failed_batch(place, error, len(request.updates))
-    return []
 
 
 def _stream_error(error: RequestError, message: p4r.StreamMessageRequest) -> p4r.StreamError:

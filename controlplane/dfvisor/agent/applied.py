@@ -1,0 +1,166 @@
+"""What has been applied at the switch, VN by VN: offered to the slicer, saved, and to be reported.
+
+What a VN's controller has not finished with stays, until it says that it has or stays away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from dfvisor.agent.directory import Directory
+from dfvisor.agent.planner import Planner, Staged
+from dfvisor.agent.saver import Saver
+from dfvisor.agent.tracing import Tracer
+from dfvisor.model.types import Mac
+from dfvisor.store.stats import VnApplied
+
+log = logging.getLogger(__name__)
+
+KEEP_S = 10.0  # how long what a controller has not finished with is kept, if it need not say so
+LINGER_S = 2.0  # the same where the VN has gone, and its controller with it
+
+
+class AppliedVns:
+    """`mark` has a VN looked at again, `changed` has what is applied reported."""
+
+    def __init__(
+        self,
+        switch: str,
+        planner: Planner,
+        saver: Saver,
+        tracer: Tracer,
+        mark: Callable[[str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.directory = Directory(self._completed, switch)
+        self._planner = planner
+        self._saver = saver
+        self._tracer = tracer
+        self._mark = mark
+        self._changed = changed
+        self._held: dict[str, VnApplied] = {}
+        self._flows: dict[str, int] = {}  # revision of which the flow entries are complete, by VN
+        self._keeping: set[str] = set()  # VNs of which something is kept
+        self._keep_until: dict[str, float] = {}  # that their controllers still need
+
+    def load(self, flows: Mapping[str, int]) -> None:
+        """What was known when the agent ended: by VN, of which revision flow entries are there."""
+        self._flows = dict(flows)
+
+    @property
+    def vns(self) -> dict[str, VnApplied]:
+        """For the report."""
+        return dict(self._held)
+
+    @property
+    def failing(self) -> Iterable[str]:
+        """VNs that could not be applied as they are wanted."""
+        return [name for name, held in self._held.items() if held.error]
+
+    def forget_flows(self, names: Iterable[str]) -> None:
+        """The flow entries are gone, and no mirror has them: their controllers must bring them."""
+        for name in names:
+            self._set_flows(name, 0)
+        self._held = {
+            name: msgspec.structs.replace(held, flows=0) for name, held in self._held.items()
+        }
+
+    def publish(self, one: Staged, refused: str | None) -> None:
+        """What was staged of a VN has been written, but for what the switch `refused`."""
+        name = one.name
+        if one.keeps and name not in self._keeping:
+            self._keeping.add(name)
+            self._later(LINGER_S if one.gone else KEEP_S, name)
+        held = self._held.get(name)
+        if one.gone or (one.plan is None and one.error is None and not one.kept):
+            if not one.keeps:
+                self.directory.publish(name, 0, None)
+            self._held.pop(name, None)
+            if one.gone:
+                self._saver.forget(name)
+                self._set_flows(name, 0)
+                log.info("VN %s: removed", name)
+            elif one.vn is not None:
+                self._saver.save(name, one.revision, one.vn)
+            return
+        if one.kept or refused is not None:
+            revision = held.revision if held else 0
+        else:
+            revision = one.revision
+            self.directory.publish(name, one.prepared, one.plan, active=revision, space=one.space)
+            self._tracer.edge(name, revision, time.time())
+            if one.vn is not None and (held is None or held.revision != revision):
+                self._saver.save(name, revision, one.vn)
+        self._enter(one, held, revision, refused or one.error)
+
+    def _enter(self, one: Staged, held: VnApplied | None, revision: int, error: str | None) -> None:
+        name = one.name
+        learned = {str(Mac(mac)): port for mac, port in self._planner.learned(name).items()}
+        if held is not None and held.learned != learned:
+            self._held[name] = msgspec.structs.replace(held, learned=learned, at=time.time())
+        if held is None or (held.revision, held.error) != (revision, error):
+            self._held[name] = VnApplied(
+                revision=revision,
+                flows=held.flows if held else self._flows.get(name, 0),
+                ways=held.ways if held else 0,
+                error=error,
+                learned=learned,
+                at=time.time(),
+            )
+            if error:
+                log.error("VN %s: stays at revision %d: %s", name, revision, error)
+            elif revision == one.prepared:
+                log.info("VN %s: revision %d applied", name, revision)
+        if revision != one.prepared and not one.kept:
+            log.debug("VN %s: revision %d prepared", name, one.prepared)
+
+    # -- what controllers say
+
+    def _completed(self, vn: str, revision: int, hold: bool, fabric: int | None) -> None:
+        self._set_flows(vn, revision)
+        self._tracer.switch(vn, revision, time.time())
+        held = self._held.get(vn)
+        if fabric is not None and fabric < self._planner.fabric_revision:
+            hold = True  # it does not know yet that ways have changed, let alone have led packets
+        if hold:
+            self._keep_until[vn] = time.monotonic() + KEEP_S
+        elif held is None or held.revision <= revision:
+            self._finish(vn)
+        if held is None:
+            return
+        ways = held.ways if hold or fabric is None else fabric
+        if (held.flows, held.ways) != (revision, ways):
+            self._held[vn] = msgspec.structs.replace(
+                held, flows=revision, ways=ways, at=time.time()
+            )
+            self._changed()
+
+    def _set_flows(self, vn: str, revision: int) -> None:
+        self._flows[vn] = revision
+        self._saver.put(f"flows/{vn}", str(revision).encode())
+
+    def _finish(self, vn: str) -> None:
+        """Nothing needs any more what was kept of the VN's earlier states."""
+        self._keeping.discard(vn)
+        self._keep_until.pop(vn, None)
+        if self._planner.finish(vn):
+            self._mark(vn)
+
+    def _give_up(self, vn: str) -> None:
+        if vn not in self._keeping:
+            return
+        left = self._keep_until.get(vn, 0.0) - time.monotonic()
+        if left > 0:
+            self._later(left, vn)
+        elif self._planner.awaits(vn):
+            self._later(KEEP_S, vn)
+        else:
+            self._finish(vn)
+
+    def _later(self, delay_s: float, vn: str) -> None:
+        asyncio.get_running_loop().call_later(delay_s, self._give_up, vn)
