@@ -49,6 +49,7 @@ BATCH = 1000
 BATCHES = 16
 IN_FLIGHT = 4
 FLOOD_S = 3.0
+HELD = 5000
 ENTRIES = 64
 DIRECT_SLICE = 4000  # slice id that no slicer here uses
 FULL32 = 0xFFFFFFFF
@@ -141,6 +142,12 @@ class Writer:
         assert self.client.schema is not None
         held = await self.client.read_entries()
         await self.client.write([self.client.schema.delete(one) for one in held])
+
+    async def fill(self) -> None:
+        """Insert as much as a reader that never reads gets stuck with."""
+        for first in range(0, HELD, BATCH):
+            updates = [self.update(p4r.Update.INSERT, first + n) for n in range(BATCH)]
+            await self.write(self.request(updates))
 
     async def batches(self, count: int, size: int, kind: p4r.Update.Type.ValueType) -> float:
         """Updates per second, IN_FLIGHT batches at a time."""
@@ -235,6 +242,8 @@ async def flood(address: str, kind: str, seconds: float) -> None:
     """What an over-eager client does; a process of its own."""
     async with writers((address, "s1", 1)) as (writer,):
         await writer.clear()
+        if kind == "reader":  # its entries are not the flood
+            await writer.fill()
         print("flooding", flush=True)
         until = time.monotonic() + seconds
 
@@ -257,12 +266,6 @@ async def flood(address: str, kind: str, seconds: float) -> None:
                     await writer.write(request)
 
         async def reader() -> None:
-            for batch in range(10):
-                await writer.write(
-                    writer.request(
-                        [writer.update(p4r.Update.INSERT, batch * 500 + n) for n in range(500)]
-                    )
-                )
             request = p4r.ReadRequest(device_id=DEVICE_ID, role=writer.client.role or "")
             request.entities.add().table_entry.SetInParent()
             calls: list[grpc.aio.UnaryStreamCall[p4r.ReadRequest, p4r.ReadResponse]] = []
