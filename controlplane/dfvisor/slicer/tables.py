@@ -14,25 +14,23 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
 
 import grpc
 
 from dfvisor.errors import SwitchError
-from dfvisor.model.space import Space
-from dfvisor.p4rt.errors import RpcFailed, SchemaError
+from dfvisor.p4rt.errors import RpcFailed
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SwitchPort, UpdateStatus
 from dfvisor.slicer.alike import framed
-from dfvisor.slicer.layout import TableLayout, layouts
+from dfvisor.slicer.held import Held, Place, content, deletion, key_only, update_of
 from dfvisor.slicer.mirror import HEAD, Mirror
+from dfvisor.slicer.planned import Overlay, Planned, aborted, inverse, messages_of, shown
 from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid, missing, unimplemented
 from dfvisor.slicer.roles import Role
-from dfvisor.slicer.translate import DEMOTE, FLOW, Translator, demotable
+from dfvisor.slicer.translate import FLOW, Translator
 from dfvisor.slicer.turns import Turns
-from dfvisor.slicer.view import NEXT_HOP, SLICE_ID, TABLES, TIMED
+from dfvisor.slicer.view import SLICE_ID, TABLES
 
 log = logging.getLogger(__name__)
 
@@ -56,28 +54,8 @@ ATOMIC_UPDATES = 256
 OK = UpdateStatus()
 NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
 ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS.value[0]
-ABORTED = grpc.StatusCode.ABORTED.value[0]
 MESSAGE_CHARS = 200
 SHOWN_REFUSALS = 5
-
-Place: TypeAlias = tuple[int, bytes]
-"""Slice id and key of an entry."""
-Overlay: TypeAlias = dict[Place, bytes | None]
-
-
-@dataclass(slots=True)
-class Planned:
-    """An update that may go to the switch: its place in the Write, the update as a field of a
-    WriteRequest, and what it makes of the mirror (None: no entry). `table`: of which slice.
-    """
-
-    index: int
-    sent: bytes
-    place: Place
-    before: bytes | None
-    after: bytes | None
-    growth: int
-    table: tuple[int, bytes]
 
 
 class FlowTables:
@@ -85,11 +63,8 @@ class FlowTables:
 
     def __init__(self, switch: SwitchPort, schema: Schema) -> None:
         self._switch = switch
-        self._schema = schema
-        by_id = layouts(schema, SLICE_ID, NEXT_HOP, TIMED)
-        self._layouts: dict[int, TableLayout] = {
-            schema.table(name).id: by_id[schema.table(name).id] for name in TABLES
-        }
+        self._held = Held(schema)
+        self.covered, self.place_of = self._held.covered, self._held.place_of
         fields = schema.table(TABLES[0]).fields
         self.slice_field = next(field.id for field in fields if field.name == SLICE_ID)
         self.turns = Turns(time.monotonic)
@@ -304,7 +279,7 @@ class FlowTables:
             if before is None:
                 raise missing(f"no such entry in table {identity.layout.name}: {_text(message)}")
             if not recognized:
-                _key_only(message)
+                key_only(message)
                 translator.learn(identity, update)
             translator.key_to_switch(identity, message)
             after = None
@@ -352,7 +327,7 @@ class FlowTables:
     ) -> None:
         began = time.perf_counter()
         try:
-            answers = await self._switch.write(_messages(planned), activating=activating)
+            answers = await self._switch.write(messages_of(planned), activating=activating)
             taken = planned
             if any(answer.code for answer in answers):
                 taken = []
@@ -386,7 +361,7 @@ class FlowTables:
 
     def _refused(self, one: Planned, answer: UpdateStatus) -> UpdateStatus:
         if answer.code in (NOT_FOUND, ALREADY_EXISTS):
-            log.error("the switch and the mirror disagree about %s: %s", _shown_place(one), answer)
+            log.error("the switch and the mirror disagree about %s: %s", shown(one), answer)
         return UpdateStatus(answer.code, answer.message[:MESSAGE_CHARS])
 
     def _settle(self, planned: Sequence[Planned]) -> None:
@@ -487,13 +462,13 @@ class FlowTables:
         if len(planned) == len(updates):
             return statuses, planned
         self._settle(planned)
-        return _aborted(statuses, "nothing was written"), []
+        return aborted(statuses, "nothing was written"), []
 
     async def _fly_all(
         self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
     ) -> None:
         try:
-            answers = await self._switch.write(_messages(planned))
+            answers = await self._switch.write(messages_of(planned))
             done = [one for one, answer in zip(planned, answers, strict=True) if not answer.code]
             for one, answer in zip(planned, answers, strict=True):
                 if answer.code:
@@ -502,7 +477,7 @@ class FlowTables:
                     self._note(one.place, one.after)
             if len(done) < len(planned):
                 await self._roll_back(done)
-                statuses[:] = _aborted(statuses, "it was rolled back")
+                statuses[:] = aborted(statuses, "it was rolled back")
         finally:
             self._settle(planned)
             self.turns.leave(role)
@@ -511,7 +486,7 @@ class FlowTables:
         self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
     ) -> None:
         try:
-            answers = await self._switch.write(_messages(planned), at_once=True)
+            answers = await self._switch.write(messages_of(planned), at_once=True)
             for one, answer in zip(planned, answers, strict=True):
                 statuses[one.index] = self._refused(one, answer)
             if not any(answer.code for answer in answers):
@@ -530,10 +505,10 @@ class FlowTables:
 
     async def _roll_back(self, done: Sequence[Planned]) -> None:
         back = list(reversed(done))
-        answers = await self._switch.write([_inverse(one) for one in back])
+        answers = await self._switch.write([inverse(one) for one in back])
         for one, answer in zip(back, answers, strict=True):
             if answer.code:
-                log.error("could not roll back %s: %s", _shown_place(one), answer)
+                log.error("could not roll back %s: %s", shown(one), answer)
             else:
                 self._note(one.place, one.before)
 
@@ -551,13 +526,13 @@ class FlowTables:
             work: list[tuple[int, p4r.Update]] = []
             for place, entry in actual.items():
                 if place not in wanted:
-                    work.append((place[0], _deletion(entry)))
+                    work.append((place[0], deletion(entry)))
             for place, entry in wanted.items():
                 held = actual.get(place)
                 if held is None:
-                    work.append((place[0], _update(p4r.Update.INSERT, entry)))
-                elif _content(held) != _content(entry):
-                    work.append((place[0], _update(p4r.Update.MODIFY, entry)))
+                    work.append((place[0], update_of(p4r.Update.INSERT, entry)))
+                elif content(held) != content(entry):
+                    work.append((place[0], update_of(p4r.Update.MODIFY, entry)))
             if not work:
                 return
             log.info("replaying %d changes of flow entries to the switch", len(work))
@@ -592,7 +567,7 @@ class FlowTables:
             return len(gone)
 
     async def _delete(self, slice_id: int, entries: Sequence[bytes]) -> None:
-        refused = await self._write_all([(slice_id, _deletion(entry)) for entry in entries])
+        refused = await self._write_all([(slice_id, deletion(entry)) for entry in entries])
         refused = [one for one in refused if one[2].code != NOT_FOUND]
         if refused:
             raise SwitchError(f"entries of slice {slice_id} are left: {_shown(refused)}")
@@ -614,7 +589,7 @@ class FlowTables:
 
     async def _read(self) -> Mirror:
         request = p4r.ReadRequest()
-        for id_ in self._layouts:
+        for id_ in self._held.tables:
             request.entities.add().table_entry.table_id = id_
         mirror = Mirror()
         for number, entity in enumerate(await self._switch.read(request)):
@@ -634,36 +609,6 @@ class FlowTables:
             mirror.put(*place, held.SerializeToString())
         return mirror
 
-    def covered(self, entry: bytes, space: Space) -> bool:
-        """Whether one of the switch's flow entries is within a space."""
-        message = p4r.TableEntry.FromString(entry)
-        layout = self._layouts[message.table_id]
-        fields = layout.key(_in_order(message))
-        if layout.name != FLOW or fields is None:
-            return False
-        if space.covers(fields.masks, fields.values):
-            return True
-        action = layout.actions.get(message.action.action.action_id)
-        return action is not None and action.name == DEMOTE and demotable(space, fields)
-
-    def place_of(self, message: p4r.TableEntry) -> Place:
-        """Slice id and key of one of the switch's entries; SchemaError if it is none of these
-        tables.
-        """
-        layout = self._layouts.get(message.table_id)
-        if layout is None:
-            raise SchemaError(f"table {message.table_id:#x} is none of {', '.join(TABLES)}")
-        fields = layout.key(_in_order(message))
-        if fields is None:
-            entry = self._schema.decode_entry(message)
-            del message.match[:]
-            message.match.extend(self._schema.encode_key(entry).match)
-            if message.HasField("action"):
-                message.action.CopyFrom(self._schema.encode_entry(entry).action)
-            fields = layout.key(message)
-            assert fields is not None, "what the schema encodes is canonical"
-        return fields.slice_id, layout.head + message.priority.to_bytes(HEAD, "big") + fields.wire
-
 
 async def _land(flight: Coroutine[None, None, None], landed: asyncio.Future[None]) -> None:
     """Fly; then tell whoever waits, who may have gone, and who gets what went wrong."""
@@ -679,69 +624,6 @@ async def _land(flight: Coroutine[None, None, None], landed: asyncio.Future[None
     else:
         if not landed.done():
             landed.set_result(None)
-
-
-def _messages(planned: Sequence[Planned]) -> list[p4r.Update]:
-    return list(p4r.WriteRequest.FromString(b"".join([one.sent for one in planned])).updates)
-
-
-def _shown_place(one: Planned) -> str:
-    return f"slice {one.place[0]}, entry {one.place[1].hex()}"
-
-
-def _in_order(message: p4r.TableEntry) -> p4r.TableEntry:
-    """The same message, its fields in the order of their ids."""
-    message.match.sort(key=_field_id)
-    return message
-
-
-def _field_id(match: p4r.FieldMatch) -> int:
-    return match.field_id
-
-
-def _key_only(message: p4r.TableEntry) -> None:
-    for field in (
-        "action",
-        "idle_timeout_ns",
-        "counter_data",
-        "meter_config",
-        "metadata",
-        "controller_metadata",
-        "time_since_last_hit",
-        "meter_counter_data",
-    ):
-        message.ClearField(field)
-
-
-def _update(kind: p4r.Update.Type.ValueType, entry: bytes) -> p4r.Update:
-    update = p4r.Update(type=kind)
-    update.entity.table_entry.ParseFromString(entry)
-    return update
-
-
-def _deletion(entry: bytes) -> p4r.Update:
-    update = _update(p4r.Update.DELETE, entry)
-    _key_only(update.entity.table_entry)
-    return update
-
-
-def _inverse(one: Planned) -> p4r.Update:
-    if one.before is None:
-        assert one.after is not None
-        return _deletion(one.after)
-    return _update(p4r.Update.INSERT if one.after is None else p4r.Update.MODIFY, one.before)
-
-
-def _content(entry: bytes) -> tuple[object, ...]:
-    message = p4r.TableEntry.FromString(entry)
-    call = message.action.action
-    params = sorted((param.param_id, param.value.lstrip(b"\0")) for param in call.params)
-    return call.action_id, tuple(params), message.idle_timeout_ns
-
-
-def _aborted(statuses: Sequence[UpdateStatus], what: str) -> list[UpdateStatus]:
-    other = UpdateStatus(ABORTED, f"another update of the batch failed, and {what}")
-    return [status if status.code else other for status in statuses]
 
 
 def _text(message: p4r.TableEntry) -> str:
