@@ -91,6 +91,7 @@ PAGE_GRACE_S = 60.0  # an unused page younger than this may belong to a change u
 COLLECT_EVERY = 16  # revisions, where no page was replaced
 _MOST_LOST = 5  # times that the connection may be lost during one change
 _READS_AT_ONCE = 64
+_BATCHES_AT_ONCE = 4
 
 log = logging.getLogger(__name__)
 
@@ -525,8 +526,10 @@ class VnStore:
         if _size([*before, *creates, *operations]) > MAX_MULTI_BYTES:
             if before:
                 await self._zk.multi(before)
-            for batch in _batches(creates):
-                await self._zk.multi(batch)
+            batches = list(_batches(creates))
+            for start in range(0, len(batches), _BATCHES_AT_ONCE):
+                some = batches[start : start + _BATCHES_AT_ONCE]
+                await asyncio.gather(*(self._zk.multi(batch) for batch in some))
             before = [Check(create.path, 0) for create in creates]  # not collected meanwhile
             creates = []
         before += creates
