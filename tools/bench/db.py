@@ -25,6 +25,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from dfvisor import daemon
 from dfvisor.errors import DFVisorError
 from dfvisor.model.records import (
     Endpoint,
@@ -621,7 +622,7 @@ def main() -> int:
     failed = 0
     for name in options.only:
         try:
-            rows = asyncio.run(PARTS[name](options.changes))
+            rows = daemon.run(PARTS[name](options.changes))
         except (TimeoutError, DFVisorError) as error:  # the others are measured all the same
             rows = [Row(f"part {name}", f"failed: {error}", "", False)]
             failed = 1
