@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from dfvisor.agent import agent as agent_module
-from dfvisor.agent import repair
+from dfvisor.agent import applied, repair
 from dfvisor.agent.planner import Planner
 from dfvisor.model.records import Flowspace, Match, Network, Profile, Slice
 from dfvisor.p4rt.entries import Item, TableEntry
@@ -51,7 +50,7 @@ async def test_slice_stays_where_it_was_led_past_until_its_controller_says_other
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long that takes; whatever it says of ways before is not about these."""
-    monkeypatch.setattr(agent_module, "KEEP_S", 0.05)
+    monkeypatch.setattr(applied, "KEEP_S", 0.05)
     monkeypatch.setattr(repair, "LINGER_S", 0.05)
     asked = 0
     awaits = Planner.awaits
