@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
 
+from dfvisor import daemon
 from dfvisor.errors import DFVisorError
 from dfvisor.store.database import GlobalDatabase
 from rich.console import Console
@@ -191,7 +192,7 @@ def main() -> int:
     failed = 0
     for name in options.only:
         try:
-            rows = asyncio.run(PARTS[name](options.changes))
+            rows = daemon.run(PARTS[name](options.changes))
         except (TimeoutError, DFVisorError) as error:  # the others are measured all the same
             rows = [Row(f"part {name}", f"failed: {error}", "", False)]
             failed = 1

@@ -490,6 +490,7 @@ class Agent:
         await self._give_way(link)
         backoff.reset()
         lost = asyncio.create_task(link.client.wait_lost(), name="lost")
+        lost.add_done_callback(lambda _: self._wake.set())
         retry = Backoff(RETRY_REFUSED_S, 30.0)
         try:
             while True:
@@ -512,14 +513,14 @@ class Agent:
 
     async def _wait(self, lost: asyncio.Task[None], timeout_s: float | None) -> bool:
         """Wait for a change or the end of the stream; False after the timeout."""
-        woken = asyncio.create_task(self._wake.wait(), name="woken")
+        if lost.done():
+            return True
         try:
-            done, _ = await asyncio.wait(
-                (lost, woken), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            woken.cancel()
-        return bool(done)
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _start_slicer(self, device_id: int) -> Slicer:
         slicer = self._make_slicer(self._directory, self, self._pipeline.schema, device_id)

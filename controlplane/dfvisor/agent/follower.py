@@ -160,7 +160,10 @@ class Follower:
             looks = sorted(self._looks, key=_urgency)
             batch = looks[:1] if looks[0][0] in _ALONE else looks[:READS_AT_ONCE]
             self._looks -= set(batch)
-            done = await asyncio.gather(*(self._try(database, look) for look in batch))
+            if len(batch) == 1:  # most often: no other task, whose turn would come later
+                done = [await self._try(database, batch[0])]
+            else:
+                done = await asyncio.gather(*(self._try(database, look) for look in batch))
             if not all(done):
                 self._looks |= {look for look, read in zip(batch, done, strict=True) if not read}
                 await asyncio.sleep(RETRY_S)

@@ -7,14 +7,15 @@ entries.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import grpc
 
 from dfvisor.agent.desired import DEFAULTS, INFRASTRUCTURE
 from dfvisor.agent.pipeline import Pipeline
-from dfvisor.p4rt.client import ElectionId, P4RuntimeClient
+from dfvisor.p4rt.client import UPDATES_PER_WRITE, ElectionId, P4RuntimeClient
 from dfvisor.p4rt.drops import DropReason, drop_cell
 from dfvisor.p4rt.entries import SLICE_TABLES, Changes, Item, TableEntry
 from dfvisor.p4rt.errors import NotPrimary, RpcFailed
@@ -94,14 +95,15 @@ class Link:
 
     async def carry_out(self, changes: Changes) -> list[Written]:
         """Write the changes in their order, continuing after errors."""
-        plan = self._updates(changes)
-        if not plan:
-            return []
-        statuses = await self.client.write_statuses([update for _, _, update in plan])
-        return [
-            Written(item, deleted, status)
-            for (item, deleted, _), status in zip(plan, statuses, strict=True)
-        ]
+        written: list[Written] = []
+        updates = self._updates(changes)
+        while part := list(islice(updates, UPDATES_PER_WRITE)):  # others get turns in between
+            statuses = await self.client.write_statuses([update for _, _, update in part])
+            written += [
+                Written(item, deleted, status)
+                for (item, deleted, _), status in zip(part, statuses, strict=True)
+            ]
+        return written
 
     async def write_at_once(self, updates: Sequence[p4r.Update], changes: Changes) -> bool:
         """Write updates and changes between two packets; False, and nothing was done, if the switch
@@ -117,13 +119,14 @@ class Link:
             return False
         return not any(status.code for status in statuses)
 
-    def _updates(self, changes: Changes) -> list[tuple[Item, bool, p4r.Update]]:
+    def _updates(self, changes: Changes) -> Iterator[tuple[Item, bool, p4r.Update]]:
         """In their order: item, whether it is deleted, message."""
-        plan: list[tuple[Item, bool, p4r.Update]] = []
-        plan += [(item, False, self.schema.insert(item)) for item in changes.inserts]
-        plan += [(item, False, self.schema.modify(item)) for item in changes.modifies]
-        plan += [(item, True, self.schema.delete(item)) for item in changes.deletes]
-        return plan
+        for item in changes.inserts:
+            yield item, False, self.schema.insert(item)
+        for item in changes.modifies:
+            yield item, False, self.schema.modify(item)
+        for item in changes.deletes:
+            yield item, True, self.schema.delete(item)
 
 
 async def open_link(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
+
 from dfvisor.model.records import Flowspace, Treatment, VirtualNetwork
 
 
@@ -18,8 +20,8 @@ def without_disabled(vn: VirtualNetwork) -> VirtualNetwork:
         if flowspace.slice in slices:
             return flowspace
         if flowspace.treatment is Treatment.DENY:
-            return replace(flowspace, slice=best)
-        return replace(flowspace, slice=best, treatment=Treatment.PERMIT)
+            return msgspec.structs.replace(flowspace, slice=best)
+        return msgspec.structs.replace(flowspace, slice=best, treatment=Treatment.PERMIT)
 
     flowspaces = {name: changed(one) for name, one in vn.flowspaces.items()}
     return replace(vn, slices=slices, flowspaces=flowspaces)

@@ -86,6 +86,8 @@ def _conflicts(group: Sequence[Flowspace], limit: int) -> list[tuple[int, int]]:
 
 def _meetings(intervals: Sequence[tuple[int, int]]) -> int:
     """How many pairs of the intervals overlap."""
+    if len(set(intervals)) == 1:  # most often: nobody says anything about this field
+        return len(intervals) * (len(intervals) - 1) // 2
     highs = sorted(high for _, high in intervals)
     lows = sorted(low for low, _ in intervals)
     return sum(position - bisect_left(highs, low) for position, low in enumerate(lows))
@@ -110,7 +112,8 @@ def box(match: Match, endpoints: dict[str, int]) -> Box:
         if network is None:
             intervals.append((0, (1 << width) - 1))
         else:
-            intervals.append((int(network.network_address), int(network.broadcast_address)))
+            low = int(network.network_address)
+            intervals.append((low, low | (1 << width - network.prefixlen) - 1))
     intervals += [
         _exact(match.ip_proto, WIDTHS["ip_proto"]),
         _exact(match.dscp, WIDTHS["ip_dscp"]),

@@ -2,7 +2,8 @@
 
 Nothing here does I/O or knows where a record is stored. Names are the keys of the dictionaries; a
 record repeats its own name so that it can stand alone. Everything is frozen: a change makes a new
-value.
+value. Those of which there may be many are made, and compared, in C; none can be in a cycle, so the
+garbage collector leaves them out.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+import msgspec
 
 from dfvisor.model.grants import Grant
 from dfvisor.model.named import Records
@@ -199,8 +202,7 @@ class Endpoint:
     peer: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class Match(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Header fields of a flowspace; None means any. At most one of the IPv4 and IPv6 halves is
     used.
 
@@ -229,8 +231,7 @@ class Match:
 UNTAGGED = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flowspace:
+class Flowspace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Priority (1..65000, higher wins) and match -> slice and treatment.
 
     `bidirectional` adds the same match with source and destination exchanged. `rate` is the

@@ -122,17 +122,19 @@ def render_match(match: Match) -> dict[str, Plain]:
         else IP_NAMES.get(match.ip_proto, match.ip_proto),
         "dscp": match.dscp,
         "fragment": match.fragment,
-        "l4_src": None if match.l4_src is None else _render_ports(match.l4_src),
-        "l4_dst": None if match.l4_dst is None else _render_ports(match.l4_dst),
-        "tcp_flags": None
-        if match.tcp_flags is None
-        else f"0x{match.tcp_flags[0]:02x}/0x{match.tcp_flags[1]:02x}",
+        "l4_src": None if match.l4_src is None else render_ports(match.l4_src),
+        "l4_dst": None if match.l4_dst is None else render_ports(match.l4_dst),
+        "tcp_flags": None if match.tcp_flags is None else render_flags(match.tcp_flags),
     }
     return {key: value for key, value in plain.items() if value is not None}
 
 
-def _render_ports(ports: PortRange) -> Plain:
+def render_ports(ports: PortRange) -> int | str:
     return ports.low if ports.low == ports.high else str(ports)
+
+
+def render_flags(flags: tuple[int, int]) -> str:
+    return f"0x{flags[0]:02x}/0x{flags[1]:02x}"
 
 
 def render_flowspace(flowspace: Flowspace) -> dict[str, Plain]:

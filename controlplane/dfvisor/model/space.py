@@ -7,9 +7,10 @@ for each combination of masks in use, however many flowspaces there are.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
+
+import msgspec
 
 from dfvisor.model.named import differing
 from dfvisor.model.records import Flowspace, Match, Treatment, VirtualNetwork
@@ -180,7 +181,7 @@ def flowspace_keys(vn: VirtualNetwork, flowspace: Flowspace) -> list[Fields]:
     match = flowspace.match
     mac = _entrance(vn, match)
     if mac is not None:
-        match = dataclasses.replace(match, eth_src=mac)
+        match = msgspec.structs.replace(match, eth_src=mac)
     return [key.fields for key in expand(match, bidirectional=flowspace.bidirectional)]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
+
 from dfvisor.model.records import Flowspace, Stale, Treatment, VirtualNetwork
 
 
@@ -27,8 +29,8 @@ def without_database(vn: VirtualNetwork, away_s: float) -> VirtualNetwork:
         if flowspace.slice not in slices or flowspace.treatment is Treatment.DENY:
             return flowspace
         if vn.slices[flowspace.slice].stale is Stale.DENY:
-            return replace(flowspace, treatment=Treatment.DENY, rate=None)
-        return replace(flowspace, slice=best, treatment=Treatment.PERMIT)
+            return msgspec.structs.replace(flowspace, treatment=Treatment.DENY, rate=None)
+        return msgspec.structs.replace(flowspace, slice=best, treatment=Treatment.PERMIT)
 
     flowspaces = {name: changed(one) for name, one in vn.flowspaces.items()}
     return replace(vn, flowspaces=flowspaces)

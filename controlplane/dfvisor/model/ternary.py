@@ -7,9 +7,10 @@ several keys.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import msgspec
 
 from dfvisor.model.records import UNTAGGED, Match
 from dfvisor.model.types import PortRange
@@ -35,6 +36,8 @@ WIDTHS: Mapping[str, int] = {
     "l4_dst": 16,
     "tcp_flags": 8,
 }
+_WHOLE = {name: (1 << width) - 1 for name, width in WIDTHS.items()}
+_ANY_PORT = [(0, 0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def expand(match: Match, *, bidirectional: bool = False) -> list[TernaryMatch]:
 
 def mirror(match: Match) -> Match:
     """The match of the reverse direction: sources and destinations exchanged."""
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         match,
         eth_src=match.eth_dst,
         eth_dst=match.eth_src,
@@ -91,11 +94,13 @@ def canonical(match: Match) -> Match:
     fragment = match.fragment
     if fragment is None and (match.l4_src or match.l4_dst or match.tcp_flags):
         fragment = False
-    return dataclasses.replace(match, eth_type=eth_type, fragment=fragment)
+    return msgspec.structs.replace(match, eth_type=eth_type, fragment=fragment)
 
 
 def prefixes(ports: PortRange) -> list[tuple[int, int]]:
     """The fewest (value, mask) pairs, 16 bits, that cover exactly low..high; ascending."""
+    if ports.low == ports.high:
+        return [(ports.low, PORT_MAX)]
     found: list[tuple[int, int]] = []
     low = ports.low
     while low <= ports.high:
@@ -110,38 +115,38 @@ def prefixes(ports: PortRange) -> list[tuple[int, int]]:
 def _expand_one(match: Match) -> list[TernaryMatch]:
     match = canonical(match)
     fields: dict[str, tuple[int, int]] = {}
-
-    def put(name: str, value: int, mask: int) -> None:
-        if mask:
-            fields[name] = (value & mask, mask)
-
-    def exact(name: str, value: int | None) -> None:
-        if value is not None:
-            put(name, value, (1 << WIDTHS[name]) - 1)
-
-    exact("eth_src", match.eth_src.value if match.eth_src else None)
-    exact("eth_dst", match.eth_dst.value if match.eth_dst else None)
-    exact("eth_type", match.eth_type)
+    if match.eth_src is not None:
+        fields["eth_src"] = (match.eth_src.value, _WHOLE["eth_src"])
+    if match.eth_dst is not None:
+        fields["eth_dst"] = (match.eth_dst.value, _WHOLE["eth_dst"])
+    if match.eth_type is not None:
+        fields["eth_type"] = (match.eth_type, _WHOLE["eth_type"])
     if match.vlan is not None:
-        exact("vlan_tci", 0 if match.vlan == UNTAGGED else VLAN_PRESENT | match.vlan)
+        tci = 0 if match.vlan == UNTAGGED else VLAN_PRESENT | match.vlan
+        fields["vlan_tci"] = (tci, _WHOLE["vlan_tci"])
     for name, network in (
         ("ipv4_src", match.ipv4_src),
         ("ipv4_dst", match.ipv4_dst),
         ("ipv6_src", match.ipv6_src),
         ("ipv6_dst", match.ipv6_dst),
     ):
-        if network is not None:
-            put(name, int(network.network_address), int(network.netmask))
-    exact("ip_proto", match.ip_proto)
-    exact("ip_dscp", match.dscp)
-    exact("is_fragment", None if match.fragment is None else int(match.fragment))
-    if match.tcp_flags is not None:
-        put("tcp_flags", *match.tcp_flags)
+        if network is not None and network.prefixlen:
+            whole = _WHOLE[name]
+            mask = whole ^ whole >> network.prefixlen
+            fields[name] = (int(network.network_address), mask)
+    if match.ip_proto is not None:
+        fields["ip_proto"] = (match.ip_proto, _WHOLE["ip_proto"])
+    if match.dscp is not None:
+        fields["ip_dscp"] = (match.dscp, _WHOLE["ip_dscp"])
+    if match.fragment is not None:
+        fields["is_fragment"] = (int(match.fragment), _WHOLE["is_fragment"])
+    if match.tcp_flags is not None and match.tcp_flags[1]:
+        value, mask = match.tcp_flags
+        fields["tcp_flags"] = (value & mask, mask)
 
-    everything = PortRange(0, PORT_MAX)
     keys: list[TernaryMatch] = []
-    for src in prefixes(match.l4_src or everything):
-        for dst in prefixes(match.l4_dst or everything):
+    for src in _ANY_PORT if match.l4_src is None else prefixes(match.l4_src):
+        for dst in _ANY_PORT if match.l4_dst is None else prefixes(match.l4_dst):
             key = dict(fields)
             if src[1]:
                 key["l4_src"] = src

@@ -2,7 +2,8 @@
 
 Table entries, multicast groups, clone sessions, meters, digest subscriptions.
 
-Pure: names and integers, no protobuf. `p4info.Schema` turns them into messages and back.
+Pure: names and integers, no protobuf. `p4info.Schema` turns them into messages and back. Those that
+keys are made of are hashed, and compared, in C.
 """
 
 from __future__ import annotations
@@ -11,24 +12,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Exact:
+
+class Exact(msgspec.Struct, frozen=True, gc=False):
     """The field equals `value`."""
 
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ternary:
+class Ternary(msgspec.Struct, frozen=True, gc=False):
     """The field and `mask` equals `value`; mask != 0 and value & ~mask == 0."""
 
     value: int
     mask: int
 
 
-@dataclass(frozen=True, slots=True)
-class Lpm:
+class Lpm(msgspec.Struct, frozen=True, gc=False):
     """The field's first `prefix_len` (>= 1) bits are those of `value`; its other bits are 0."""
 
     value: int
@@ -67,8 +67,7 @@ class Member:
         return f"{weight}{self.action}({_args_text(self.args)}){watch}"
 
 
-@dataclass(frozen=True, slots=True)
-class TableEntry:
+class TableEntry(msgspec.Struct, frozen=True, gc=False):
     """One entry, by the short names of the P4Info.
 
     `key` has the fields in the order of the P4Info, without those that do not matter. `priority` is

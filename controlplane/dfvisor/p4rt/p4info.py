@@ -43,6 +43,8 @@ from dfvisor.p4rt.values import PORT_BITS, decode_value, encode_value
 
 __all__ = ["Field", "MatchKind", "Schema"]
 
+MOST_ENCODED = 65536  # matches of a field that are kept
+
 
 class Schema:
     """The tables, actions, counters, meters, digests and controller headers of one P4Info."""
@@ -162,11 +164,19 @@ class Schema:
 
     def insert(self, item: Item) -> p4r.Update:
         """An INSERT of the item."""
-        return p4r.Update(type=p4r.Update.INSERT, entity=self.encode(item))
+        return self._update(p4r.Update.INSERT, item)
 
     def modify(self, item: Item) -> p4r.Update:
         """A MODIFY of the item."""
-        return p4r.Update(type=p4r.Update.MODIFY, entity=self.encode(item))
+        return self._update(p4r.Update.MODIFY, item)
+
+    def _update(self, kind: p4r.Update.Type.ValueType, item: Item) -> p4r.Update:
+        update = p4r.Update(type=kind)
+        if isinstance(item, TableEntry):  # in its place: each copy costs as much as encoding
+            self._fill(item, update.entity.table_entry)
+        else:
+            update.entity.CopyFrom(self.encode(item))
+        return update
 
     def delete(self, item: Item) -> p4r.Update:
         """A DELETE of the item; only its identity is sent."""
@@ -234,11 +244,18 @@ class Schema:
 
     def encode_entry(self, entry: TableEntry) -> p4r.TableEntry:
         """The message of an entry; SchemaError names what does not fit."""
+        message = p4r.TableEntry()
+        self._fill(entry, message)
+        return message
+
+    def _fill(self, entry: TableEntry, message: p4r.TableEntry) -> None:
+        """Into an empty message."""
         table = self.table(entry.table)
-        message = p4r.TableEntry(
-            table_id=table.id, priority=entry.priority, is_default_action=entry.is_default
-        )
+        message.table_id = table.id
+        if entry.priority:
+            message.priority = entry.priority
         if entry.is_default:
+            message.is_default_action = True
             if entry.key or entry.priority:
                 _refuse(entry, "a default entry has neither key nor priority")
         else:
@@ -252,7 +269,6 @@ class Schema:
             _refuse(entry, "a set of actions needs a table with an action selector")
         elif entry.action or not entry.is_default:
             self._encode_action(table, entry, entry, message.action.action)
-        return message
 
     def encode_key(self, entry: TableEntry) -> p4r.TableEntry:
         """The message of an entry's identity alone, as for a read or a deletion."""
@@ -276,7 +292,7 @@ class Schema:
 
     def _encode_key(self, table: Table, entry: TableEntry, message: p4r.TableEntry) -> None:
         slots = self._slots[table.name]
-        add = message.match.add
+        parts: list[bytes] = []
         last = -1
         exact = 0
         for name, value in entry.key:
@@ -284,28 +300,14 @@ class Schema:
             if slot is None or slot.place <= last:
                 order = ", ".join(field.name for field in table.fields)
                 _refuse(entry, f"field {name}: unknown, repeated or out of order ({order})")
-            last, kind, width = slot.place, slot.kind, slot.width
-            match = add(field_id=slot.id)
-            if kind is MatchKind.EXACT and isinstance(value, Exact):
-                match.exact.value = encode_value(value.value, width, slot.where)
-                exact += 1
-            elif kind is MatchKind.TERNARY and isinstance(value, Ternary):
-                if value.mask == 0 or value.value & ~value.mask:
-                    _refuse(entry, f"{slot.where}: value {value.value:#x} and mask {value.mask:#x}")
-                match.ternary.value = encode_value(value.value, width, slot.where)
-                match.ternary.mask = encode_value(value.mask, width, slot.where)
-            elif kind is MatchKind.LPM and isinstance(value, Lpm):
-                host_bits = (1 << width - min(value.prefix_len, width)) - 1
-                if not 1 <= value.prefix_len <= width or value.value & host_bits:
-                    _refuse(entry, f"{slot.where}: {value.value:#x}/{value.prefix_len}")
-                match.lpm.value = encode_value(value.value, width, slot.where)
-                match.lpm.prefix_len = value.prefix_len
-            else:
-                _refuse(entry, f"{slot.where}: {value} where the match is {slot.oneof}")
+            last = slot.place
+            exact += slot.kind is MatchKind.EXACT
+            parts.append(slot.encoded.get(value) or _encode_match(slot, entry, value))
         if exact != slots.exact:
             held = dict(entry.key)
             missing = [name for name in slots.exact_names if name not in held]
             _refuse(entry, f"{table.name}.{missing[0]}: missing, and its match is exact")
+        message.MergeFromString(b"".join(parts))
 
     def _encode_action(
         self, table: Table, entry: TableEntry, call: TableEntry | Member, message: p4r.Action
@@ -385,6 +387,32 @@ class Schema:
             (param.name, decode_value(values.get(param.id, b""), param.width, param.where))
             for param in action.params
         )
+
+
+def _encode_match(slot: Slot, entry: TableEntry, value: FieldMatch) -> bytes:
+    """A message of an entry with this match alone: such messages can be strung together."""
+    kind, width = slot.kind, slot.width
+    message = p4r.TableEntry()
+    match = message.match.add(field_id=slot.id)
+    if kind is MatchKind.EXACT and isinstance(value, Exact):
+        match.exact.value = encode_value(value.value, width, slot.where)
+    elif kind is MatchKind.TERNARY and isinstance(value, Ternary):
+        if value.mask == 0 or value.value & ~value.mask:
+            _refuse(entry, f"{slot.where}: value {value.value:#x} and mask {value.mask:#x}")
+        match.ternary.value = encode_value(value.value, width, slot.where)
+        match.ternary.mask = encode_value(value.mask, width, slot.where)
+    elif kind is MatchKind.LPM and isinstance(value, Lpm):
+        host_bits = (1 << width - min(value.prefix_len, width)) - 1
+        if not 1 <= value.prefix_len <= width or value.value & host_bits:
+            _refuse(entry, f"{slot.where}: {value.value:#x}/{value.prefix_len}")
+        match.lpm.value = encode_value(value.value, width, slot.where)
+        match.lpm.prefix_len = value.prefix_len
+    else:
+        _refuse(entry, f"{slot.where}: {value} where the match is {slot.oneof}")
+    if len(slot.encoded) >= MOST_ENCODED:
+        slot.encoded.clear()
+    data = slot.encoded[value] = message.SerializeToString()
+    return data
 
 
 def _decode_match(slot: Slot, match: p4r.FieldMatch) -> FieldMatch:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from dfvisor.p4rt.entries import FieldMatch
 from dfvisor.p4rt.errors import SchemaError
 from dfvisor.p4rt.pb import p4i
 
@@ -100,7 +102,9 @@ class DigestShape:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A field in its table: what encoding and decoding need at hand."""
+    """A field in its table: what encoding and decoding need at hand. `encoded` are matches of it as
+    part of the entry's message, those that were met lately.
+    """
 
     id: int
     name: str
@@ -109,6 +113,9 @@ class Slot:
     place: int
     where: str
     oneof: str  # the name of its kind in FieldMatch
+    encoded: dict[FieldMatch, bytes] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
 
 
 class Slots:

@@ -1,21 +1,23 @@
-"""Flowspaces of a page, decoded many at a time: pure.
+"""Flowspaces of a page, encoded and decoded many at a time: pure.
 
 The description's parser explains every mistake and is not fast. This one knows only flowspaces that
 are right; for all others it gives up, and the parser says what is wrong. Both give the same records
-(a property test holds them together).
+(a property test holds them together), and so do both ways of writing them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from ipaddress import IPv4Address
 from typing import Annotated, Any
 
 import msgspec
 
 from dfvisor.model import plain as form
 from dfvisor.model.plain import Problems
-from dfvisor.model.records import Flowspace, Match, Treatment
+from dfvisor.model.records import UNTAGGED, Flowspace, Match, Treatment
+from dfvisor.model.render import render_flags, render_flowspace, render_ports, render_rate
 from dfvisor.model.types import Mac
 
 _CACHED = 65536  # texts; a page repeats many
@@ -24,7 +26,7 @@ _Name = Annotated[str, msgspec.Meta(pattern=rf"^{form.NAME.pattern}\Z")]
 _Text = str | None
 
 
-class _Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Match(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     endpoint: _Name | None = None
     eth_src: _Text = None
     eth_dst: _Text = None
@@ -42,10 +44,10 @@ class _Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tcp_flags: int | str | None = None
 
 
-class _Flowspace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Flowspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     priority: Annotated[int, msgspec.Meta(ge=1, le=form.MAX_PRIORITY)]
-    slice: _Name
     match: _Match
+    slice: _Name
     treatment: Treatment = Treatment.PERMIT
     bidirectional: bool = False
     rate: Any = None
@@ -115,4 +117,53 @@ def _match(one: _Match) -> Match:
         l4_src=None if one.l4_src is None else _ports(one.l4_src),
         l4_dst=None if one.l4_dst is None else _ports(one.l4_dst),
         tcp_flags=None if one.tcp_flags is None else form.tcp_flags(one.tcp_flags),
+    )
+
+
+# -- the other way
+
+_encoder = msgspec.json.Encoder()
+
+
+@lru_cache(_CACHED)
+def _ipv4_text(address: int, prefix_len: int) -> str:
+    return f"{IPv4Address(address)}/{prefix_len}"
+
+
+def encode_flowspace(one: Flowspace) -> bytes:
+    """As `render_flowspace` has it."""
+    if one.under is not None or one.readers:
+        return _encoder.encode(render_flowspace(one))
+    return _encoder.encode(
+        _Flowspace(
+            one.priority,
+            _match_form(one.match),
+            one.slice,
+            one.treatment,
+            one.bidirectional,
+            None if one.rate is None else render_rate(one.rate),
+        )
+    )
+
+
+def _match_form(one: Match) -> _Match:
+    proto, kind, vlan = one.ip_proto, one.eth_type, one.vlan
+    source, target = one.ipv4_src, one.ipv4_dst
+    low, high = one.l4_src, one.l4_dst
+    return _Match(
+        one.endpoint,
+        None if one.eth_src is None else str(one.eth_src),
+        None if one.eth_dst is None else str(one.eth_dst),
+        None if kind is None else form.ETH_NAMES.get(kind, kind),
+        "untagged" if vlan == UNTAGGED else vlan,
+        None if source is None else _ipv4_text(int(source.network_address), source.prefixlen),
+        None if target is None else _ipv4_text(int(target.network_address), target.prefixlen),
+        None if one.ipv6_src is None else str(one.ipv6_src),
+        None if one.ipv6_dst is None else str(one.ipv6_dst),
+        None if proto is None else form.IP_NAMES.get(proto, proto),
+        one.dscp,
+        one.fragment,
+        None if low is None else render_ports(low),
+        None if high is None else render_ports(high),
+        None if one.tcp_flags is None else render_flags(one.tcp_flags),
     )

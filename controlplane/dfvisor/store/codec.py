@@ -229,9 +229,11 @@ def settings_in(name: str, revision: Revision, path: str) -> VirtualNetwork:
 def assemble(settings: VirtualNetwork, records: Mapping[Key, Record]) -> VirtualNetwork:
     """The VN of these settings with these records, in order of their names."""
     kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
-    for key in sorted(records):
-        kinds[key[0]][key[1]] = records[key]
-    found: dict[str, Any] = {kind: Named(held) for kind, held in kinds.items()}
+    for (kind, name), record in records.items():
+        kinds[kind][name] = record
+    found: dict[str, Any] = {
+        kind: Named({name: held[name] for name in sorted(held)}) for kind, held in kinds.items()
+    }
     return replace(settings, **found)
 
 
@@ -250,6 +252,8 @@ def plain_record(record: Record) -> dict[str, Plain]:
 
 def encode_record(record: Record) -> bytes:
     """The record alone; equal records give equal bytes."""
+    if isinstance(record, Flowspace):
+        return bulk.encode_flowspace(record)
     return encode(plain_record(record))
 
 

@@ -44,12 +44,12 @@ def split(records: Mapping[Key, Record], max_bytes: int = MAX_PAGE_BYTES) -> lis
     return _split("", _items(records), max_bytes)
 
 
-_Item = tuple[str, Key, bytes]
+_Item = tuple[int, Key, bytes]
 
 
 def _items(records: Mapping[Key, Record]) -> list[_Item]:
     """Encoded, in the order of their hashes."""
-    return sorted((_bits(key), key, encode_record(record)) for key, record in records.items())
+    return sorted((_hash(key), key, encode_record(record)) for key, record in records.items())
 
 
 def _split(prefix: str, items: list[_Item], max_bytes: int) -> list[Page]:
@@ -62,7 +62,7 @@ def _split(prefix: str, items: list[_Item], max_bytes: int) -> list[Page]:
     while ranges:
         prefix, start, end = ranges.pop()
         if ends[end] - ends[start] > max_bytes and end - start > 1 and len(prefix) < _MAX_DEPTH:
-            middle = bisect_left(items, (prefix + "1",), start, end)
+            middle = bisect_left(items, (int(f"{prefix}1".ljust(_MAX_DEPTH, "0"), 2),), start, end)
             ranges += [(prefix + "1", middle, end), (prefix + "0", start, middle)]
         elif start < end:
             data = encode_page((key, data) for _, key, data in items[start:end])
@@ -71,9 +71,12 @@ def _split(prefix: str, items: list[_Item], max_bytes: int) -> list[Page]:
     return found
 
 
+def _hash(key: Key) -> int:
+    return int.from_bytes(hashlib.sha256("/".join(key).encode()).digest()[: _MAX_DEPTH // 8])
+
+
 def _bits(key: Key) -> str:
-    value = int.from_bytes(hashlib.sha256("/".join(key).encode()).digest()[: _MAX_DEPTH // 8])
-    return f"{value:0{_MAX_DEPTH}b}"
+    return f"{_hash(key):0{_MAX_DEPTH}b}"
 
 
 def digest(data: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from dfvisor.store.zk import Check, Create, Operation, Stat, ZooKeeper
 
 MAX_MULTI_BYTES = 900_000  # a server closes the connection on a request over about 1 MB
 MAX_NODE_BYTES = 900_000
+_BATCHES_AT_ONCE = 4
 
 
 async def commit(
@@ -36,8 +38,10 @@ async def commit(
     if _size([*before, *creates, *operations]) > MAX_MULTI_BYTES:
         if before:
             await zk.multi(before)
-        for batch in _batches(creates):
-            await zk.multi(batch)
+        batches = list(_batches(creates))
+        for start in range(0, len(batches), _BATCHES_AT_ONCE):
+            some = batches[start : start + _BATCHES_AT_ONCE]
+            await asyncio.gather(*(zk.multi(batch) for batch in some))
         before = [Check(create.path, 0) for create in creates]  # not collected meanwhile
         creates = []
     before += creates

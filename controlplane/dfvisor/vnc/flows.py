@@ -13,8 +13,9 @@ They are the same on all switches of the slice:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
 
 from dfvisor.errors import DFVisorError
 from dfvisor.model.records import Flowspace, Match, Treatment, VirtualNetwork
@@ -173,7 +174,7 @@ def inside(vn: VirtualNetwork, flowspace: Flowspace) -> Match:
             f"virtual network {vn.name}: flowspace {flowspace.name} names endpoint "
             f"{match.endpoint}, which does not exist"
         )
-    return dataclasses.replace(match, eth_src=endpoint.mac)
+    return msgspec.structs.replace(match, eth_src=endpoint.mac)
 
 
 def _keys(gre_key: int, flowspace: Flowspace, match: Match) -> Iterator[Key]:

@@ -21,6 +21,11 @@ def cut_off(fabric: Fabric) -> frozenset[str]:
     return frozenset(fabric.switches.keys() - joined)
 
 
+def apart(fabric: Fabric, switches: Collection[str]) -> frozenset[str]:
+    """Those of a VN's switches that are cut off from the others; one alone is not, from nobody."""
+    return cut_off(fabric).intersection(switches) if len(switches) > 1 else frozenset()
+
+
 def broken(fabric: Fabric, routing: Routing, homes: Iterable[str], avoid: Collection[str]) -> bool:
     """Whether some way between two of the homes ends on the way: at a switch that is cut off, or
     at a link that is gone, or down with no way around it. (An end that is cut off is no way's

@@ -35,7 +35,7 @@ from dfvisor.store.database import FabricSnapshot, GlobalDatabase, Ownership, Vn
 from dfvisor.store.stats import AgentInfo
 from dfvisor.vnc.adopt import adopt
 from dfvisor.vnc.compile import CompileError, Compiler, SwitchEntries, Update
-from dfvisor.vnc.health import cut_off
+from dfvisor.vnc.health import apart
 from dfvisor.vnc.learned import LearnedHosts
 from dfvisor.vnc.routing import Trees
 from dfvisor.vnc.session import Progress, Session, Target
@@ -356,8 +356,7 @@ class Candidate:
             return
         self._good = snapshot.vn
         self._controlled = left_out
-        # one alone is cut off from nobody, and is waited for
-        self._cut_off = cut_off(fabric.fabric) if len(compiler.switches) > 1 else frozenset()
+        self._cut_off = apart(fabric.fabric, compiler.switches)
         self._refused = ""
         self._revision, self._fabric_revision = snapshot.revision, fabric.revision
         if self._compiler is None:  # nothing can be written before it is known what is there

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache
 
 import grpc
 
@@ -36,12 +36,11 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 UPDATES_PER_WRITE = 250  # of at most about 500 bytes each; the slicer takes 256 KiB
+RECENT_UPDATES = 8192  # kept, because other switches get them too before long
+RECENT_SCHEMAS = 8
 KEYS_AT_A_TIME = 2000  # looked at before others get a turn
 SHOWN_FAILURES = 5
 AT_ONCE_MS = 20  # agents read a revision when controllers do: hardly ever is there more to wait for
-
-
-Change: TypeAlias = tuple[p4r.Update, Step]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,6 +182,7 @@ class Session:
             self._on_held(held)
             self._on_progress()
             lost = asyncio.create_task(client.wait_lost(), name=f"lost {self.vn}@{self.switch}")
+            lost.add_done_callback(lambda _: self._changed.set())
             try:
                 while True:
                     self._changed.clear()
@@ -193,8 +193,8 @@ class Session:
                     target = self._target
                     if target is not None and target is not self._done and self._may_write():
                         await self._sync(client, schema, held, target)
-                    if target is self._target and not self._changed.is_set():
-                        await self._until_changed(lost)
+                    if target is self._target and not lost.done():
+                        await self._changed.wait()
             finally:
                 lost.cancel()
         finally:
@@ -210,16 +210,9 @@ class Session:
         schema = await client.get_schema()
         if schema is None:
             raise SwitchUnavailable(f"{client.address}: the slicer has no P4Info")
-        client.schema = schema
+        client.schema = schema = _shared(schema.proto.SerializeToString(deterministic=True))
         found = [entry for table in TABLES for entry in await client.read_entries(table)]
         return schema, {entry_key(entry): entry for entry in found}
-
-    async def _until_changed(self, lost: asyncio.Task[None]) -> None:
-        changed = asyncio.create_task(self._changed.wait(), name=f"changed {self.vn}@{self.switch}")
-        try:
-            await asyncio.wait((changed, lost), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
 
     async def _sync(
         self,
@@ -239,22 +232,19 @@ class Session:
                 return
             self._pending = every
         pending = self._pending
-        work = [
-            (_update(schema, step), step)
-            for step in steps(held, target.wanted, target.stage, pending)
-        ]
+        work = steps(held, target.wanted, target.stage, pending)
         async with self._turns if len(work) > UPDATES_PER_WRITE else nullcontext():
-            refused = await self._carry_out(client, held, target, work)
+            refused = await self._carry_out(client, schema, held, target, work)
         if refused is None:
             if self._pending is pending:  # to be looked at with the next target
-                pending.update((step.key, None) for _, step in work)
+                pending.update((step.key, None) for step in work)
             return
         self.refusing = bool(refused)
         if refused:
             shown = "; ".join(refused[:SHOWN_FAILURES])
             raise SwitchError(f"{len(refused)} of {len(work)} updates refused: {shown}")
         if work:
-            kinds = [update.type for update, _ in work]
+            kinds = [_kind(step) for step in work]
             log.info(
                 "VN %s, switch %s: %d inserts, %d modifies, %d deletes",
                 self.vn,
@@ -274,9 +264,10 @@ class Session:
     async def _carry_out(
         self,
         client: P4RuntimeClient,
+        schema: Schema,
         held: dict[EntryKey, TableEntry],
         target: Target,
-        work: Sequence[Change],
+        work: Sequence[Step],
     ) -> list[str] | None:
         """Write, once the agent has got as far; the refusals as text. None, and nothing was done,
         if there is another target before.
@@ -305,20 +296,21 @@ class Session:
             metadata = conditions | (last if place == len(chunks) - 1 and not refused else {})
             if not sure:
                 sure = True
-                done = await self._write_at_once(client, chunk, held, metadata)
+                done = await self._write_at_once(client, schema, chunk, held, metadata)
                 if done is not None:
                     refused += done
                     continue
                 for what in conditions:
                     if not await self._until_held(client, target, what):
                         return None
-            refused += await self._write(client, chunk, held, metadata)
+            refused += await self._write(client, schema, chunk, held, metadata)
         return refused
 
     async def _write_at_once(
         self,
         client: P4RuntimeClient,
-        work: Sequence[Change],
+        schema: Schema,
+        work: Sequence[Step],
         held: dict[EntryKey, TableEntry],
         metadata: Mapping[str, str],
     ) -> list[str] | None:
@@ -326,7 +318,8 @@ class Session:
         refusals as text. None, and nothing was done, if not.
         """
         try:
-            return await self._write(client, work, held, {**metadata, AT_ONCE: str(AT_ONCE_MS)})
+            at_once = {**metadata, AT_ONCE: str(AT_ONCE_MS)}
+            return await self._write(client, schema, work, held, at_once)
         except RpcFailed as error:
             if error.code is not grpc.StatusCode.ABORTED:
                 raise
@@ -380,14 +373,16 @@ class Session:
     async def _write(
         self,
         client: P4RuntimeClient,
-        work: Sequence[Change],
+        schema: Schema,
+        work: Sequence[Step],
         held: dict[EntryKey, TableEntry],
         metadata: Mapping[str, str],
     ) -> list[str]:
         """Write a chunk; the refusals as text."""
         refused: list[str] = []
-        statuses = await client.write_statuses([update for update, _ in work], metadata)
-        for (_, step), status in zip(work, statuses, strict=True):
+        updates = [_update(schema, step) for step in work]
+        statuses = await client.write_statuses(updates, metadata)
+        for step, status in zip(work, statuses, strict=True):
             if status.code:
                 refused.append(f"{step.new or step.old}: {status.message or status.code}")
             elif step.new is not None:
@@ -413,11 +408,29 @@ class Session:
             self._on_progress()
 
 
+def _kind(step: Step) -> p4r.Update.Type.ValueType:
+    if step.new is None:
+        return p4r.Update.DELETE
+    return p4r.Update.INSERT if step.old is None else p4r.Update.MODIFY
+
+
 def _update(schema: Schema, step: Step) -> p4r.Update:
     if step.new is None:
         assert step.old is not None
         return schema.delete(step.old)
-    return schema.insert(step.new) if step.old is None else schema.modify(step.new)
+    return _put(schema, step.new, step.old is not None)
+
+
+@lru_cache(RECENT_UPDATES)
+def _put(schema: Schema, entry: TableEntry, there: bool) -> p4r.Update:
+    """Not to be changed: all switches of a VN get the same."""
+    return schema.modify(entry) if there else schema.insert(entry)
+
+
+@lru_cache(RECENT_SCHEMAS)
+def _shared(p4info: bytes) -> Schema:
+    """One for all sessions that see the same tables."""
+    return Schema.load(p4info)
 
 
 async def _all_keys(held: Mapping[EntryKey, TableEntry], wanted: Wanted) -> dict[EntryKey, None]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
+import msgspec
 from dfvisor.agent.numbers import Kind
 from dfvisor.model.description import load_network
 from dfvisor.model.records import (
@@ -147,7 +147,7 @@ def vns(draw: st.DrawFn, fabric: Fabric, number: int) -> VirtualNetwork:
         flowspaces[name] = Flowspace(
             name=name,
             priority=10 + place,
-            match=replace(draw(matches), endpoint=entrance),
+            match=msgspec.structs.replace(draw(matches), endpoint=entrance),
             slice=(slice_name := draw(st.sampled_from(sorted(slices)))),
             treatment=(
                 treatment := draw(

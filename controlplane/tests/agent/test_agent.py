@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from dfvisor.agent import agent as agent_module
 from dfvisor.agent.link import Link, Written
@@ -489,7 +490,7 @@ async def test_meters_of_rates_changed_and_removed_follow(rig: Rig) -> None:
     async with rig.agent():
         await rig.wait_until_applied("red", 1)
         rate = Rate(committed_bps=1_000_000, peak_bps=2_000_000)
-        flowspace = dataclasses.replace(red.flowspaces["gold-tcp"], rate=rate)
+        flowspace = msgspec.structs.replace(red.flowspaces["gold-tcp"], rate=rate)
         metered = dataclasses.replace(
             red, flowspaces={**red.flowspaces, "gold-tcp": flowspace}, flood_pps=500
         )

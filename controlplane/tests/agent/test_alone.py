@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from dfvisor.agent.main import LOCAL_DATABASE
 from dfvisor.agent.saver import SYNCED
@@ -170,11 +171,13 @@ async def test_full_disk_is_told_of_and_changes_go_on(rig: Rig, disk: Path) -> N
                     red,
                     flowspaces=red.flowspaces
                     | {
-                        f"x{n}": dataclasses.replace(
+                        f"x{n}": msgspec.structs.replace(
                             red.flowspaces["no-telnet"],
                             name=f"x{n}",
                             priority=1000 + n,
-                            match=dataclasses.replace(red.flowspaces["no-telnet"].match, vlan=n),
+                            match=msgspec.structs.replace(
+                                red.flowspaces["no-telnet"].match, vlan=n
+                            ),
                         )
                         for n in range(300)
                     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 from dfvisor.agent.desired import VnPlan, fabric_items, vn_plan
 from dfvisor.agent.edge import where
 from dfvisor.agent.numbers import Kind
@@ -234,7 +235,7 @@ def test_denied_flowspace_is_denied_at_the_edge() -> None:
 
 def test_demoted_flowspace_is_classified_into_its_own_slice() -> None:
     red = demo().vns["red"]
-    flowspace = dataclasses.replace(red.flowspaces["gold-tcp"], treatment=Treatment.DEMOTE)
+    flowspace = msgspec.structs.replace(red.flowspaces["gold-tcp"], treatment=Treatment.DEMOTE)
     plan, _ = planned("s1", "red", flowspaces={"gold-tcp": flowspace})
     found = [entry for entry in entries(plan, "classifier") if entry.priority == 101]
     assert {entry.arg("slice_id") for entry in found} == {plan.slices["gold"].slice_id}
@@ -242,9 +243,9 @@ def test_demoted_flowspace_is_classified_into_its_own_slice() -> None:
 
 def with_endpoint(vn: VirtualNetwork, endpoint: str) -> dict[str, object]:
     flowspace = vn.flowspaces["gold-tcp"]
-    match = dataclasses.replace(flowspace.match, endpoint=endpoint)
+    match = msgspec.structs.replace(flowspace.match, endpoint=endpoint)
     return {
-        "gold-tcp": dataclasses.replace(flowspace, match=match, bidirectional=False),
+        "gold-tcp": msgspec.structs.replace(flowspace, match=match, bidirectional=False),
     }
 
 
@@ -279,8 +280,8 @@ def test_flowspace_of_an_endpoint_that_moves_is_planned_again() -> None:
 
 def test_two_flowspaces_of_one_match_make_one_entry() -> None:
     red = demo().vns["red"]
-    first = dataclasses.replace(red.flowspaces["gold-tcp"], match=Match(), bidirectional=False)
-    second = dataclasses.replace(first, name="again")
+    first = msgspec.structs.replace(red.flowspaces["gold-tcp"], match=Match(), bidirectional=False)
+    second = msgspec.structs.replace(first, name="again")
     plan, _ = planned("s1", "red", flowspaces={"gold-tcp": first, "again": second})
     (found,) = [entry for entry in entries(plan, "classifier") if entry.priority == 101]
     assert found.arg("cookie") == flowspace_cookie("red", "again")  # the first by name

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
+import msgspec
 from dfvisor.agent.desired import VnPlan, fabric_items, vn_plan
 from dfvisor.agent.edge import Address
 from dfvisor.agent.numbers import Kind
@@ -252,7 +253,7 @@ RATE = Rate(committed_bps=8_000_000, peak_bps=16_000_000)
 def test_rates_become_meters_where_packets_enter() -> None:
     vn = demo().vns["red"]
     gold = dataclasses.replace(vn.profiles["gold"], rate=RATE)
-    flowspace = dataclasses.replace(
+    flowspace = msgspec.structs.replace(
         vn.flowspaces["gold-tcp"], rate=Rate(committed_bps=80_000, peak_bps=80_000, burst_bytes=9)
     )
     vn = red(
@@ -286,11 +287,11 @@ def test_flowspace_of_an_endpoint_elsewhere_has_no_meter_here() -> None:
     vn = demo().vns["red"]
     remote = next(one for one in vn.endpoints.values() if one != local(vn))
     old = vn.flowspaces["gold-tcp"]
-    flowspace = dataclasses.replace(
+    flowspace = msgspec.structs.replace(
         old,
         rate=RATE,
         bidirectional=False,
-        match=dataclasses.replace(old.match, endpoint=remote.name),
+        match=msgspec.structs.replace(old.match, endpoint=remote.name),
     )
     plan, numbers = planned(red(flowspaces={"gold-tcp": flowspace}))
     assert numbers.known[Kind.METER] == {}
@@ -319,7 +320,9 @@ def test_slice_policy_has_packet_in_and_the_yellow_dscp() -> None:
 
 def test_flowspace_to_the_controller_is_classified_into_its_slice() -> None:
     vn = demo().vns["red"]
-    flowspace = dataclasses.replace(vn.flowspaces["gold-tcp"], treatment=Treatment.TO_CONTROLLER)
+    flowspace = msgspec.structs.replace(
+        vn.flowspaces["gold-tcp"], treatment=Treatment.TO_CONTROLLER
+    )
     plan, _ = planned(red(flowspaces={"gold-tcp": flowspace}))
     found = [one for one in entries(plan.items, "classifier") if one.priority > 1]
     assert {one.action for one in found} == {"classify"}

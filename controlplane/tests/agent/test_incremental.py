@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Network
 
+import msgspec
 import pytest
 from dfvisor.agent.book import Book
 from dfvisor.agent.desired import VnPlan, vn_plan
@@ -67,7 +68,7 @@ def following(draw: st.DrawFn, vn: VirtualNetwork) -> VirtualNetwork:
                 flowspaces = {n: one for n, one in wanted.flowspaces.items() if n != name}
                 wanted = replace(wanted, flowspaces=flowspaces)
             elif held.treatment is Treatment.PERMIT:
-                metered = replace(held, rate=None if held.rate else RATE)
+                metered = msgspec.structs.replace(held, rate=None if held.rate else RATE)
                 wanted = replace(wanted, flowspaces=wanted.flowspaces | {name: metered})
         elif kind == "slice":
             extra = Slice(name="extra", key=999, profile=sorted(wanted.profiles)[0])
@@ -195,7 +196,7 @@ def test_change_of_one_flowspace_looks_at_one_flowspace(
 
     expand = edge.expand
     monkeypatch.setattr(edge, "expand", lambda *a, **k: looked.append(a) or expand(*a, **k))
-    other = replace(vn.flowspaces["f3"], priority=6)
+    other = msgspec.structs.replace(vn.flowspaces["f3"], priority=6)
     planner.set_vn(RED.name, 2, changed(vn, {("flowspaces", "f3"): other}), None)
     planner.stage({RED.name})
     assert len(looked) == 1

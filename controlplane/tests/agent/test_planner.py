@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 from dfvisor.agent.book import Book
 from dfvisor.agent.desired import LEARN, VnPlan
 from dfvisor.agent.hosts import Outcome
@@ -29,7 +30,7 @@ def one(staged: list[Staged]) -> Staged:
 
 
 def broken(vn: VirtualNetwork) -> VirtualNetwork:
-    flowspace = dataclasses.replace(vn.flowspaces["gold-tcp"], slice="nope")
+    flowspace = msgspec.structs.replace(vn.flowspaces["gold-tcp"], slice="nope")
     return dataclasses.replace(vn, flowspaces={"gold-tcp": flowspace})
 
 

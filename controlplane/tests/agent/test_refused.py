@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 from dfvisor.model.grants import Grant, Span
 from dfvisor.p4rt.entries import Exact, TableEntry
@@ -61,7 +62,7 @@ async def test_write_that_the_switch_refuses_is_reported_and_repaired(rig: Rig) 
 async def test_bad_record_keeps_the_last_good_state_of_that_vn_alone(rig: Rig) -> None:
     await rig.put(demo())
     red, blue = demo().vns["red"], demo().vns["blue"]
-    stray = dataclasses.replace(red.flowspaces["gold-tcp"], slice="nowhere")
+    stray = msgspec.structs.replace(red.flowspaces["gold-tcp"], slice="nowhere")
     bad = dataclasses.replace(red, flowspaces={"gold-tcp": stray})
     fewer = without_slice(blue, "gold")
     async with rig.agent():

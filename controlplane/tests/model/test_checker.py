@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from ipaddress import IPv4Address, IPv4Network
 
+import msgspec
 from dfvisor.errors import Problem
 from dfvisor.model.changes import changes
 from dfvisor.model.checker import Checker
@@ -102,7 +103,7 @@ def test_change_of_one_flowspace_does_not_check_the_whole_again() -> None:
 
     checker = Checker()
     checker.problems(RED, None, NETWORK.fabric, NETWORK, counted)
-    gold = dataclasses.replace(RED.flowspaces["gold-tcp"], priority=7)
+    gold = msgspec.structs.replace(RED.flowspaces["gold-tcp"], priority=7)
     changed = dataclasses.replace(RED, flowspaces={**RED.flowspaces, "gold-tcp": gold})
     assert checker.problems(changed, changes(RED, changed), NETWORK.fabric, NETWORK, counted) == []
     assert len(asked) == 1

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from dfvisor.cli.change import Refused
 from dfvisor.cli.disable import disabled
@@ -28,7 +29,7 @@ def test_disabled_slice_is_written_read_and_enabled_again() -> None:
 
 def test_packets_of_a_disabled_slice_are_best_effort_and_denied_ones_stay_denied() -> None:
     vn = OFF.vns["red"]
-    denied = dataclasses.replace(vn.flowspaces["gold-tcp"], treatment=Treatment.DENY)
+    denied = msgspec.structs.replace(vn.flowspaces["gold-tcp"], treatment=Treatment.DENY)
     vn = dataclasses.replace(vn, flowspaces=vn.flowspaces | {"gold-tcp": denied})
     left = without_disabled(vn)
     assert set(left.slices) == {"default", "silver"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 from dfvisor.cli.change import Refused
 from dfvisor.cli.remove import without_flowspace
@@ -48,7 +49,7 @@ def problems(*flowspaces: Flowspace) -> list[str]:
 
 
 def change(flowspace: Flowspace, **what: object) -> Flowspace:
-    return dataclasses.replace(flowspace, **what)  # type: ignore[arg-type]
+    return msgspec.structs.replace(flowspace, **what)  # type: ignore[arg-type]
 
 
 def test_part_within_a_flowspace_is_valid_and_moves_the_space() -> None:

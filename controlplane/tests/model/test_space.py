@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import msgspec
 from dfvisor.model.description import load_network
 from dfvisor.model.records import Flowspace, Match, Treatment
 from dfvisor.model.space import Space, Spaces, everything
@@ -56,7 +57,7 @@ def test_spaces_follow_the_records_and_say_what_shrank() -> None:
     more = dataclasses.replace(vn, flowspaces=vn.flowspaces | {"extra": extra})
     assert spaces.update(more) == set()
     assert covers(spaces.of("gold"), key) and not covers(spaces.of("silver"), key)
-    denied = dataclasses.replace(extra, treatment=Treatment.DENY)
+    denied = msgspec.structs.replace(extra, treatment=Treatment.DENY)
     assert spaces.update(dataclasses.replace(vn, flowspaces=vn.flowspaces | {"extra": denied})) == {
         "gold"
     }

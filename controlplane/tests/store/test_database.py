@@ -8,6 +8,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
+import msgspec
 import pytest
 from dfvisor.errors import Conflict, StoreError, StoreUnavailable
 from dfvisor.model.description import load, load_network, plan
@@ -203,7 +204,7 @@ async def test_large_change_of_a_large_vn_reads_only_what_changed(
     pages = len(db._vns._pages["red"])
     before = other._vns.pages_read
     note = Match(ipv4_dst=IPv4Network("10.0.0.0/8"))
-    big = replace(flowspace("f7", 9), match=note)
+    big = msgspec.structs.replace(flowspace("f7", 9), match=note)
     same_page = [
         key[1]
         for _, records in db._vns._pages["red"].values()

@@ -146,7 +146,7 @@ def test_only_the_difference_to_what_is_held_is_written(db: LocalDatabase) -> No
     changed = replace(
         red,
         learning=True,
-        flowspaces={**flowspaces, "new": replace(one, name="new")},
+        flowspaces={**flowspaces, "new": msgspec.structs.replace(one, name="new")},
     )
     db.save_vn(1, red)
     before = db._db.total_changes
@@ -308,6 +308,7 @@ def test_kill_in_the_middle_leaves_one_whole_revision(file: Path) -> None:
     writer = (
         "import sys\n"
         "from dataclasses import replace\n"
+        "from msgspec import structs\n"
         "from dfvisor.model.description import load_network\n"
         "from dfvisor.store.local import LocalDatabase\n"
         "red = load_network(sys.argv[2]).vns['red']\n"
@@ -316,7 +317,8 @@ def test_kill_in_the_middle_leaves_one_whole_revision(file: Path) -> None:
         "held = None\n"
         "for n in range(1, 10**6):\n"
         "    names = {f'f{n % 7}-{i}' for i in range(n % 40)}\n"
-        "    vn = replace(red, flood_pps=n, flowspaces={x: replace(one, name=x) for x in names})\n"
+        "    flowspaces = {x: structs.replace(one, name=x) for x in names}\n"
+        "    vn = replace(red, flood_pps=n, flowspaces=flowspaces)\n"
         "    db.save_vn(n, vn, before=held)\n"
         "    held = (n, vn)\n"
         "    print(n, flush=True)\n"

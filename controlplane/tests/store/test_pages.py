@@ -64,11 +64,13 @@ def test_pages_hold_exactly_the_records(vn: VirtualNetwork, max_bytes: int) -> N
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(vns("v"))
-def test_flowspaces_decoded_in_bulk_are_those_of_the_parser(vn: VirtualNetwork) -> None:
+def test_flowspaces_in_bulk_are_read_and_written_as_one_by_one(vn: VirtualNetwork) -> None:
     plain = {name: plain_record(one) for name, one in vn.flowspaces.items()}
     assert bulk.flowspaces(encode(plain)) == vn.flowspaces
     parsed = decode_records({"flowspaces": plain}, "page")
     assert {name: one for (_, name), one in parsed.items()} == vn.flowspaces
+    for one in vn.flowspaces.values():
+        assert bulk.encode_flowspace(one) == encode(plain_record(one))
 
 
 def spoiled(path: tuple[str, ...], value: object) -> dict[str, object]:

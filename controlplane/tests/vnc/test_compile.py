@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 
+import msgspec
 import pytest
 from dfvisor.agent.desired import neighbours, vn_plan
 from dfvisor.agent.site import look
@@ -74,7 +75,7 @@ def cases(draw: st.DrawFn) -> tuple[Fabric, VirtualNetwork]:
         flowspaces[f"f{place}"] = Flowspace(
             name=f"f{place}",
             priority=draw(st.integers(1, 4)),
-            match=dataclasses.replace(draw(MATCHES), endpoint=endpoint),
+            match=msgspec.structs.replace(draw(MATCHES), endpoint=endpoint),
             slice=slice_,
             treatment=draw(st.sampled_from(treatments)),
             bidirectional=endpoint is None and draw(st.booleans()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from dfvisor.model.changes import changes
 from dfvisor.model.records import Endpoint, Fabric, Flowspace, Link, Match, Slice, VirtualNetwork
@@ -65,7 +66,7 @@ def changed_vns(draw: st.DrawFn, fabric: Fabric, vn: VirtualNetwork) -> VirtualN
             flowspaces[name] = Flowspace(
                 name=name,
                 priority=draw(st.integers(1, 4)),
-                match=dataclasses.replace(
+                match=msgspec.structs.replace(
                     draw(MATCHES), endpoint=draw(st.sampled_from([None, *at]))
                 ),
                 slice=draw(st.sampled_from(sorted(slices))),
@@ -186,7 +187,7 @@ CHANGES: dict[str, Callable[[VirtualNetwork], VirtualNetwork]] = {
         vn,
         flowspaces={
             **vn.flowspaces,
-            "gold-tcp": dataclasses.replace(vn.flowspaces["gold-tcp"], priority=7),
+            "gold-tcp": msgspec.structs.replace(vn.flowspaces["gold-tcp"], priority=7),
         },
     ),
     "a new endpoint": lambda vn: dataclasses.replace(

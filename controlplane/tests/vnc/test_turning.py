@@ -12,7 +12,7 @@ from dfvisor.model.types import Mac, PortRef
 from dfvisor.p4rt.entries import Exact, TableEntry
 from dfvisor.vnc.adopt import adopt
 from dfvisor.vnc.compile import Compiler
-from dfvisor.vnc.health import broken, cut_off
+from dfvisor.vnc.health import apart, broken, cut_off
 from dfvisor.vnc.routing import Trees, route
 from dfvisor.vnc.turning import PATIENCE_S, Turning
 
@@ -141,6 +141,14 @@ def test_link_that_is_led_around_breaks_no_way_and_a_dead_switch_does() -> None:
     links = tuple(one for key, one in LINKS.items() if key != frozenset(("s1", "s2")))
     gone = dataclasses.replace(FABRIC, links=links)  # no switch leads around what is no link
     assert broken(gone, routing, homes, ())
+
+
+def test_switch_that_has_a_virtual_network_alone_is_cut_off_from_nobody() -> None:
+    fabric = without("s1-s2", "s2-s4")
+    assert apart(fabric, {"s1", "s2"}) == {"s2"}
+    assert apart(fabric, {"s1", "s3"}) == frozenset()
+    assert apart(fabric, {"s2"}) == frozenset()
+    assert apart(Fabric(switches={"s1": FABRIC.switches["s1"]}), {"s1"}) == frozenset()
 
 
 def test_switch_that_is_cut_off_is_not_waited_for() -> None:
