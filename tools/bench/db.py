@@ -9,7 +9,6 @@ Times at the switch are taken by its agent after the switch has acknowledged.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import statistics
 import sys
