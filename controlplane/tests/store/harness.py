@@ -104,6 +104,14 @@ def watched(address: str, session: int) -> list[str]:
     return sorted(paths.get(hex(session), []))
 
 
+def watched_by_all(address: str) -> set[str]:
+    """As `watched`, of all sessions."""
+    place, _, chroot = address.partition("/")
+    lines = ask(int(place.rpartition(":")[2]), "wchc").splitlines()
+    paths = {line.strip() for line in lines if not line.startswith("0x")}
+    return {path.removeprefix(f"/{chroot}") for path in paths if path.startswith(f"/{chroot}/")}
+
+
 class Proxy:
     """Between a client and the server at `port`."""
 

@@ -12,7 +12,7 @@ from dfvisor.model.description import load_network
 from dfvisor.store.local import LocalDatabase
 from dfvisor.vnc.daemon import LOCAL_DATABASE
 
-from controlplane.tests.store.harness import requests
+from controlplane.tests.store.harness import requests, watched_by_all
 from controlplane.tests.vnc.rig import Rig
 
 pytestmark = [pytest.mark.zk, pytest.mark.switch]
@@ -50,6 +50,9 @@ async def test_at_rest_nothing_is_read_and_only_statistics_are_written(
                 break
         else:
             pytest.fail(f"{after[0] - reads} reads, {after[1] - writes} writes, {written} expected")
+        seen = watched_by_all(zookeeper)
+        assert "/vns/office/revision" in seen
+        assert not {path for path in seen if path.startswith(("/applied", "/stats"))}
         assert rig.stop("c1") == 0
         local = LocalDatabase(tmp_path / "c1" / LOCAL_DATABASE)
         assert local.load_vns() == {"office": (1, NETWORK.vns["office"])}
