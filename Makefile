@@ -131,6 +131,7 @@ fuzz: $(STAMP) ## the softswitch's pipeline under sanitizers, guided by coverage
 
 soak: build fuzz ## longer, seeded runs of the property and parity tests, and the fuzzer
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q controlplane/tests -m "not zk and not e2e"
+	@DFVISOR_KILLS=50 $(BIN)/pytest -q controlplane/tests/store/test_local.py -k kill
 	@DFVISOR_CHANGES=$(or $(CHANGES),10000) DFVISOR_SEED=$(or $(SEED),1) \
 	    $(BIN)/pytest -q -s controlplane/tests/vnc/test_model.py
 	@DFVISOR_SEQUENCES=$(or $(SEQUENCES),500) DFVISOR_SEED=$(or $(SEED),1) \

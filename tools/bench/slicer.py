@@ -2,8 +2,7 @@
 
 `python -m bench.slicer [--rounds N] [--only PART...]` from the top of the source tree. Every
 comparison runs side by side, in rounds that alternate; the tables show medians. Measured at a
-softswitch without ports and, because that is slower than the slicer, at a switch that only
-acknowledges.
+softswitch without ports, at BMv2 where it is on PATH, and at a switch that only acknowledges.
 """
 
 from __future__ import annotations
@@ -12,12 +11,15 @@ import argparse
 import asyncio
 import contextlib
 import os
+import shutil
+import socket
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,6 +28,8 @@ from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import Exact, TableEntry, Ternary
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.tls import Credentials
+from emulation.emulation import program_of
+from emulation.targets import Target
 from rich.console import Console
 from rich.table import Table
 
@@ -39,11 +43,13 @@ from bench.slicer_rig import (
     switch_command,
 )
 
+BMV2 = "simple_switch_grpc"
 SINGLE = 300  # writes of a round
 BATCH = 1000
 BATCHES = 16
 IN_FLIGHT = 4
 FLOOD_S = 3.0
+HELD = 5000
 ENTRIES = 64
 DIRECT_SLICE = 4000  # slice id that no slicer here uses
 FULL32 = 0xFFFFFFFF
@@ -136,6 +142,12 @@ class Writer:
         assert self.client.schema is not None
         held = await self.client.read_entries()
         await self.client.write([self.client.schema.delete(one) for one in held])
+
+    async def fill(self) -> None:
+        """Insert as much as a reader that never reads gets stuck with."""
+        for first in range(0, HELD, BATCH):
+            updates = [self.update(p4r.Update.INSERT, first + n) for n in range(BATCH)]
+            await self.write(self.request(updates))
 
     async def batches(self, count: int, size: int, kind: p4r.Update.Type.ValueType) -> float:
         """Updates per second, IN_FLIGHT batches at a time."""
@@ -230,6 +242,8 @@ async def flood(address: str, kind: str, seconds: float) -> None:
     """What an over-eager client does; a process of its own."""
     async with writers((address, "s1", 1)) as (writer,):
         await writer.clear()
+        if kind == "reader":  # its entries are not the flood
+            await writer.fill()
         print("flooding", flush=True)
         until = time.monotonic() + seconds
 
@@ -252,12 +266,6 @@ async def flood(address: str, kind: str, seconds: float) -> None:
                     await writer.write(request)
 
         async def reader() -> None:
-            for batch in range(10):
-                await writer.write(
-                    writer.request(
-                        [writer.update(p4r.Update.INSERT, batch * 500 + n) for n in range(500)]
-                    )
-                )
             request = p4r.ReadRequest(device_id=DEVICE_ID, role=writer.client.role or "")
             request.entities.add().table_entry.SetInParent()
             calls: list[grpc.aio.UnaryStreamCall[p4r.ReadRequest, p4r.ReadResponse]] = []
@@ -357,16 +365,45 @@ async def many(switch: str, counts: Sequence[int]) -> tuple[Table, Held]:
 # -- the parts
 
 
-async def at_switch(scratch: Path, rounds: int) -> tuple[list[Table], Held]:
-    """The cost in front of a softswitch."""
+async def at_switch(
+    scratch: Path, rounds: int, target: Target = Target.SOFTSWITCH
+) -> tuple[list[Table], Held]:
+    """The cost in front of a switch."""
     with contextlib.ExitStack() as stack:
-        switch = stack.enter_context(running(*switch_command(scratch))).address
-        direct = stack.enter_context(running(*switch_command(scratch, "direct"))).address
+        switch = stack.enter_context(switch_process(target, scratch, "switch")).address
+        direct = stack.enter_context(switch_process(target, scratch, "direct")).address
         for address in (switch, direct):
             await push_pipeline(address)
         slicer = stack.enter_context(slicer_at(switch, 3))
         table, held = await cost(direct, slicer, rounds)
         return [table], held
+
+
+def switch_process(
+    target: Target, scratch: Path, name: str
+) -> contextlib.AbstractContextManager[Process]:
+    """A switch without ports."""
+    if target is Target.SOFTSWITCH:
+        return running(*switch_command(scratch, name))
+    return bmv2(scratch / f"{name}.notify")
+
+
+@contextlib.contextmanager
+def bmv2(notify: Path) -> Iterator[Process]:
+    address = f"127.0.0.1:{free_port()}"
+    command = [*program_of(Target.BMV2), "--no-p4", "--device-id", str(DEVICE_ID), "-L", "off"]
+    command += ["--thrift-port", str(free_port()), "--notifications-addr", f"ipc://{notify}"]
+    process = Process([*command, "--", "--grpc-server-addr", address, "--cpu-port", "510"], address)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 async def at_null(scratch: Path, rounds: int) -> tuple[list[Table], Held]:
@@ -403,8 +440,10 @@ def null_switch(scratch: Path) -> contextlib.AbstractContextManager[Process]:
     return running("bench.slicer_rig", "null", f"unix:{scratch}/null")
 
 
-PARTS = {
+Part: TypeAlias = Callable[[Path, int], Awaitable[tuple[list[Table], Held]]]
+PARTS: dict[str, tuple[Part, str]] = {
     "switch": (at_switch, "in front of the softswitch"),
+    "bmv2": (partial(at_switch, target=Target.BMV2), "in front of BMv2"),
     "acknowledging": (at_null, "in front of a switch that only acknowledges"),
     "floods": (flooded, "in front of the softswitch"),
     "idle": (idle, "in front of a switch that only acknowledges"),
@@ -434,7 +473,8 @@ def main() -> None:
     if options.flood:
         asyncio.run(flood(options.at, options.flood, FLOOD_S))
         return
-    sys.exit(asyncio.run(run(options.only or list(PARTS), options.rounds)))
+    parts = options.only or [name for name in PARTS if name != "bmv2" or shutil.which(BMV2)]
+    sys.exit(asyncio.run(run(parts, options.rounds)))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """From links that go and come to the place of this switch in the fabric: pure, time passed in.
 
 Keeps the fabric that everybody has settled on and the one that it is to become, and goes through
-the stages between (`agent.ways`). A change meanwhile starts anew from what was settled last.
+the stages between (`agent.ways`). If a link fails meanwhile, all starts anew from what was settled
+last; any other change waits, because not all switches will have settled at one moment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from dfvisor.agent.site import Site, look
 from dfvisor.agent.ways import Graph, Ways
@@ -15,6 +17,7 @@ from dfvisor.model.records import Fabric
 from dfvisor.model.types import PortRef
 
 STAGE_S = 0.15  # longer than news of a link needs to reach every agent
+CALM_STAGE_S = 0.4  # the same where no link has failed, and nobody drops
 LINGER_S = 5.0  # how long slices stay on a switch that their paths have left
 MOST_FORMER = 4
 
@@ -27,6 +30,7 @@ class Repair:
         self._described: Fabric | None = None
         self._own: frozenset[PortRef] = frozenset()
         self._reported: frozenset[PortRef] = frozenset()
+        self._wanted: Fabric | None = None  # the last one
         self._graph: Graph | None = None  # settled
         self._ways: Ways | None = None
         self._stage = 0
@@ -51,7 +55,7 @@ class Repair:
         """The fabric as described. If only costs differ, the change is made in stages."""
         before, self._described = self._described, fabric
         if before is None or _cables(before) != _cables(fabric):
-            self._graph, self._ways, self._next_at = None, None, None
+            self._graph, self._ways, self._next_at, self._wanted = None, None, None, None
             self._former = []
         self._turn(now)
 
@@ -80,8 +84,9 @@ class Repair:
             changed = True
             if self._stage >= self._ways.last:
                 self._settle(self._ways.new, now)
+                self._turn(now)  # to what has waited
             else:
-                self._next_at += STAGE_S
+                self._next_at += self._stage_s
         kept = [one for one in self._former if one[0] > now]
         if len(kept) != len(self._former):
             self._former = kept
@@ -105,19 +110,24 @@ class Repair:
         """Begin a change if there is one."""
         if self._described is None:
             return False
-        wanted = usable(self._described, self.down)
+        before, self._wanted = self._wanted, usable(self._described, self.down)
+        wanted = self._wanted
         if self._graph is None:
             self._graph = Graph(wanted)
             return True
         target = self._ways.new if self._ways is not None else self._graph
         if target.fabric == wanted:
-            return False
+            return before != wanted
         if _costs(target.fabric) == _costs(wanted):  # peers, MTUs: no other ways
             if self._ways is None:
                 self._graph = Graph(wanted)
             else:
                 self._ways = Ways(self._ways.old, Graph(wanted))
             return True
+        if before is not None:
+            self._remember(before, now)
+        if self._ways is not None and Ways(target, Graph(wanted)).calm:
+            return before != wanted
         self._remember(target.fabric, now)
         ways = Ways(self._graph, Graph(wanted))
         self._stage = 0
@@ -125,8 +135,12 @@ class Repair:
             self._settle(ways.new, now)
         else:
             self._ways = ways
-            self._next_at = now + STAGE_S
+            self._next_at = now + self._stage_s
         return True
+
+    @property
+    def _stage_s(self) -> float:
+        return CALM_STAGE_S if self._ways is not None and self._ways.calm else STAGE_S
 
     def _settle(self, graph: Graph, now: float) -> None:
         if self._graph is not None:
@@ -141,8 +155,9 @@ class Repair:
 
 
 def _cables(fabric: Fabric) -> object:
-    return fabric.switches, sorted((link.a, link.b) for link in fabric.links)
+    switches = {name: replace(one, drained=False) for name, one in fabric.switches.items()}
+    return switches, sorted((link.a, link.b) for link in fabric.links)
 
 
 def _costs(fabric: Fabric) -> object:
-    return sorted((link.a, link.b, link.cost) for link in fabric.links)
+    return sorted((link.a, link.b, fabric.weight(link)) for link in fabric.links)

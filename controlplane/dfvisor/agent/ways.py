@@ -8,7 +8,7 @@ packets from going in circles meanwhile (RFC 5715, path locking via safe neighbo
   nearer by the old costs.
 - A switch without a safe neighbour waits until one that it will use has changed over: its rank is
   one more than the lowest of theirs, and it changes in the stage of its rank. One whose old ways
-  are broken drops meanwhile; one that only gets a better way keeps the old one.
+  are broken drops meanwhile; where no link has failed (`calm`), all keep their old ones.
 
 In the last stage everybody uses all ways of least cost. Stages are a set time apart, longer than
 the news of a link needs to reach everybody; what is slower than that is bounded by the TTL.
@@ -111,7 +111,8 @@ class Ways:
         self.old = old
         self.new = new
         self._changes = _changes(old.fabric, new.fabric)
-        self._worse = all(change.new > change.old for change in self._changes)
+        self.calm = not any(change.new >= DOWN_COST > change.old for change in self._changes)
+        self._worse = not self.calm and all(change.new > change.old for change in self._changes)
         self._ranks: dict[str, dict[str, int]] = {}
         self._last: int | None = None
 
@@ -146,7 +147,7 @@ class Ways:
                 return shortest
             return tuple(hop for hop in shortest if ranks[hop.neighbour] < rank)
         before, after = self.old.costs(destination), self.new.costs(destination)
-        if after[switch] > before[switch]:
+        if after[switch] > before[switch] and not self.calm:
             return ()
         return self.old.shortest(switch, destination)
 

@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 
 RPC_TIMEOUT_S = 10.0
 PIPELINE_TIMEOUT_S = 60.0  # a switch may compile what it is given
+NO_CPU_PORT = grpc.StatusCode.FAILED_PRECONDITION.value[0]  # of a PacketOut
 UPDATES_PER_WRITE = 500
 CELLS_PER_READ = 4096
 UNSENT_MESSAGES = 1024  # on the stream; then more are refused
@@ -128,6 +129,7 @@ class P4RuntimeClient:
         self._standing = asyncio.Condition()
         self._primary: bool | None = None
         self._refusal = ""
+        self._packets_refused = ""  # why the switch can take none
         self._highest: ElectionId | None = None
         self._vacant = False
         self._lost = asyncio.Event()
@@ -239,6 +241,8 @@ class P4RuntimeClient:
     def _handle_event(self, kind: str | None, message: p4r.StreamMessageResponse) -> None:
         if kind == "error":
             error = message.error
+            if error.HasField("packet_out") and error.canonical_code == NO_CPU_PORT:
+                self._packets_refused = error.message
             log.warning(
                 "%s: stream error %d: %s", self.address, error.canonical_code, error.message
             )
@@ -260,8 +264,10 @@ class P4RuntimeClient:
 
     def send_packet(self, packet: PacketOut) -> None:
         """Give the switch a packet. Nobody says what becomes of it; SwitchUnavailable if the stream
-        has ended or is clogged.
+        has ended or is clogged, or the switch has said that it can take none.
         """
+        if self._packets_refused:
+            raise SwitchUnavailable(f"{self.address}: {self._packets_refused}")
         self._send(p4r.StreamMessageRequest(packet=encode_packet_out(self._need_schema(), packet)))
 
     def acknowledge(self, received: DigestList) -> None:
@@ -329,6 +335,7 @@ class P4RuntimeClient:
             await self._stub.SetForwardingPipelineConfig(request, timeout=PIPELINE_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise self._translated(error, "setting the pipeline") from error
+        self._packets_refused = ""
 
     # -- writes
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import groupby
+from typing import NamedTuple
 
 from dfvisor.p4rt.pb import p4r
 from dfvisor.slicer.layout import ActionLayout, Key, TableLayout
@@ -36,9 +37,12 @@ class Alike:
         "_masks",
         "_outside",
         "_pattern",
+        "_sample",
         "_slice",
+        "_splices",
         "_wire",
         "action",
+        "kind",
         "layout",
     )
 
@@ -47,6 +51,9 @@ class Alike:
     ) -> None:
         self.layout = layout
         self.action = action
+        self.kind = update.type
+        self._sample = update.SerializeToString()
+        self._splices: dict[int, Splice | None] = {}
         self._masks = key.masks
         self._slice: int | None = None
         self._outside: list[tuple[int, int]] = []  # bits that a value must not have
@@ -108,6 +115,51 @@ class Alike:
             slice_id = numbers.pop(self._slice)
             groups = groups[: self._slice] + groups[self._slice + 1 :]
         return Key(slice_id, self._wire % groups, self._masks, (*numbers, *self._extra))
+
+    def splice(self, slice_id: int, match: p4r.FieldMatch) -> Splice | None:
+        """How the bytes of such an update become the switch's, `match` being that on the slice's
+        own id there; None if more of it is another at the switch.
+        """
+        if slice_id not in self._splices:
+            if len(self._splices) >= KNOWN:
+                self._splices.clear()
+            self._splices[slice_id] = self._made(match)
+        return self._splices[slice_id]
+
+    def _made(self, match: p4r.FieldMatch) -> Splice | None:
+        if self.action is not None and self.action.next_hop:
+            return None
+        update = p4r.Update.FromString(self._sample)
+        message = update.entity.table_entry
+        named = self._slice is not None  # by the role, in the first field
+        tail = p4r.TableEntry()
+        tail.CopyFrom(message)
+        tail.ClearField("table_id")
+        if named:
+            del tail.match[0]
+            message.match[0].CopyFrom(match)
+        else:
+            message.match.insert(0, match)
+        sent, entry, same = framed(update), message.SerializeToString(), tail.SerializeToString()
+        if not all(one.endswith(same) for one in (self._sample, sent, entry)):
+            return None
+        end = -len(same) if same else None
+        return Splice(sent[:end], entry[:end], len(self._sample) - len(same))
+
+
+class Splice(NamedTuple):
+    """What stands before the bytes that stay, from `start` on, in the switch's update (as a field
+    of a WriteRequest) and in its entry.
+    """
+
+    sent: bytes
+    entry: bytes
+    start: int
+
+
+def framed(update: p4r.Update) -> bytes:
+    """An update as a field of a WriteRequest."""
+    return p4r.WriteRequest(updates=[update]).SerializeToString()
 
 
 class Known:

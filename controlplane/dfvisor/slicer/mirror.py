@@ -7,7 +7,7 @@ acknowledged a change: after an unknown outcome it is what the switch is made eq
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 HEAD = 4
 """A key's first bytes: the table id, big endian. Then the priority, then the fields without the
@@ -57,6 +57,17 @@ class Mirror:
             del self._counts[place]
         if not entries:
             del self._slices[slice_id]
+
+    def change(self, changes: Iterable[tuple[tuple[int, bytes], bytes | None]]) -> None:
+        """Put (slice id and key, entry) or, without an entry, remove, in this order."""
+        for (slice_id, key), entry in changes:
+            entries = self._slices.get(slice_id)
+            if entry is None:
+                self.remove(slice_id, key)
+            elif entries is None or key not in entries:
+                self.put(slice_id, key, entry)
+            else:
+                entries[key] = entry
 
     def drop(self, slice_id: int) -> dict[bytes, bytes]:
         """Take a slice's entries out, and return them."""

@@ -13,9 +13,10 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SliceDirectory, SliceInfo, SwitchPort
 from dfvisor.slicer.digests import Digests
+from dfvisor.slicer.held import Place
 from dfvisor.slicer.mirror import HEAD
 from dfvisor.slicer.refusal import denied, invalid
-from dfvisor.slicer.tables import FlowTables, Place
+from dfvisor.slicer.tables import FlowTables
 from dfvisor.slicer.translate import Translator
 from dfvisor.slicer.view import DROP_CELLS, DROPS, METERS
 

@@ -10,27 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
 
 import grpc
 
 from dfvisor.errors import SwitchError
-from dfvisor.model.space import Space
-from dfvisor.p4rt.errors import RpcFailed, SchemaError
+from dfvisor.p4rt.errors import RpcFailed
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SwitchPort, UpdateStatus
-from dfvisor.slicer.layout import TableLayout, layouts
+from dfvisor.slicer.alike import framed
+from dfvisor.slicer.held import Held, Place, content, deletion, key_only, update_of
 from dfvisor.slicer.mirror import HEAD, Mirror
+from dfvisor.slicer.planned import Overlay, Planned, aborted, inverse, messages_of, shown
 from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid, missing, unimplemented
 from dfvisor.slicer.roles import Role
-from dfvisor.slicer.translate import DEMOTE, FLOW, Translator, demotable
+from dfvisor.slicer.translate import FLOW, Translator
 from dfvisor.slicer.turns import Turns
-from dfvisor.slicer.view import NEXT_HOP, SLICE_ID, TABLES, TIMED
+from dfvisor.slicer.view import SLICE_ID, TABLES
 
 log = logging.getLogger(__name__)
 
@@ -54,27 +54,8 @@ ATOMIC_UPDATES = 256
 OK = UpdateStatus()
 NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
 ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS.value[0]
-ABORTED = grpc.StatusCode.ABORTED.value[0]
 MESSAGE_CHARS = 200
 SHOWN_REFUSALS = 5
-
-Place: TypeAlias = tuple[int, bytes]
-"""Slice id and key of an entry."""
-Overlay: TypeAlias = dict[Place, bytes | None]
-
-
-@dataclass(slots=True)
-class Planned:
-    """An update that may go to the switch: its place in the Write, and what it makes of the mirror
-    (None: no entry).
-    """
-
-    index: int
-    message: p4r.Update
-    place: Place
-    before: bytes | None
-    after: bytes | None
-    growth: int
 
 
 class FlowTables:
@@ -82,11 +63,8 @@ class FlowTables:
 
     def __init__(self, switch: SwitchPort, schema: Schema) -> None:
         self._switch = switch
-        self._schema = schema
-        by_id = layouts(schema, SLICE_ID, NEXT_HOP, TIMED)
-        self._layouts: dict[int, TableLayout] = {
-            schema.table(name).id: by_id[schema.table(name).id] for name in TABLES
-        }
+        self._held = Held(schema)
+        self.covered, self.place_of = self._held.covered, self._held.place_of
         fields = schema.table(TABLES[0]).fields
         self.slice_field = next(field.id for field in fields if field.name == SLICE_ID)
         self.turns = Turns(time.monotonic)
@@ -176,28 +154,97 @@ class FlowTables:
         landed = asyncio.Event()
         end = min(len(updates), start + most)
         breath = start + SHARED_BREATH
+        index = start
         try:
-            for index in range(start, end):
+            while index < end:
                 if index == breath:
                     shared = self.turns.contended(translator.role)
                     await asyncio.sleep(REST_S if shared else 0)
                     breath += SHARED_BREATH if shared else BREATH
+                stop = min(end, breath)
+                done = self._plan_run(translator, updates, index, stop, overlay, landed, planned)
+                if done > index:
+                    index = done
+                    continue
                 try:
                     one = self._plan(translator, index, updates[index], overlay, landed)
                     if one is None:
                         other(updates[index])
                 except Refused as refused:
                     statuses[index] = refused.status
-                    continue
-                if one is None:
-                    continue
+                    one = None
                 if isinstance(one, asyncio.Event):
                     return index, planned, one
-                planned.append(one)
+                if one is not None:
+                    planned.append(one)
+                index += 1
         except BaseException:
             self._settle(planned)
             raise
         return end, planned, None
+
+    def _plan_run(
+        self,
+        translator: Translator,
+        updates: Sequence[p4r.Update],
+        start: int,
+        stop: int,
+        overlay: Overlay,
+        landed: asyncio.Event,
+        planned: list[Planned],
+    ) -> int:
+        """Plan updates that are like the last one, as long as there is nothing to say to them but
+        yes; returns where that ends. It asks what `_plan` asks, which sees to everything else.
+        """
+        alike = translator.alike
+        if alike is None:
+            return start
+        flying, growing, mirror = self._flying, self._growing, self.mirror
+        kind, head, is_flow = alike.kind, alike.layout.head, alike.layout.name == FLOW
+        growth = {p4r.Update.INSERT: 1, p4r.Update.DELETE: -1}.get(kind, 0)
+        gre_key = -1
+        for index in range(start, stop):
+            update = updates[index]
+            data = update.SerializeToString()
+            fields = alike.key(data)
+            if fields is None:
+                break
+            if fields.slice_id != gre_key:
+                found = translator.splice(alike, fields.slice_id)
+                if found is None:
+                    break
+                gre_key = fields.slice_id
+                rights, splice = found
+                slice_id = rights.info.slice_id
+                table = (slice_id, head)
+                room = sys.maxsize
+                if rights.quota is not None:
+                    room = rights.quota - mirror.count(*table) - growing.get(table, 0)
+            priority = update.entity.table_entry.priority
+            key = head + priority.to_bytes(HEAD, "big") + fields.wire
+            place = (slice_id, key)
+            before = mirror.get(slice_id, key)
+            if place in flying or (before is None) != (growth > 0):
+                break
+            tail = data[splice.start :]
+            after = None
+            if growth >= 0:
+                if is_flow and not rights.space.covers(fields.masks, fields.values):
+                    break
+                if growth and room <= 0:
+                    break
+                room -= growth
+                after = splice.entry + tail
+            overlay[place] = after
+            flying[place] = landed
+            if growth:
+                growing[table] += growth
+            sent = splice.sent + tail
+            planned.append(Planned(index, sent, place, before, after, growth, table))
+        else:
+            return stop
+        translator.alike = None
+        return index
 
     def _plan(
         self,
@@ -226,25 +273,25 @@ class FlowTables:
         translator.check_write(identity)
         before = overlay[place] if place in overlay else self.mirror.get(*place)
         kind = update.type
+        table = (place[0], identity.key[:HEAD])
         after: bytes | None
         if kind == p4r.Update.DELETE:
             if before is None:
                 raise missing(f"no such entry in table {identity.layout.name}: {_text(message)}")
             if not recognized:
-                _key_only(message)
+                key_only(message)
                 translator.learn(identity, update)
             translator.key_to_switch(identity, message)
             after = None
         elif kind in (p4r.Update.INSERT, p4r.Update.MODIFY):
             translator.check_entry(identity, message)
-            count = (place[0], identity.key[:HEAD])
             if kind == p4r.Update.INSERT:
                 if before is not None:
                     raise Refused(
                         grpc.StatusCode.ALREADY_EXISTS,
                         f"entry exists in table {identity.layout.name}; use MODIFY",
                     )
-                held = self.mirror.count(*count) + self._growing.get(count, 0)
+                held = self.mirror.count(*table) + self._growing.get(table, 0)
                 translator.check_quota(identity, held)
             elif before is None:
                 raise missing(f"no such entry in table {identity.layout.name}: {_text(message)}")
@@ -256,11 +303,10 @@ class FlowTables:
             raise invalid(f"update type {kind}, expected INSERT, MODIFY or DELETE")
         overlay[place] = after
         growth = (after is not None) - (before is not None)
-        one = Planned(index, update, place, before, after, growth)
         self._flying[place] = landed
         if growth:
-            self._growing[place[0], identity.key[:HEAD]] += growth
-        return one
+            self._growing[table] += growth
+        return Planned(index, framed(update), place, before, after, growth, table)
 
     def _take_off(self, flight: Coroutine[None, None, None], name: str) -> asyncio.Future[None]:
         """Begin a flight, which ends also if nobody waits for it any more; done when it has
@@ -281,13 +327,16 @@ class FlowTables:
     ) -> None:
         began = time.perf_counter()
         try:
-            messages = [one.message for one in planned]
-            answers = await self._switch.write(messages, activating=activating)
-            for one, answer in zip(planned, answers, strict=True):
-                if answer.code:
-                    statuses[one.index] = self._refused(one, answer)
-                else:
-                    self._note(one.place, one.after)
+            answers = await self._switch.write(messages_of(planned), activating=activating)
+            taken = planned
+            if any(answer.code for answer in answers):
+                taken = []
+                for one, answer in zip(planned, answers, strict=True):
+                    if answer.code:
+                        statuses[one.index] = self._refused(one, answer)
+                    else:
+                        taken.append(one)
+            self.mirror.change([(one.place, one.after) for one in taken])
         finally:
             for slice_id in {one.place[0] for one in planned}:
                 self.written_by[slice_id] = role
@@ -312,7 +361,7 @@ class FlowTables:
 
     def _refused(self, one: Planned, answer: UpdateStatus) -> UpdateStatus:
         if answer.code in (NOT_FOUND, ALREADY_EXISTS):
-            log.error("the switch and the mirror disagree about %s: %s", one.message, answer)
+            log.error("the switch and the mirror disagree about %s: %s", shown(one), answer)
         return UpdateStatus(answer.code, answer.message[:MESSAGE_CHARS])
 
     def _settle(self, planned: Sequence[Planned]) -> None:
@@ -321,10 +370,10 @@ class FlowTables:
         for one in planned:
             landed = self._flying.pop(one.place, landed)
             if one.growth:
-                count = (one.place[0], one.place[1][:HEAD])
-                self._growing[count] -= one.growth
-                if not self._growing[count]:
-                    del self._growing[count]
+                self._growing[one.table] -= one.growth
+        for table in {one.table for one in planned}:
+            if not self._growing[table]:
+                del self._growing[table]
         if landed is not None:
             landed.set()
 
@@ -413,13 +462,13 @@ class FlowTables:
         if len(planned) == len(updates):
             return statuses, planned
         self._settle(planned)
-        return _aborted(statuses, "nothing was written"), []
+        return aborted(statuses, "nothing was written"), []
 
     async def _fly_all(
         self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
     ) -> None:
         try:
-            answers = await self._switch.write([one.message for one in planned])
+            answers = await self._switch.write(messages_of(planned))
             done = [one for one, answer in zip(planned, answers, strict=True) if not answer.code]
             for one, answer in zip(planned, answers, strict=True):
                 if answer.code:
@@ -428,7 +477,7 @@ class FlowTables:
                     self._note(one.place, one.after)
             if len(done) < len(planned):
                 await self._roll_back(done)
-                statuses[:] = _aborted(statuses, "it was rolled back")
+                statuses[:] = aborted(statuses, "it was rolled back")
         finally:
             self._settle(planned)
             self.turns.leave(role)
@@ -437,7 +486,7 @@ class FlowTables:
         self, role: Role, planned: list[Planned], statuses: list[UpdateStatus]
     ) -> None:
         try:
-            answers = await self._switch.write([one.message for one in planned], at_once=True)
+            answers = await self._switch.write(messages_of(planned), at_once=True)
             for one, answer in zip(planned, answers, strict=True):
                 statuses[one.index] = self._refused(one, answer)
             if not any(answer.code for answer in answers):
@@ -456,10 +505,10 @@ class FlowTables:
 
     async def _roll_back(self, done: Sequence[Planned]) -> None:
         back = list(reversed(done))
-        answers = await self._switch.write([_inverse(one) for one in back])
+        answers = await self._switch.write([inverse(one) for one in back])
         for one, answer in zip(back, answers, strict=True):
             if answer.code:
-                log.error("could not roll back %s: %s", one.message, answer)
+                log.error("could not roll back %s: %s", shown(one), answer)
             else:
                 self._note(one.place, one.before)
 
@@ -477,13 +526,13 @@ class FlowTables:
             work: list[tuple[int, p4r.Update]] = []
             for place, entry in actual.items():
                 if place not in wanted:
-                    work.append((place[0], _deletion(entry)))
+                    work.append((place[0], deletion(entry)))
             for place, entry in wanted.items():
                 held = actual.get(place)
                 if held is None:
-                    work.append((place[0], _update(p4r.Update.INSERT, entry)))
-                elif _content(held) != _content(entry):
-                    work.append((place[0], _update(p4r.Update.MODIFY, entry)))
+                    work.append((place[0], update_of(p4r.Update.INSERT, entry)))
+                elif content(held) != content(entry):
+                    work.append((place[0], update_of(p4r.Update.MODIFY, entry)))
             if not work:
                 return
             log.info("replaying %d changes of flow entries to the switch", len(work))
@@ -518,7 +567,7 @@ class FlowTables:
             return len(gone)
 
     async def _delete(self, slice_id: int, entries: Sequence[bytes]) -> None:
-        refused = await self._write_all([(slice_id, _deletion(entry)) for entry in entries])
+        refused = await self._write_all([(slice_id, deletion(entry)) for entry in entries])
         refused = [one for one in refused if one[2].code != NOT_FOUND]
         if refused:
             raise SwitchError(f"entries of slice {slice_id} are left: {_shown(refused)}")
@@ -540,7 +589,7 @@ class FlowTables:
 
     async def _read(self) -> Mirror:
         request = p4r.ReadRequest()
-        for id_ in self._layouts:
+        for id_ in self._held.tables:
             request.entities.add().table_entry.table_id = id_
         mirror = Mirror()
         for number, entity in enumerate(await self._switch.read(request)):
@@ -560,36 +609,6 @@ class FlowTables:
             mirror.put(*place, held.SerializeToString())
         return mirror
 
-    def covered(self, entry: bytes, space: Space) -> bool:
-        """Whether one of the switch's flow entries is within a space."""
-        message = p4r.TableEntry.FromString(entry)
-        layout = self._layouts[message.table_id]
-        fields = layout.key(_in_order(message))
-        if layout.name != FLOW or fields is None:
-            return False
-        if space.covers(fields.masks, fields.values):
-            return True
-        action = layout.actions.get(message.action.action.action_id)
-        return action is not None and action.name == DEMOTE and demotable(space, fields)
-
-    def place_of(self, message: p4r.TableEntry) -> Place:
-        """Slice id and key of one of the switch's entries; SchemaError if it is none of these
-        tables.
-        """
-        layout = self._layouts.get(message.table_id)
-        if layout is None:
-            raise SchemaError(f"table {message.table_id:#x} is none of {', '.join(TABLES)}")
-        fields = layout.key(_in_order(message))
-        if fields is None:
-            entry = self._schema.decode_entry(message)
-            del message.match[:]
-            message.match.extend(self._schema.encode_key(entry).match)
-            if message.HasField("action"):
-                message.action.CopyFrom(self._schema.encode_entry(entry).action)
-            fields = layout.key(message)
-            assert fields is not None, "what the schema encodes is canonical"
-        return fields.slice_id, layout.head + message.priority.to_bytes(HEAD, "big") + fields.wire
-
 
 async def _land(flight: Coroutine[None, None, None], landed: asyncio.Future[None]) -> None:
     """Fly; then tell whoever waits, who may have gone, and who gets what went wrong."""
@@ -605,61 +624,6 @@ async def _land(flight: Coroutine[None, None, None], landed: asyncio.Future[None
     else:
         if not landed.done():
             landed.set_result(None)
-
-
-def _in_order(message: p4r.TableEntry) -> p4r.TableEntry:
-    """The same message, its fields in the order of their ids."""
-    message.match.sort(key=_field_id)
-    return message
-
-
-def _field_id(match: p4r.FieldMatch) -> int:
-    return match.field_id
-
-
-def _key_only(message: p4r.TableEntry) -> None:
-    for field in (
-        "action",
-        "idle_timeout_ns",
-        "counter_data",
-        "meter_config",
-        "metadata",
-        "controller_metadata",
-        "time_since_last_hit",
-        "meter_counter_data",
-    ):
-        message.ClearField(field)
-
-
-def _update(kind: p4r.Update.Type.ValueType, entry: bytes) -> p4r.Update:
-    update = p4r.Update(type=kind)
-    update.entity.table_entry.ParseFromString(entry)
-    return update
-
-
-def _deletion(entry: bytes) -> p4r.Update:
-    update = _update(p4r.Update.DELETE, entry)
-    _key_only(update.entity.table_entry)
-    return update
-
-
-def _inverse(one: Planned) -> p4r.Update:
-    if one.before is None:
-        assert one.after is not None
-        return _deletion(one.after)
-    return _update(p4r.Update.INSERT if one.after is None else p4r.Update.MODIFY, one.before)
-
-
-def _content(entry: bytes) -> tuple[object, ...]:
-    message = p4r.TableEntry.FromString(entry)
-    call = message.action.action
-    params = sorted((param.param_id, param.value.lstrip(b"\0")) for param in call.params)
-    return call.action_id, tuple(params), message.idle_timeout_ns
-
-
-def _aborted(statuses: Sequence[UpdateStatus], what: str) -> list[UpdateStatus]:
-    other = UpdateStatus(ABORTED, f"another update of the batch failed, and {what}")
-    return [status if status.code else other for status in statuses]
 
 
 def _text(message: p4r.TableEntry) -> str:

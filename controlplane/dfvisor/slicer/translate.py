@@ -20,7 +20,7 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SliceDirectory, SliceInfo
 from dfvisor.p4rt.values import encode_value
-from dfvisor.slicer.alike import Known
+from dfvisor.slicer.alike import Alike, Known, Splice
 from dfvisor.slicer.layout import ActionLayout, Key, TableLayout, layouts
 from dfvisor.slicer.mirror import HEAD
 from dfvisor.slicer.refusal import Refused, denied, exhausted, invalid
@@ -113,6 +113,7 @@ class Translator:
         self._rights: dict[int, Rights] = {}  # by GRE key; 0 for a slice role's own
         self._next_hops: dict[bytes, bytes] = {}
         self._sent = b""
+        self.alike: Alike | None = None  # what the last update was like
 
     def renewed(self) -> Translator:
         """The same for another turn."""
@@ -125,12 +126,25 @@ class Translator:
         self._sent = update.SerializeToString()
         found = self.view.known.find(self._sent)
         if found is None:
+            self.alike = None
             return None
         alike, fields = found
+        self.alike = alike
         rights = self._rights.get(fields.slice_id) or self._look_up(fields.slice_id)
         priority = update.entity.table_entry.priority
         key = alike.layout.head + priority.to_bytes(HEAD, "big") + fields.wire
         return Identity(rights, alike.layout, fields, key, alike.action)
+
+    def splice(self, alike: Alike, gre_key: int) -> tuple[Rights, Splice] | None:
+        """The role's rights in a slice, and how such an update becomes the switch's; None if it may
+        not write there, or there is more to do.
+        """
+        try:
+            rights = self._rights.get(gre_key) or self._look_up(gre_key)
+        except Refused:
+            return None
+        splice = alike.splice(rights.info.slice_id, rights.match)
+        return None if splice is None or rights.refusal is not None else (rights, splice)
 
     def identify(self, message: p4r.TableEntry) -> Identity:
         """Which entry the message is about. The message may be brought into canonical form."""

@@ -217,14 +217,16 @@ class GlobalDatabase:
         return written
 
     async def _correct_presence(self, fabric: FabricSnapshot) -> None:
-        """A VN that is led leaves switches when its leader says so: packets may still pass them."""
+        """A VN leaves switches that its QoS slices may pass when its leader says so, whenever there
+        is one: until it has led packets away, they need what is there.
+        """
 
         async def correct(name: str) -> None:
             try:
                 snapshot = await self.read_vn(name)
                 if snapshot is not None:
-                    led = bool(await self.read_owners(name))
-                    await self._presence.set(name, slices_at(fabric.fabric, snapshot.vn), keep=led)
+                    qos = any(not one.best_effort for one in snapshot.vn.slices.values())
+                    await self._presence.set(name, slices_at(fabric.fabric, snapshot.vn), keep=qos)
             except Conflict:
                 return  # deleted meanwhile
             except StoreUnavailable:

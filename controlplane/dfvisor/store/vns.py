@@ -1,4 +1,4 @@
-"""Virtual networks in the global database: reading by pages, and changing by one transaction.
+"""Virtual networks in the global database, changed by one transaction.
 
 A change stages new pages, then one transaction checks the revision's version and sets the revision
 and `active`. Nobody sees a half-written revision; who loses the race merges and tries again.
@@ -6,10 +6,9 @@ and `active`. Nobody sees a half-written revision; who loses the race merges and
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -21,42 +20,30 @@ from dfvisor.model.records import VirtualNetwork
 from dfvisor.store import layout
 from dfvisor.store.access import Guard
 from dfvisor.store.codec import (
-    Key,
-    Manifest,
-    Record,
-    Reference,
-    Revision,
-    assemble,
     decode,
-    decode_page,
     encode,
     encode_grant,
-    settings_in,
     settings_of,
 )
 from dfvisor.store.contest import Contest
 from dfvisor.store.deletion import Deletion, read_retired, retire
 from dfvisor.store.deltas import (
     Change,
-    changed,
     difference,
-    from_delta,
     recent,
     since,
     size,
     to_delta,
 )
 from dfvisor.store.grants import GrantStore, keys_of, take_keys
-from dfvisor.store.history import HistoryEntry, HistoryStore, not_kept
-from dfvisor.store.pages import digest
+from dfvisor.store.history import HistoryStore
 from dfvisor.store.presence import Presence
+from dfvisor.store.reading import VnReader
 from dfvisor.store.revisions import (
     REMEMBERED_CHANGES,
     Next,
-    Pages,
     VnSnapshot,
     amended,
-    descends,
     entry_of,
     first,
     moves,
@@ -65,13 +52,12 @@ from dfvisor.store.revisions import (
     reconcile,
     snapshot_of,
     still_there,
-    with_records,
 )
+from dfvisor.store.staging import commit
 from dfvisor.store.stats import Active
 from dfvisor.store.watch import until_connected
 from dfvisor.store.zk import (
     BadVersion,
-    Callback,
     Check,
     Create,
     NodeExists,
@@ -83,23 +69,19 @@ from dfvisor.store.zk import (
     ZooKeeper,
 )
 
-MAX_MULTI_BYTES = 900_000  # a server closes the connection on a request over about 1 MB
-MAX_NODE_BYTES = 900_000
 MAX_INLINE_BYTES = 8 * 1024  # of deltas in the revision node
 FOLD_BYTES = 6 * 1024  # with so many, they are put into the pages after the change
 PAGE_GRACE_S = 60.0  # an unused page younger than this may belong to a change under way
 COLLECT_EVERY = 16  # revisions, where no page was replaced
 _MOST_LOST = 5  # times that the connection may be lost during one change
-_READS_AT_ONCE = 64
-_BATCHES_AT_ONCE = 4
 
 log = logging.getLogger(__name__)
 
 Verify = Callable[[VirtualNetwork], None]
 
 
-class VnStore:
-    """Reads and changes VNs; holds the newest revision and decoded pages of those it has read."""
+class VnStore(VnReader):
+    """Reads and changes VNs."""
 
     def __init__(
         self,
@@ -111,168 +93,17 @@ class VnStore:
         page_grace_s: float = PAGE_GRACE_S,
         user: str = "",
     ) -> None:
-        self._zk = zk
+        super().__init__(
+            zk, GrantStore(zk, timeout_s=timeout_s), HistoryStore(zk, grace_s=page_grace_s)
+        )
         self._presence = presence
         self._guard = guard
         self._timeout_s = timeout_s
         self._page_grace_s = page_grace_s
         self._user = user
-        self._held: dict[str, VnSnapshot] = {}
-        self._pages: dict[str, Pages] = {}
-        self.grants = GrantStore(zk, timeout_s=timeout_s)
-        self.history = HistoryStore(zk, grace_s=page_grace_s)
         self._deletion = Deletion(
             zk, presence, self.grants, self.history, timeout_s=timeout_s, user=user
         )
-        self.pages_read = 0
-
-    # -- reading
-
-    async def names(self) -> tuple[str, ...]:
-        return tuple(await self._zk.children(layout.VNS))
-
-    async def read(self, name: str, watch: Callback | None = None) -> VnSnapshot | None:
-        """The newest revision; reads only the pages that are not held yet, and none if the deltas
-        in the revision node reach back to what is held.
-        """
-        path = layout.revision(name)
-        missing, seen = NoNode(""), 0
-        while True:
-            try:
-                data, stat = await self._zk.get(path, watch)
-            except NoNode:
-                self.forget(name)
-                return None
-            if stat.mzxid == seen:
-                break  # it is still the newest revision, and lacks a page
-            record = decode(data, Revision, path)
-            try:
-                self._held[name] = await self._make(name, record, stat)
-            except NoNode as error:
-                missing, seen = error, stat.mzxid  # of an older revision, and collected meanwhile?
-                continue
-            return self._held[name]
-        what = "the revision names a page that does not exist"
-        if str(missing).startswith(f"{layout.grant(name)}:"):
-            what = "the provider has not granted this network"
-        raise StoreError(f"{missing}: bad record: {what}")
-
-    async def _grant(self, name: str, record: Revision) -> Grant:
-        """The VN's grant; NoNode when it has none. One that is held may be of the time before the
-        VN was given to another tenant, or made anew.
-        """
-        held = await self.grants.read(name)
-        if held is None or held.grant.tenant != record.tenant:
-            held = await self.grants.read(name, fresh=True)
-        if held is None:
-            raise NoNode(f"{layout.grant(name)}: NoNode")
-        return held.grant
-
-    def forget(self, name: str) -> None:
-        """Hold nothing of the VN any more."""
-        self.grants.forget(name)
-        self._held.pop(name, None)
-        self._pages.pop(name, None)
-
-    async def _make(self, name: str, record: Revision, stat: Stat) -> VnSnapshot:
-        path = layout.revision(name)
-        settings = settings_in(name, record, path)
-        grant = await self._grant(name, record)
-        held = self._held.get(name)
-        change = None
-        if held is not None and descends(record, held):
-            change = since(record, held.revision, path)
-        if held is not None and change is not None:
-            vn = changed(with_records(settings, held.vn), change)
-            return replace(
-                snapshot_of(record, vn, stat, grant),
-                zxid=stat.mzxid if change else held.zxid,
-                time=stat.mtime if change else held.time,
-                since=held.revision,
-                touched=frozenset(change),
-            )
-        pages = await self._read_pages(name, record)
-        records: dict[Key, Record] = {}
-        for _, page in pages.values():
-            records |= page
-        later = since(record, record.paged, path)
-        if later is None:
-            raise StoreError(
-                f"{path}: bad record: changes since revision {record.paged} are missing"
-            )
-        for key, one in later.items():
-            if one is None:
-                records.pop(key, None)
-            else:
-                records[key] = one
-        return snapshot_of(record, assemble(settings, records), stat, grant)
-
-    async def _read_pages(self, name: str, record: Revision) -> Pages:
-        """The pages of the revision; those held are not read again."""
-        references = await self._references(name, record)
-        held = dict(self._pages.get(name, {}).values())
-        wanted = [reference for reference in references.values() if reference not in held]
-        for start in range(0, len(wanted), _READS_AT_ONCE):
-            batch = wanted[start : start + _READS_AT_ONCE]
-            pages = await asyncio.gather(*(self._read_page(name, *ref) for ref in batch))
-            held.update(zip(batch, pages, strict=True))
-        self._pages[name] = {prefix: (ref, held[ref]) for prefix, ref in references.items()}
-        return self._pages[name]
-
-    async def _references(self, name: str, record: Revision) -> dict[str, Reference]:
-        if record.manifest is None:
-            return record.pages
-        node, content = record.manifest
-        data = await self._read_node(name, node, content)
-        return decode(data, Manifest, layout.page(name, node)).pages
-
-    async def _read_page(self, name: str, node: str, content: str) -> dict[Key, Record]:
-        data = await self._read_node(name, node, content)
-        return decode_page(data, layout.page(name, node))
-
-    async def _read_node(self, name: str, node: str, content: str) -> bytes:
-        path = layout.page(name, node)
-        data, _ = await self._zk.get(path)
-        self.pages_read += 1
-        if digest(data) != content:
-            raise StoreError(f"{path}: bad record: its content is not what the revision says")
-        return data
-
-    async def active(self, name: str, watch: Callback | None = None) -> Active | None:
-        path = layout.active(name)
-        try:
-            data, _ = await self._zk.get(path, watch)
-        except NoNode:
-            return None
-        return decode(data, Active, path)
-
-    # -- earlier revisions
-
-    async def entries(self, name: str) -> tuple[HistoryEntry, ...]:
-        """What is kept of the VN's history, the oldest first."""
-        return await self.history.entries(name)
-
-    async def at(self, name: str, revision: int) -> VirtualNetwork:
-        """The VN as it was; StoreError if that revision is not kept."""
-        last = (await self.history.record(name, revision)).record
-        path = layout.history_of(name, revision)
-        try:
-            pages = {
-                prefix: (reference, await self._read_page(name, *reference))
-                for prefix, reference in (await self._references(name, last)).items()
-            }
-        except NoNode as error:  # trimmed since, and its pages collected
-            raise not_kept(name, revision) from error
-        vn = assemble(
-            settings_in(name, last, path),
-            {k: r for _, page in pages.values() for k, r in page.items()},
-        )
-        for number in range(last.paged + 1, revision + 1):
-            entry = await self.history.record(name, number)
-            if entry.delta is None:
-                raise StoreError(f"{path}: bad record: revision {number} has no changes")
-            vn = changed(vn, from_delta(entry.delta, layout.history_of(name, number)))
-        return vn
 
     # -- changing
 
@@ -415,7 +246,7 @@ class VnStore:
             operations += await self._presence.change(vn, number, activated=activates)
         elif activates:
             operations += await self._presence.activated(vn.name, number)
-        stat = await self._commit(vn.name, current is None, following.staged, operations)
+        stat = await commit(self._zk, vn.name, current is None, following.staged, operations)
         if following.pages is not None:
             self._pages[vn.name] = following.pages
         found = replace(
@@ -494,7 +325,7 @@ class VnStore:
                 Set(layout.revision(name), encode(following.record), snapshot.version),
                 *still_there(name, old),
             ]
-            stat = await self._commit(name, False, following.staged, operations)
+            stat = await commit(self._zk, name, False, following.staged, operations)
         except (BadVersion, NodeExists, NoNode):
             return snapshot  # it has gone on: whoever did that will see to it
         assert following.pages is not None
@@ -506,42 +337,6 @@ class VnStore:
     async def _active(self, name: str) -> tuple[Active, Stat]:
         data, stat = await self._zk.get(layout.active(name))
         return decode(data, Active, layout.active(name)), stat
-
-    async def _commit(
-        self, name: str, new: bool, staged: Mapping[str, bytes], operations: Sequence[Operation]
-    ) -> Stat:
-        """Everything in one transaction if it fits, else the pages first. The first operation is
-        that on the revision node; returns its metadata.
-        """
-        creates = [Create(layout.page(name, node), data) for node, data in staged.items()]
-        for create in creates:
-            if len(create.data) > MAX_NODE_BYTES:
-                raise StoreError(
-                    f"{create.path}: {len(create.data)} bytes are more than a node can hold"
-                )
-        parents = [Create(layout.vn(name)), Create(layout.pages(name))]
-        if new and await self._zk.exists(layout.vn(name)) is not None:
-            parents = []  # left over from a creation that did not finish
-        before: list[Operation] = [*parents] if new else []
-        if _size([*before, *creates, *operations]) > MAX_MULTI_BYTES:
-            if before:
-                await self._zk.multi(before)
-            batches = list(_batches(creates))
-            for start in range(0, len(batches), _BATCHES_AT_ONCE):
-                some = batches[start : start + _BATCHES_AT_ONCE]
-                await asyncio.gather(*(self._zk.multi(batch) for batch in some))
-            before = [Check(create.path, 0) for create in creates]  # not collected meanwhile
-            creates = []
-        before += creates
-        stats = await self._zk.multi([*before, *operations])
-        stat = stats[len(before)]
-        if stat is None:
-            stat = await self._zk.exists(layout.revision(name))
-            if stat is None:
-                raise Conflict(f"virtual network {name} was deleted by somebody else")
-            # somebody else may have changed it already: this is about what was made
-            stat = replace(stat, version=0, mzxid=stat.czxid, mtime=stat.ctime)
-        return stat
 
     async def _collect(self, name: str, snapshot: VnSnapshot) -> None:
         """Delete what is too old of the history, then the pages that no revision kept needs and
@@ -585,23 +380,6 @@ class VnStore:
 
 def _version(stat: Stat | None) -> int:
     return -1 if stat is None else stat.version
-
-
-def _size(operations: Iterable[Operation]) -> int:
-    return sum(
-        len(operation.path) + 64 + len(getattr(operation, "data", b"")) for operation in operations
-    )
-
-
-def _batches(creates: Sequence[Create]) -> Iterable[list[Operation]]:
-    batch: list[Operation] = []
-    for create in creates:
-        if batch and _size([*batch, create]) > MAX_MULTI_BYTES:
-            yield batch
-            batch = []
-        batch.append(create)
-    if batch:
-        yield batch
 
 
 def _generation(node: str) -> tuple[int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dfvisor.agent.desired import fabric_items
-from dfvisor.agent.repair import LINGER_S, STAGE_S, Repair
+from dfvisor.agent.repair import CALM_STAGE_S, LINGER_S, STAGE_S, Repair
 from dfvisor.agent.site import Peer, Route
 from dfvisor.model.records import Fabric
 from dfvisor.model.types import PortRef
@@ -154,6 +154,39 @@ def test_slices_linger_on_a_switch_that_their_path_has_left() -> None:
         now = at
     assert now >= 1.0 + LINGER_S
     assert not crosses()
+
+
+def drained(fabric: Fabric, switch: str) -> Fabric:
+    one = replace(fabric.switches[switch], drained=True)
+    return replace(fabric, switches={**fabric.switches, switch: one})
+
+
+def test_drain_goes_in_stages_and_nobody_drops_meanwhile() -> None:
+    link = replace(TRIANGLE, links=(replace(TRIANGLE.links[0], drained=True), *TRIANGLE.links[1:]))
+    for fabric, switch, far in ((link, "s0", "s1"), (drained(TRIANGLE, "s1"), "s0", "s1")):
+        found = repair(TRIANGLE, switch)
+        found.set_fabric(fabric, 1.0)
+        while not found.settled:
+            assert peer(found, far).routes
+            found.advance(found.next_at() or 0.0)
+    assert found.down == frozenset()
+
+
+def test_change_waits_for_the_one_before_unless_a_link_fails() -> None:
+    whole = fabric_of((0, 1), (1, 2), (2, 3), (3, 0))
+    dear = replace(whole, links=(replace(whole.links[0], cost=9), *whole.links[1:]))
+    found = repair(whole, "s0")
+    found.set_fabric(dear, 1.0)
+    begun = found.next_at()
+    assert begun == 1.0 + CALM_STAGE_S and [one.port for one in peer(found, "s1").routes] == [1]
+    found.set_fabric(whole, 1.2)
+    assert found.next_at() == begun
+    now = settle(found, 1.2)  # there and back
+    assert now > 1.0 + 1.9 * CALM_STAGE_S
+    assert [one.port for one in peer(found, "s1").routes] == [1]
+    found.set_fabric(dear, 3.0)
+    assert found.set_own({1}, 3.1)
+    assert found.next_at() == 3.1 + STAGE_S
 
 
 def test_change_of_costs_in_the_description_goes_in_stages_and_of_cables_at_once() -> None:

@@ -87,6 +87,40 @@ def test_update_itself_is_recognized(
 
 
 @pytest.mark.parametrize(("name", "whole", "kind"), SAMPLES)
+def test_bytes_that_are_spliced_are_the_switchs_update(
+    name: str, whole: bool, kind: p4r.Update.Type.ValueType
+) -> None:
+    """For another update of the same lengths, and ids of one and two bytes."""
+    view = VIEWS[whole]
+    update = update_of(view, sample(name, whole), kind)
+    known = learned(view, update)
+    message = update.entity.table_entry
+    if name != "forward":
+        message.priority ^= 1
+        last = message.match[-1].ternary
+        last.value = last.value[:-1] + bytes([last.value[-1] ^ 0x10])
+    data = update.SerializeToString()
+    recognized = known.find(data)
+    assert recognized is not None
+    for slice_id in (7, 0x1234):
+        match = p4r.FieldMatch(field_id=1)
+        match.exact.value = slice_id.to_bytes(2, "big").lstrip(b"\0")
+        splice = recognized[0].splice(slice_id, match)
+        if name == "forward" and kind == INSERT:
+            assert splice is None, "its next hop is another at the switch"
+            continue
+        assert splice is not None
+        wanted = p4r.Update()
+        wanted.CopyFrom(update)
+        if whole:
+            del wanted.entity.table_entry.match[0]
+        wanted.entity.table_entry.match.insert(0, match)
+        tail = data[splice.start :]
+        assert list(p4r.WriteRequest.FromString(splice.sent + tail).updates) == [wanted]
+        assert p4r.TableEntry.FromString(splice.entry + tail) == wanted.entity.table_entry
+
+
+@pytest.mark.parametrize(("name", "whole", "kind"), SAMPLES)
 @given(data=st.data())
 def test_what_is_recognized_is_what_the_layout_reads(
     name: str, whole: bool, kind: p4r.Update.Type.ValueType, data: st.DataObject

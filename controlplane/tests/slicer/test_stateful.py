@@ -167,6 +167,9 @@ class Tenants(RuleBasedStateMachine):
 
     @rule(role=roles, batch=st.lists(st.tuples(kinds, entries()), min_size=1, max_size=6))
     def write(self, role: Role, batch: list[tuple[int, tuple[TableEntry, int]]]) -> None:
+        self.carry(role, batch)
+
+    def carry(self, role: Role, batch: list[tuple[int, tuple[TableEntry, int]]]) -> None:
         updates, expected = [], []
         for kind, (entry, key) in batch:
             updates.append(self.message(role, kind, entry, key))
@@ -178,6 +181,22 @@ class Tenants(RuleBasedStateMachine):
             self.tables.apply(self.translator(role), updates, lambda: None, nothing_else)
         )
         assert [not status.code for status in found] == expected, found
+
+    @rule(role=roles, kind=kinds, key=keys, protocol=protocols, first=st.integers(1, 3))
+    def write_many_alike(self, role: Role, kind: int, key: int, protocol: int, first: int) -> None:
+        """A batch whose updates differ in their values alone; some are there twice."""
+        alike = [
+            TableEntry(
+                "flow",
+                (("ip_proto", Ternary(protocol, 0xFF)), ("l4_dst", Ternary(port, 0xFFFF))),
+                priority,
+                "permit",
+                (("cookie", priority),),
+            )
+            for priority in (first, 1, 2)
+            for port in (80, 81, 82)
+        ]
+        self.carry(role, [(kind, (one, key)) for one in alike])
 
     @rule(role=roles, batch=st.lists(st.tuples(kinds, entries()), min_size=1, max_size=6))
     def write_all_or_nothing(

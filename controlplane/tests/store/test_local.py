@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sqlite3
 import subprocess
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 
 DEMO = load_network(Path(__file__).parents[3] / "examples" / "demo.yaml")
 FOREIGN = load_network(Path(__file__).parents[3] / "examples" / "foreign-peer.yaml")
+KILLS = int(os.environ.get("DFVISOR_KILLS", "3"))
 
 
 @pytest.fixture
@@ -283,13 +285,13 @@ def test_kill_in_the_middle_loses_nothing_that_was_said(file: Path) -> None:
         "    db.put('n', str(n).encode())\n"
         "    print(n, flush=True)\n"
     )
-    for boot in range(1, 4):
+    for boot in range(1, KILLS + 1):
         child = subprocess.Popen(
             [sys.executable, "-c", writer, str(file)], stdout=subprocess.PIPE, text=True
         )
         assert child.stdout is not None
         assert child.stdout.readline() == f"{boot}\n"
-        said = [child.stdout.readline() for _ in range(100)]
+        said = [child.stdout.readline() for _ in range(70 + 17 * boot % 60)]
         child.send_signal(signal.SIGKILL)
         last = ([*said, *child.stdout.read().splitlines()])[-1]
         child.wait()
@@ -322,14 +324,14 @@ def test_kill_in_the_middle_leaves_one_whole_revision(file: Path) -> None:
         "    print(n, flush=True)\n"
     )
     example = Path(__file__).parents[3] / "examples" / "demo.yaml"
-    for _ in range(3):
+    for number in range(KILLS):
         child = subprocess.Popen(
             [sys.executable, "-c", writer, str(file), str(example)],
             stdout=subprocess.PIPE,
             text=True,
         )
         assert child.stdout is not None
-        said = [child.stdout.readline() for _ in range(60)]
+        said = [child.stdout.readline() for _ in range(40 + 17 * number % 60)]
         child.send_signal(signal.SIGKILL)
         last = int(([*said, *child.stdout.read().splitlines()])[-1])
         child.wait()

@@ -452,12 +452,32 @@ async def test_path_moves_when_the_fabric_changes(tmp_path: Path, zookeeper: str
         await rig.close()
 
 
+def square(over_s3: int) -> Fabric:
+    """Two ways from s1 to s2: over s3, at this cost and 1, and over s4, which costs 4."""
+    switches = {
+        name: Switch(name=name, device_id=number, vtep=IPv4Address("192.0.2.0") + number)
+        for number, name in ((3, "s3"), (4, "s4"))
+    }
+    return Fabric(
+        switches={**NETWORK.fabric.switches, **switches},
+        links=(
+            Link(a=PortRef("s1", 1), b=PortRef("s3", 1), cost=over_s3),
+            Link(a=PortRef("s3", 2), b=PortRef("s2", 1)),
+            Link(a=PortRef("s1", 2), b=PortRef("s4", 1), cost=2),
+            Link(a=PortRef("s4", 2), b=PortRef("s2", 2), cost=2),
+        ),
+    )
+
+
 async def test_slice_stays_on_its_path_until_the_switches_of_the_new_one_can_be_reached(
     tmp_path: Path, zookeeper: str
 ) -> None:
-    """The agent of the switch that the new path passes is away, for longer than anybody waits."""
-    rig = Rig(tmp_path, zookeeper, dataclasses.replace(NETWORK, fabric=triangle(1)))
+    """The agent of the switch that the new path passes is away, for longer than anybody waits.
+    Meanwhile a change comes, and the leader dies.
+    """
+    rig = Rig(tmp_path, zookeeper, dataclasses.replace(NETWORK, fabric=square(1)))
     vn = NETWORK.vns[VN]
+    leader = "vnc1"
 
     async def stamped() -> dict[str, list[int]]:
         return {
@@ -466,14 +486,24 @@ async def test_slice_stays_on_its_path_until_the_switches_of_the_new_one_can_be_
         }
 
     async def held_back() -> bool:
-        return "s3" in str(rig.status("vnc1")[VN]["error"])
+        state = rig.status(leader).get(VN, {"leading": False, "error": ""})
+        return bool(state["leading"]) and "until s4 can be reached" in str(state["error"])
 
     async def well() -> bool:
-        return rig.status("vnc1")[VN]["error"] == ""
+        return rig.status(leader)[VN]["error"] == ""
 
     async def taken() -> bool:
         path = (await stamped())["s1"]
-        return path != before["s1"] and await stamped() == dict.fromkeys(before, path)
+        return path != before["s1"] and await stamped() == {
+            "s1": path,
+            "s2": path,
+            "s3": [],
+            "s4": path,
+        }
+
+    async def there() -> set[str]:
+        names = rig.network.fabric.switches
+        return {name for name in names if VN in await rig.database.read_present(name)}
 
     try:
         await rig.open()
@@ -482,23 +512,34 @@ async def test_slice_stays_on_its_path_until_the_switches_of_the_new_one_can_be_
         await until_equal(rig, vn)
         before = await stamped()
         flows = await rig.all_flows()
-        rig.stop("agent-s3", signal.SIGKILL)
+        assert flows["s3"] and not flows["s4"]
+        rig.stop("agent-s4", signal.SIGKILL)
+        rig.start_vnc("vnc2")
 
         async def away() -> bool:
-            return "s3" not in await rig.database.read_agents()
+            standing = len(await rig.database.read_owners(VN)) == 2
+            return standing and "s4" not in await rig.database.read_agents()
 
-        await eventually(away, "the agent is known to be away")
-        await refit(rig, triangle(10))
+        await eventually(away, "the agent is known to be away, and another daemon stands")
+        await refit(rig, square(9))
         await eventually(held_back, "the leader says what it waits for")
         larger = with_flowspace(await vn_now(rig), "web", 80)
-        await rig.until_completed(VN, await change(rig, larger), {"s1", "s2"})
+        await rig.until_completed(VN, await change(rig, larger), {"s1", "s2", "s3"})
         assert await stamped() == before
         found = await rig.all_flows()
-        assert all(found[switch] > flows[switch] for switch in ("s1", "s2"))  # all stays, and more
-        rig.start_agent("s3")
+        assert all(found[name] > flows[name] for name in ("s1", "s2"))  # all stays, and more
+        assert found["s3"] >= flows["s3"]
+        rig.stop("vnc1", signal.SIGKILL)
+        leader = "vnc2"
+        await eventually(held_back, "the new leader waits for it, too")
+        now = await rig.all_flows()
+        assert all(now[name] >= found[name] for name in found) and await stamped() == before
+        assert await there() == {"s1", "s2", "s3", "s4"}
+        rig.start_agent("s4")
         await eventually(taken, "packets take the new path")
         await until_equal(rig, larger)
         await eventually(well, "the leader waits for nothing")
+        assert await there() == {"s1", "s2", "s4"}
     finally:
         await rig.close()
 

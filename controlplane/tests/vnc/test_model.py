@@ -2,9 +2,9 @@
 
 Four writers change what each of them alone may change, so the model knows the outcome of every
 change, also of those whose answer was lost. Meanwhile connections are cut, sessions expired,
-servers of an ensemble of three killed, agents killed. At the end the global database, every local
+servers of an ensemble killed, agents killed. At the end the global database, every local
 one and the switches' tables are equal. Seeded by DFVISOR_SEED; `make soak` makes DFVISOR_CHANGES =
-10,000.
+10,000. DFVISOR_SERVERS vote and DFVISOR_OBSERVERS do not; one of them is down at a time.
 """
 
 from __future__ import annotations
@@ -47,12 +47,14 @@ VN, SLICE = "office", "voice"
 WRITERS = 4
 SEED = int(os.environ.get("DFVISOR_SEED", "1"))
 CHANGES = int(os.environ.get("DFVISOR_CHANGES", "120"))
+SERVERS = int(os.environ.get("DFVISOR_SERVERS", "3"))
+OBSERVERS = int(os.environ.get("DFVISOR_OBSERVERS", "0"))
 EVENT_EVERY_S = 0.4
 
 
 @pytest.fixture
 def ensemble(tmp_path: Path) -> Iterator[Ensemble]:
-    with Ensemble(tmp_path / "ensemble") as servers:
+    with Ensemble(tmp_path / "ensemble", SERVERS, OBSERVERS) as servers:
         yield servers
 
 

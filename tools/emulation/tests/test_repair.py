@@ -118,6 +118,40 @@ def test_switch_killed(net: Emulation, readings: Readings) -> None:
     check_returns_without_loss(net, readings, lambda: net.restart("switch-s2"))
 
 
+def test_switch_killed_with_a_host_costs_the_others_nothing_and_holds_nobody_up(
+    net: Emulation, readings: Readings
+) -> None:
+    """Nobody waits for it, and its host is back when it is."""
+    gold = [FLOWS[0]]
+    flowspace = "{priority: 90, match: {ip_proto: udp, l4_dst: 5300}, slice: gold}"
+    file = net.instance.directory / "more.yaml"
+    described = NETWORK.read_text().rstrip("\n")
+    file.write_text(f"{described}\n      more-udp: {flowspace}\n")
+
+    def change() -> None:
+        net.kill("switch-s4")
+        net.wait_until(
+            lambda: {PortRef("s2", 2), PortRef("s3", 2)} <= readings.down(),
+            "its neighbours to notice",
+            DEADLINE_S,
+        )
+        net.dfvctl("apply", str(file))
+
+    fared = measure(net, "a", "b", FLOWS, change, pps=QUIET_PPS, seconds=6.0)
+    assert all(one.lost == one.twice == 0 for one in fared.values()), back(fared)
+    with wire.Tap(net, "more") as tap:
+        measure(net, "a", "b", FLOWS[1:2], lambda: None, pps=QUIET_PPS, seconds=1.0)
+    keys = {one.key for one in tap.packets if one.source == FLOWS[1][1]}
+    assert keys == {KEYS[QOS]}, "the change took effect without s4"
+    assert net.host("a").ping("10.0.0.3").received == 0
+    net.restart("switch-s4")
+    until_whole(net, readings)
+    net.dfvctl("apply", "--wait", str(file))
+    fared = measure(net, "a", "c", gold, lambda: None, pps=QUIET_PPS)
+    assert fared[FLOWS[0]].lost == 0, back(fared)
+    net.dfvctl("delete", "flowspace", "red/more-udp", "--wait")
+
+
 def test_agent_killed_costs_nothing_and_no_link(net: Emulation, readings: Readings) -> None:
     fared = measure(net, "a", "c", FLOWS, lambda: net.kill("agent-s2"), pps=QUIET_PPS)
     assert all(one.lost == 0 for one in fared.values()), back(fared)
