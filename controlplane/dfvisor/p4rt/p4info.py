@@ -260,8 +260,9 @@ class Schema:
                 _refuse(entry, "a default entry has neither key nor priority")
         else:
             self._encode_key(table, entry, message)
-            if table.needs_priority != (entry.priority > 0):
-                expected = "above 0" if table.needs_priority else "0"
+            needed = self._slots[table.name].needs_priority
+            if needed != (entry.priority > 0):
+                expected = "above 0" if needed else "0"
                 _refuse(entry, f"priority {entry.priority}, expected {expected}")
         if table.selects and not entry.is_default:
             self._encode_members(table, entry, message.action.action_profile_action_set)
@@ -315,15 +316,17 @@ class Schema:
         action = table.actions.get(call.action)
         if action is None or (call.action in table.default_only and not entry.is_default):
             _refuse(entry, f"table {table.name} has no action {call.action!r}")
-        if [name for name, _ in call.args] != [param.name for param in action.params]:
-            names = ", ".join(name for name, _ in call.args)
-            expected = ", ".join(param.name for param in action.params)
-            _refuse(entry, f"arguments ({names}), expected ({expected})")
         message.action_id = action.id
-        for param, (_, value) in zip(action.params, call.args, strict=True):
+        fits = len(call.args) == len(action.params)
+        for param, (name, value) in zip(action.params, call.args, strict=False):
+            fits = fits and name == param.name
             message.params.add(
                 param_id=param.id, value=encode_value(value, param.width, param.where)
             )
+        if not fits:
+            names = ", ".join(name for name, _ in call.args)
+            expected = ", ".join(param.name for param in action.params)
+            _refuse(entry, f"arguments ({names}), expected ({expected})")
 
     def decode_entry(self, message: p4r.TableEntry) -> TableEntry:
         """The entry of a message; SchemaError names what does not fit."""

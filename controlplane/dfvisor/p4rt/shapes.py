@@ -138,6 +138,7 @@ class Slots:
         self.by_id = {slot.id: slot for slot in slots}
         self.exact_names = [slot.name for slot in slots if slot.kind is MatchKind.EXACT]
         self.exact = len(self.exact_names)
+        self.needs_priority = table.needs_priority
 
 
 def action_of(message: p4i.Action) -> Action:
