@@ -211,7 +211,7 @@ async def test_large_change_of_a_large_vn_reads_only_what_changed(
         for key in records
         if ("flowspaces", "f7") in records and key[0] == "flowspaces"
     ]
-    changed = [replace(big, name=name) for name in same_page]
+    changed = [msgspec.structs.replace(big, name=name) for name in same_page]
     await db.apply(base, with_flowspaces(base.vn, *changed))
     found = await other.read_vn("red")
     assert found is not None
