@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import grpc
@@ -12,6 +13,7 @@ from dfvisor.p4rt.errors import RpcFailed, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r, rpc_status
 from dfvisor.slicer.calls import MAX_CALLS_PER_ROLE, MAX_WAITING_PER_ROLE
+from dfvisor.slicer.limits import Bucket, Limits, Rate
 from dfvisor.slicer.refusal import Refused
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.server import SlicerServer
@@ -165,3 +167,45 @@ async def test_stream_whose_packets_are_not_read_loses_the_newest_and_no_answers
     stream.tell(answer)
     got = [await stream.next() for _ in range(MAX_PACKETS + 1)]
     assert got[-1] == answer
+
+
+# -- rates
+
+
+def test_bucket_that_is_in_debt_says_how_long_to_wait() -> None:
+    bucket = Bucket(Rate(per_s=10, burst=5), 0.0)
+    assert [bucket.wait_s(0.0) for _ in range(6)] == [0, 0, 0, 0, 0, pytest.approx(0.1)]
+    assert not bucket.take(0.0) and not bucket.full
+    assert bucket.take(0.3) and bucket.wait_s(0.3, 21) == pytest.approx(2.0)
+    assert bucket.wait_s(100.0, 0) == 0.0 and bucket.full
+
+
+async def test_eager_role_is_answered_later_and_not_refused_and_others_at_once(
+    directory: FakeDirectory, switch: FakeSwitch, schema: Schema
+) -> None:
+    limits = Limits(writes=Rate(per_s=20, burst=3), reads=Rate(per_s=20, burst=3))
+    server = SlicerServer(directory, switch, schema, DEVICE, limits=limits)
+    address = await server.start("127.0.0.1:0")
+    view = Schema(role_view(schema.proto, False))
+    wildcard = p4r.ReadRequest(device_id=DEVICE)
+    wildcard.entities.add().table_entry.SetInParent()
+    try:
+        async with (
+            PlainClient.primary(address, "slice/red/gold") as eager,
+            PlainClient.primary(address, "slice/blue/gold") as other,
+        ):
+            began = time.monotonic()
+            for number in range(7):
+                await eager.write([view.insert(flow(None, number + 1))])
+            writing = time.monotonic() - began
+            assert 0.1 < writing < 5
+            async for _ in eager.stub.Read(wildcard):
+                pass
+            await other.write([view.insert(flow(None, 1))])
+        assert len(switch.entries) == 8
+        counts = server.stats()
+        assert counts["slice/red/gold"]["writes"] == 7
+        assert counts["slice/red/gold"]["writes_delayed"] >= 3
+        assert counts["slice/blue/gold"] == {"writes": 1, "updates": 1}
+    finally:
+        await server.stop()
