@@ -128,6 +128,7 @@ class Agent:
             self.tracer,
             self._mark,
             lambda: self._reports.changed(),
+            lambda: self._links.turned_at,
         )
         self._directory = self._applied.directory
         self._directory.on_offered = lambda vn, revision: self.tracer.slicer(

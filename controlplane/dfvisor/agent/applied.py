@@ -26,7 +26,9 @@ LINGER_S = 2.0  # the same where the VN has gone, and its controller with it
 
 
 class AppliedVns:
-    """`mark` has a VN looked at again, `changed` has what is applied reported."""
+    """`mark` has a VN looked at again, `changed` has what is applied reported. `turned_at` says
+    when ways through the fabric became others the last time.
+    """
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class AppliedVns:
         tracer: Tracer,
         mark: Callable[[str], None],
         changed: Callable[[], None],
+        turned_at: Callable[[], float],
     ) -> None:
         self.directory = Directory(self._completed, switch)
         self._planner = planner
@@ -43,10 +46,12 @@ class AppliedVns:
         self._tracer = tracer
         self._mark = mark
         self._changed = changed
+        self._turned_at = turned_at
         self._held: dict[str, VnApplied] = {}
         self._flows: dict[str, int] = {}  # revision of which the flow entries are complete, by VN
         self._keeping: set[str] = set()  # VNs of which something is kept
         self._keep_until: dict[str, float] = {}  # that their controllers still need
+        self._led: dict[str, tuple[int, float]] = {}  # revision whose ways packets go, since when
 
     def load(self, flows: Mapping[str, int]) -> None:
         """What was known when the agent ended: by VN, of which revision flow entries are there."""
@@ -83,6 +88,7 @@ class AppliedVns:
             self._held.pop(name, None)
             if one.gone:
                 self._saver.forget(name)
+                self._led.pop(name, None)
                 self._set_flows(name, 0)
                 log.info("VN %s: removed", name)
             elif one.vn is not None:
@@ -129,8 +135,10 @@ class AppliedVns:
             hold = True  # it does not know yet that ways have changed, let alone have led packets
         if hold:
             self._keep_until[vn] = time.monotonic() + KEEP_S
-        elif held is None or held.revision <= revision:
-            self._finish(vn)
+        else:
+            self._led[vn] = (revision, time.monotonic())
+            if held is None or held.revision <= revision:
+                self._finish(vn)
         if held is None:
             return
         ways = held.ways if hold or fabric is None else fabric
@@ -157,10 +165,15 @@ class AppliedVns:
         left = self._keep_until.get(vn, 0.0) - time.monotonic()
         if left > 0:
             self._later(left, vn)
-        elif self._planner.awaits(vn):
+        elif self._planner.awaits(vn) and not self._has_led(vn):
             self._later(KEEP_S, vn)
         else:
             self._finish(vn)
+
+    def _has_led(self, vn: str) -> bool:
+        """Whether the controller said that packets go the newest ways, after these were known."""
+        revision, at = self._led.get(vn, (0, 0.0))
+        return revision >= self._planner.newest(vn) and at >= self._turned_at()
 
     def _later(self, delay_s: float, vn: str) -> None:
         asyncio.get_running_loop().call_later(delay_s, self._give_up, vn)

@@ -51,6 +51,11 @@ class Links:
         """The switch's place in the fabric as it is now."""
         return self._repair.site(shunned)
 
+    @property
+    def turned_at(self) -> float:
+        """When ways became others the last time, or were to become so; monotonic."""
+        return self._repair.turned_at
+
     def set_fabric(self, fabric: Fabric) -> None:
         """The fabric as described. The caller looks at `site` afterwards."""
         self._repair.set_fabric(fabric, time.monotonic())

@@ -188,6 +188,11 @@ class Planner:
         self._past.pop(name, None)
         return self._kept.pop(name, None) is not None
 
+    def newest(self, name: str) -> int:
+        """The newest revision of the VN that is known; 0: none."""
+        held = self._newest.get(name)
+        return held[0] if held is not None else 0
+
     def awaits(self, name: str) -> bool:
         """Whether it is for the VN's controller to say how long what is kept is needed: that of
         slices that go on, and have only left this switch. Packets come here until it has led them

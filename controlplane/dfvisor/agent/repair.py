@@ -36,6 +36,8 @@ class Repair:
         self._stage = 0
         self._next_at: float | None = None
         self._former: list[tuple[float, Fabric]] = []
+        self.turned_at = 0.0
+        """When the fabric to be settled on became another."""
 
     @property
     def down(self) -> frozenset[PortRef]:
@@ -112,6 +114,8 @@ class Repair:
             return False
         before, self._wanted = self._wanted, usable(self._described, self.down)
         wanted = self._wanted
+        if before != wanted:
+            self.turned_at = now
         if self._graph is None:
             self._graph = Graph(wanted)
             return True
