@@ -111,13 +111,11 @@ async def test_without_a_quorum_nothing_is_written_and_with_one_all_goes_on(
 
 async def test_small_ensemble_with_an_observer_serves_until_it_is_interrupted() -> None:
     """`make zk-ensemble N=1 OBSERVERS=1`; everything through the observer."""
-    command = [sys.executable, "-m", "emulation.ensemble", "--servers", "1", "--observers", "1"]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdout=subprocess.PIPE,
-        # a shell's background jobs ignore SIGINT, and so would what a test starts in one
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    # a shell's background jobs ignore SIGINT, and so would what a test starts in one
+    hears = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{hears}; runpy.run_module('emulation.ensemble', run_name='__main__')"
+    command = [sys.executable, "-c", program, "--servers", "1", "--observers", "1"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     assert process.stdout is not None
     lines: list[str] = []
     try:
