@@ -161,51 +161,47 @@ class Overlaps:
 
 
 class _Group:
-    """Flowspaces of one priority. While all have one outcome nothing can conflict, and there is no
-    index; once there is, it is by the field that tells most of them apart when it is made.
+    """Flowspaces of one priority, indexed by the field that tells most of them apart when the group
+    is made.
 
     Each interval of that field is kept under the smallest aligned block that holds it. One that
     meets another either begins within it, or its block holds the other's beginning.
     """
 
     def __init__(self, flowspaces: Sequence[Flowspace]) -> None:
-        self.flowspaces = {one.name: one for one in flowspaces}
-        self._outcomes = Counter(map(_outcome, flowspaces))
-        self._field: int | None = None  # of the index
+        self.flowspaces: dict[str, Flowspace] = {}
+        self._outcomes: Counter[tuple[str, str, str]] = Counter()
         self._endpoints: dict[str, int] = {}  # numbers of endpoints; never reused
         self._boxes: dict[str, tuple[Box, ...]] = {}
         self._blocks: dict[int, dict[int, set[str]]] = {}  # by level, by block
         self._begins: list[tuple[int, str]] = []
-
-    def _make_index(self) -> None:
-        boxes = [(name, self._boxes_of(one)) for name, one in self.flowspaces.items()]
+        boxes = [(one, self._boxes_of(one)) for one in flowspaces]
         self._field = min(
             range(len(_FIELDS)),
             key=lambda f: _meetings([box.intervals[f] for _, found in boxes for box in found]),
         )
-        for name, found in boxes:
-            self._put(name, found)
+        for flowspace, found in boxes:
+            self._put(flowspace, found)
         self._begins.sort()
 
     def add(self, flowspace: Flowspace) -> None:
-        self.flowspaces[flowspace.name] = flowspace
-        self._outcomes[_outcome(flowspace)] += 1
-        if self._field is None:
-            return
+        found = self._boxes_of(flowspace)
         before = len(self._begins)
-        self._put(flowspace.name, self._boxes_of(flowspace))
+        self._put(flowspace, found)
         added = self._begins[before:]
         del self._begins[before:]
         for begin in added:
             insort(self._begins, begin)
 
-    def _put(self, name: str, boxes: tuple[Box, ...]) -> None:
-        self._boxes[name] = boxes
+    def _put(self, flowspace: Flowspace, boxes: tuple[Box, ...]) -> None:
+        self.flowspaces[flowspace.name] = flowspace
+        self._outcomes[_outcome(flowspace)] += 1
+        self._boxes[flowspace.name] = boxes
         for found in boxes:
             low, high = self._interval(found)
             level = (low ^ high).bit_length()
-            self._blocks.setdefault(level, {}).setdefault(low >> level, set()).add(name)
-            self._begins.append((low, name))
+            self._blocks.setdefault(level, {}).setdefault(low >> level, set()).add(flowspace.name)
+            self._begins.append((low, flowspace.name))
 
     def discard(self, flowspace: Flowspace) -> None:
         held = self.flowspaces.pop(flowspace.name)
@@ -213,7 +209,7 @@ class _Group:
         self._outcomes[outcome] -= 1
         if not self._outcomes[outcome]:
             del self._outcomes[outcome]
-        for found in self._boxes.pop(flowspace.name, ()):
+        for found in self._boxes.pop(flowspace.name):
             low, high = self._interval(found)
             level = (low ^ high).bit_length()
             blocks = self._blocks[level]  # two boxes of one flowspace may be in one block
@@ -227,8 +223,6 @@ class _Group:
         outcome = _outcome(flowspace)
         if self._outcomes.keys() <= {outcome}:
             return False
-        if self._field is None:
-            self._make_index()
         for new in self._boxes_of(flowspace):
             low, high = self._interval(new)
             start = bisect_left(self._begins, (low, ""))
@@ -248,7 +242,6 @@ class _Group:
 
     def _interval(self, box: Box) -> tuple[int, int]:
         """In the field of the index, and not negative."""
-        assert self._field is not None, "there is an index"
         low, high = box.intervals[self._field]
         return low + 1, high + 1
 
