@@ -592,7 +592,7 @@ class Agent:
     def _record(self, written: Sequence[Written]) -> dict[str, str]:
         """Enter what was written into the book; returns the refusals by owner."""
         refusals: dict[str, str] = {}
-        refused: list[Written] = []
+        refused = 0
         for one in written:
             if one.status.code == 0:
                 self._book.written(one.item, deleted=one.deleted)
@@ -600,12 +600,12 @@ class Agent:
             owner = self._book.owner_of(one.item) or FABRIC
             verb = "delete" if one.deleted else "write"
             reason = f"cannot {verb} {one.item}: {one.status.message or one.status.code}"
-            if len(refused) < SAID_REFUSALS:
+            if refused < SAID_REFUSALS:
                 log.error("%s: %s", f"VN {owner}" if owner else "switch", reason)
-            refused.append(one)
+            refused += 1
             refusals.setdefault(owner, reason)
-        if len(refused) > SAID_REFUSALS:
-            log.error("and %d more entries were refused", len(refused) - SAID_REFUSALS)
+        if refused > SAID_REFUSALS:
+            log.error("and %d more entries were refused", refused - SAID_REFUSALS)
         return refusals
 
     # -- removals

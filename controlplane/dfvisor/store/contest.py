@@ -6,6 +6,7 @@ import asyncio
 import random
 
 FEWEST = 20
+TIMEOUT_S = 10.0
 _PAUSE_S = 0.001  # longer with each attempt, up to so many times as long
 _MOST_PAUSES = 10
 
@@ -17,7 +18,7 @@ class Contest:
         ...try, and return when it is done
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
         self._began = asyncio.get_running_loop().time()
         self.attempts = 0

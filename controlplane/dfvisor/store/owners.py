@@ -27,8 +27,6 @@ from dfvisor.store.zk import (
     ZooKeeper,
 )
 
-_TIMEOUT_S = 10.0  # for what others keep changing
-
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """Data of an owner node."""
@@ -127,7 +125,7 @@ class Owners:
 
     async def _stand(self, parent: str, name: str) -> str:
         """Our node's name; made unless there is one already."""
-        contest = Contest(_TIMEOUT_S)
+        contest = Contest()
         while await contest.again():
             await self._zk.ensure(parent)
             try:
@@ -222,7 +220,7 @@ class Owners:
         The transaction checks the owner node, and who owns the lowest stays the lowest.
         """
         path = layout.active(ownership.vn)
-        contest = Contest(_TIMEOUT_S)
+        contest = Contest()
         while await contest.again():
             if not ownership.is_leader:
                 raise Conflict(f"{ownership.name} does not lead virtual network {ownership.vn}")
@@ -287,7 +285,7 @@ async def read_epoch(zk: ZooKeeper) -> int:
 
 async def raise_epoch(zk: ZooKeeper, at_least: int) -> int:
     """Begin another epoch, of this number or a higher one; returns it."""
-    contest = Contest(_TIMEOUT_S)
+    contest = Contest()
     while await contest.again():
         try:
             data, stat = await zk.get(layout.EPOCH)

@@ -31,8 +31,6 @@ from dfvisor.store.zk import (
     ZooKeeper,
 )
 
-_TIMEOUT_S = 10.0  # for what others keep changing
-
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -120,7 +118,7 @@ class Presence:
         """Correct the index of an existing VN; switches that it leaves stay until activation, and
         beyond if `keep`, as do those that it was to leave then.
         """
-        contest = Contest(_TIMEOUT_S)
+        contest = Contest()
         while await contest.again():
             held = await self.held(name)
             stay = (*held.present.switches, *held.present.leaving) if keep else ()
