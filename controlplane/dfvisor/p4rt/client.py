@@ -373,9 +373,10 @@ class P4RuntimeClient:
         if at_once:
             return await self._write_chunk(updates, metadata, p4r.WriteRequest.DATAPLANE_ATOMIC)
         statuses: list[UpdateStatus] = []
-        most = len(updates) if isinstance(updates, Updates) else UPDATES_PER_WRITE
-        for start in range(0, max(1, len(updates)), max(1, most)):
-            chunk = updates[start : start + most]
+        if isinstance(updates, Updates):
+            return await self._write_chunk(updates, metadata)
+        for start in range(0, max(1, len(updates)), UPDATES_PER_WRITE):
+            chunk = updates[start : start + UPDATES_PER_WRITE]
             statuses += await self._write_chunk(chunk, metadata)
         return statuses
 

@@ -51,18 +51,14 @@ def framed(update: p4r.Update) -> bytes:
 
 
 class Updates(Sequence[p4r.Update]):
-    """Updates of which each is there as a field of a WriteRequest. Messages are made of them once
+    """Updates that are there as fields of a WriteRequest, in `data`. Messages are made of them once
     somebody asks for one.
     """
 
-    def __init__(self, frames: Sequence[bytes]) -> None:
-        self._frames = frames
+    def __init__(self, data: bytes, count: int) -> None:
+        self.data = data
+        self._count = count
         self._opened: Sequence[p4r.Update] | None = None
-
-    @property
-    def data(self) -> bytes:
-        """All of them, as fields of a WriteRequest."""
-        return b"".join(self._frames)
 
     def _messages(self) -> Sequence[p4r.Update]:
         if self._opened is None:
@@ -70,7 +66,7 @@ class Updates(Sequence[p4r.Update]):
         return self._opened
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return self._count
 
     def __iter__(self) -> Iterator[p4r.Update]:
         return iter(self._messages())
@@ -78,8 +74,6 @@ class Updates(Sequence[p4r.Update]):
     @overload
     def __getitem__(self, index: int) -> p4r.Update: ...
     @overload
-    def __getitem__(self, index: slice) -> Updates: ...
-    def __getitem__(self, index: int | slice) -> p4r.Update | Updates:
-        if isinstance(index, slice):
-            return Updates(self._frames[index])
+    def __getitem__(self, index: slice) -> Sequence[p4r.Update]: ...
+    def __getitem__(self, index: int | slice) -> p4r.Update | Sequence[p4r.Update]:
         return self._messages()[index]

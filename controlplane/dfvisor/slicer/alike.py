@@ -140,7 +140,24 @@ class Alike:
         head = next(iter(kinds.values()), head + bytes(HEAD))
         return [head + wire for wire in run.wires]
 
-    def fields(self, run: Run, places: Sequence[int]) -> list[tuple[bytes, ...]]:
+    def afters(self, run: Run, splice: Splice) -> dict[bytes, bytes | None]:
+        """By key, the switch's entry after it, None if there is none; up to the first update about
+        an entry that one before is about.
+        """
+        keys = self.keys(run)
+        afters = self._afters(keys, run, splice)
+        if len(afters) < len(keys):
+            keys = keys[: _different(keys)]
+            afters = self._afters(keys, run, splice)
+        return afters
+
+    def _afters(self, keys: Sequence[bytes], run: Run, splice: Splice) -> dict[bytes, bytes | None]:
+        if self.growth < 0:
+            return dict.fromkeys(keys)
+        entry = splice.entry
+        return dict(zip(keys, [entry + tail for tail in run.tails], strict=False))
+
+    def fields(self, run: Run, places: Sequence[int]) -> Iterator[tuple[bytes, ...]]:
         """Of each update, the values at these places of `masks`; in ascending order."""
         places = tuple(place for place in places if place < len(self._places))
         found = self._structs.get(places)
@@ -148,7 +165,7 @@ class Alike:
             if len(self._structs) >= REMEMBERED:
                 self._structs.clear()
             found = self._structs[places] = self._struct(places)
-        return list(found.iter_unpack(b"".join(run.wires)))
+        return found.iter_unpack(b"".join(run.wires))
 
     def _struct(self, places: Sequence[int]) -> Struct:
         format_, at = "=", 0
@@ -256,6 +273,16 @@ class Known:
         else:
             self._number += 1
         self._by_length[update.ByteSize()] = [*of_length, made]
+
+
+def _different(keys: Sequence[bytes]) -> int:
+    """How many of the first are different ones."""
+    seen = set[bytes]()
+    for key in keys:
+        if key in seen:
+            break
+        seen.add(key)
+    return len(seen)
 
 
 def _values(

@@ -8,7 +8,7 @@ acknowledged a change: after an unknown outcome it is what the switch is made eq
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
 
 HEAD = 4
@@ -40,23 +40,21 @@ class Mirror:
 
     def put(self, slice_id: int, key: bytes, entry: bytes) -> None:
         """Add an entry, or replace the one of its key."""
-        self.put_all((slice_id, key[:HEAD]), (key,), (entry,))
+        self.put_all((slice_id, key[:HEAD]), {key: entry})
 
     def remove(self, slice_id: int, key: bytes) -> None:
         """Take the entry of that key out; no error if there is none."""
         self.remove_all((slice_id, key[:HEAD]), (key,))
 
-    def put_all(
-        self, table: tuple[int, bytes], keys: Sequence[bytes], entries: Sequence[bytes]
-    ) -> None:
-        """As `put`, of entries of one slice and table."""
+    def put_all(self, table: tuple[int, bytes], entries: Mapping[bytes, bytes]) -> None:
+        """As `put`, of entries of one slice and table, by key."""
         held = self._slices.setdefault(table[0], {})
         before = len(held)
-        held.update(zip(keys, entries, strict=True))
+        held.update(entries)
         if len(held) > before:
             self._counts[table] = self._counts.get(table, 0) + len(held) - before
 
-    def remove_all(self, table: tuple[int, bytes], keys: Sequence[bytes]) -> None:
+    def remove_all(self, table: tuple[int, bytes], keys: Iterable[bytes]) -> None:
         """As `remove`, of entries of one slice and table."""
         held = self._slices.get(table[0])
         if held is None:

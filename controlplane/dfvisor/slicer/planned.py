@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import grpc
 
@@ -22,15 +22,15 @@ Table: TypeAlias = tuple[int, bytes]
 
 @dataclass(slots=True)
 class Planned:
-    """Updates next to each other in a Write, from `index` on, all of one kind and table: each as a
-    field of a WriteRequest, the key of its entry, and the entry (None: there is none afterwards).
+    """Updates next to each other in a Write, from `index` on, all of one kind and table, about as
+    many entries: as fields of a WriteRequest, and by key what entry there is afterwards (None:
+    none, of those that make the table smaller).
     """
 
     index: int
-    sent: Sequence[bytes]
+    sent: bytes
     table: Table
-    keys: Sequence[bytes]
-    afters: Sequence[bytes] | None
+    afters: Mapping[bytes, bytes | None]
     growth: int  # of the table, for each
 
     @property
@@ -39,28 +39,21 @@ class Planned:
 
     def change(self, mirror: Mirror) -> None:
         """The switch has taken them."""
-        if self.afters is None:
-            mirror.remove_all(self.table, self.keys)
+        if self.growth < 0:
+            mirror.remove_all(self.table, self.afters)
         else:
-            mirror.put_all(self.table, self.keys, self.afters)
+            mirror.put_all(self.table, cast("Mapping[bytes, bytes]", self.afters))
 
     def singly(self) -> list[Planned]:
-        """The same, one by one."""
+        """What becomes of them, one by one."""
         return [
-            Planned(
-                self.index + place,
-                self.sent[place : place + 1],
-                self.table,
-                self.keys[place : place + 1],
-                None if self.afters is None else self.afters[place : place + 1],
-                self.growth,
-            )
-            for place in range(len(self.keys))
+            Planned(self.index + place, b"", self.table, {key: after}, self.growth)
+            for place, (key, after) in enumerate(self.afters.items())
         ]
 
     def __str__(self) -> str:
         """Which entries, for a log."""
-        return f"slice {self.slice_id}, {', '.join(f'entry {key.hex()}' for key in self.keys)}"
+        return f"slice {self.slice_id}, {', '.join(f'entry {key.hex()}' for key in self.afters)}"
 
 
 @dataclass(slots=True)
@@ -76,23 +69,20 @@ class Chunk:
     def add(self, one: Planned) -> None:
         """One more, after the others."""
         self.planned.append(one)
-        afters = self.afters.setdefault(one.slice_id, {})
-        if one.afters is None:
-            afters.update(dict.fromkeys(one.keys))
+        afters = self.afters.get(one.slice_id)
+        if afters is None:
+            self.afters[one.slice_id] = dict(one.afters)
         else:
-            afters.update(zip(one.keys, one.afters, strict=True))
-        if one.growth:
-            self.growth[one.table] += one.growth * len(one.keys)
+            afters.update(one.afters)
+        self.growth[one.table] += one.growth * len(one.afters)
 
     def __len__(self) -> int:
-        return sum([len(one.keys) for one in self.planned])
+        return sum([len(one.afters) for one in self.planned])
 
     @property
     def updates(self) -> Updates:
         """For the switch."""
-        if len(self.planned) == 1:
-            return Updates(self.planned[0].sent)
-        return Updates([frame for one in self.planned for frame in one.sent])
+        return Updates(b"".join([one.sent for one in self.planned]), len(self))
 
 
 def aborted(statuses: Sequence[UpdateStatus], what: str) -> list[UpdateStatus]:

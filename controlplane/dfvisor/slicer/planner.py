@@ -7,7 +7,8 @@ Everything else is planned one by one, with the reason where it is refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 
 import grpc
 
@@ -103,28 +104,28 @@ class Planner:
         if not run or not found:
             return index
         rights, splice = found
-        keys = alike.keys(run)
-        end = self._good(rights, run, keys)
-        translator.patience = PATIENCE if end < len(keys) else 2 * translator.patience
+        afters = alike.afters(run, splice)
+        end = self._good(rights, run, afters)
+        translator.patience = PATIENCE if end < len(run.tails) else 2 * translator.patience
         if not end:
             return index
-        tails = run.tails if end == len(keys) else run.tails[:end]
-        sent, entry = splice
-        afters = None if alike.growth < 0 else [entry + tail for tail in tails]
+        tails = run.tails
+        if end < len(tails):
+            tails, afters = tails[:end], dict(islice(afters.items(), end))
+        data = splice.sent + splice.sent.join(tails)
         table = (rights.info.slice_id, alike.layout.head)
-        frames = [sent + tail for tail in tails]
-        chunk.add(Planned(index, frames, table, keys[:end], afters, alike.growth))
+        chunk.add(Planned(index, data, table, afters, alike.growth))
         return index + end
 
-    def _good(self, rights: Rights, run: Run, keys: list[bytes]) -> int:
-        """Of how many of the first there is nothing more to ask."""
+    def _good(self, rights: Rights, run: Run, afters: Mapping[bytes, bytes | None]) -> int:
+        """Of how many of the first there is nothing more to ask. `afters`: of all up to one whose
+        entry is that of another.
+        """
         slice_id, growth = rights.info.slice_id, run.alike.growth
         held, flying = self._mirror.of(slice_id), self._flying(slice_id)
-        different = set(keys)
-        if (
-            len(different) == len(keys)
-            and (held.keys().isdisjoint(different) if growth > 0 else different <= held.keys())
-            and all(one.keys().isdisjoint(different) for one in flying)
+        keys = afters.keys()
+        if (held.keys().isdisjoint(keys) if growth > 0 else keys <= held.keys()) and all(
+            one.keys().isdisjoint(keys) for one in flying
         ):
             end = len(keys)
         else:
@@ -165,7 +166,7 @@ class Planner:
             key_only(message)
             translator.learn(identity, update, data)
             translator.key_to_switch(identity, message)
-            chunk.add(Planned(index, [framed(update)], table, [key], None, -1))
+            chunk.add(Planned(index, framed(update), table, {key: None}, -1))
             return None
         if kind not in (p4r.Update.INSERT, p4r.Update.MODIFY):
             raise invalid(f"update type {kind}, expected INSERT, MODIFY or DELETE")
@@ -183,7 +184,7 @@ class Planner:
         translator.to_switch(identity, message)
         after = message.SerializeToString()
         growth = int(kind == p4r.Update.INSERT)
-        chunk.add(Planned(index, [framed(update)], table, [key], [after], growth))
+        chunk.add(Planned(index, framed(update), table, {key: after}, growth))
         return None
 
 
@@ -196,31 +197,32 @@ def opened(data: bytes) -> p4r.Update:
 
 
 def _clear(
-    keys: Sequence[bytes],
+    keys: Iterable[bytes],
     held: Mapping[bytes, bytes],
     new: bool,
     flying: Sequence[Mapping[bytes, bytes | None]],
 ) -> int:
-    """How many of the first keys are there once, `new` or held, and not under way."""
-    seen = set[bytes]()
-    for place, key in enumerate(keys):
-        if key in seen or (key in held) is new or any(key in one for one in flying):
-            return place
-        seen.add(key)
-    return len(keys)
+    """How many of the first keys are `new` or held, and not under way."""
+    end = 0
+    for key in keys:
+        if (key in held) is new or any(key in one for one in flying):
+            break
+        end += 1
+    return end
 
 
 def _covered(rights: Rights, run: Run) -> int:
     """How many of the first are within the flowspaces."""
     alike, space = run.alike, rights.space
     places = space.places(alike.masks)
-    fields = alike.fields(run, places)
     outside = {
-        one for one in set(fields) if not space.covers(alike.masks, alike.values(places, one))
+        one
+        for one in set(alike.fields(run, places))
+        if not space.covers(alike.masks, alike.values(places, one))
     }
     if not outside:
-        return len(fields)
-    return next(place for place, one in enumerate(fields) if one in outside)
+        return len(run.wires)
+    return next(at for at, one in enumerate(alike.fields(run, places)) if one in outside)
 
 
 def _text(message: p4r.TableEntry) -> str:

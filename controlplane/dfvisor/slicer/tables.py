@@ -21,7 +21,7 @@ from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SwitchPort, UpdateStatus
 from dfvisor.slicer.held import Held, Place, deletion, update_of
-from dfvisor.slicer.mirror import Mirror
+from dfvisor.slicer.mirror import HEAD, Mirror
 from dfvisor.slicer.planned import Chunk, Planned, aborted
 from dfvisor.slicer.planner import Other, Planner
 from dfvisor.slicer.refusal import Refused, denied, exhausted, unimplemented
@@ -45,7 +45,7 @@ LEAST = 8
 PASS_S = 0.0005
 """How long planning may take (about) until others get the event loop: a call takes some ten passes.
 Updates are planned together or one by one, which costs:"""
-TOGETHER_S, SINGLE_S = 2e-6, 30e-6
+TOGETHER_S, SINGLE_S = 1e-6, 30e-6
 REST_S = 0.001
 """How long the others get it while other roles want something."""
 UNDER_WAY = 2
@@ -323,22 +323,24 @@ class FlowTables:
 
     async def _roll_back(self, taken: Sequence[Planned]) -> None:
         """Make of what the switch has taken what the mirror still holds."""
-        left: dict[Place, Planned] = {}
+        left: dict[Place, bytes | None] = {}
         for one in taken:
-            left.pop((one.slice_id, one.keys[0]), None)
-            left[one.slice_id, one.keys[0]] = one  # in the order of what was last
-        back = []
+            for key, after in one.afters.items():
+                left.pop((one.slice_id, key), None)
+                left[one.slice_id, key] = after  # in the order of what was last
+        back: list[Planned] = []
         work: list[p4r.Update] = []
-        for place, one in reversed(left.items()):
-            before, after = self.mirror.get(*place), None if one.afters is None else one.afters[0]
+        for (slice_id, key), after in reversed(left.items()):
+            before = self.mirror.get(slice_id, key)
             if before is not None:
-                kind = p4r.Update.MODIFY if after else p4r.Update.INSERT
+                kind = p4r.Update.INSERT if after is None else p4r.Update.MODIFY
                 work.append(update_of(kind, before))
             elif after is not None:
                 work.append(deletion(after))
             else:
                 continue
-            back.append(one)
+            growth = (after is not None) - (before is not None)
+            back.append(Planned(0, b"", (slice_id, key[:HEAD]), {key: after}, growth))
         answers = await self._switch.write(work)
         for one, answer in zip(back, answers, strict=True):
             if answer.code:
