@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 
 DATABASE_GRACE_S = 3.0  # how long a start waits for the database before it uses what it held
 FRESH_GRACE_S = 0.2  # the same where the switch is empty and forwards nothing
-MEND_INTERVAL_S = 10.0
+MEND_INTERVAL_S = 2.0
 AGE_INTERVAL_S = 0.5
 SAID_REFUSALS = 10  # in the log, of those of one round
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again

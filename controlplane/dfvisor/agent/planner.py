@@ -23,6 +23,7 @@ from dfvisor.model.disabled import without_disabled
 from dfvisor.model.grants import Grant
 from dfvisor.model.learned import PREFIX, settle_addresses, with_hosts
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
+from dfvisor.model.remade import Remade
 from dfvisor.model.stale import expired, without_database
 from dfvisor.model.types import Mac
 from dfvisor.model.validate import validate
@@ -83,6 +84,7 @@ class Planner:
         self._plans: dict[str, VnPlan] = {}  # the live ones
         self._coming: dict[str, VnPlan] = {}  # those that wait to be
         self._verdicts: dict[str, Verdicts] = {}
+        self._remade: dict[str, Remade] = {}
         self._kept: dict[str, dict[EntryKey, Item]] = {}  # what stays of those before
         self._past: dict[str, VnPlan] = {}  # what the slicer may still build on of those
         self.hosts = HostBook(switch, time.time)
@@ -270,6 +272,8 @@ class Planner:
             if len(again) == len(waiting):
                 break
             waiting = again
+        for name in names & self._remade.keys():
+            self._remade[name].trim()
         learns = any(plan.learns for plan in self._plans.values())
         self._book.set_part(LEARNING, [LEARN] if learns else ())
         return [staged[name] for name in sorted(staged)]
@@ -362,8 +366,10 @@ class Planner:
             self._settle(name, None)
             if self._kept.get(name):
                 return Staged(name=name, revision=0, vn=None, plan=past, gone=True, keeps=True)
-        for record in (self._kept, self._past, self._plans, self._coming, self._verdicts):
+        for record in (self._kept, self._past, self._plans, self._coming):
             record.pop(name, None)
+        self._verdicts.pop(name, None)
+        self._remade.pop(name, None)
         self.hosts.forget(name)
         self._book.set_part(name, ())
         return Staged(name=name, revision=0, vn=None, plan=None, gone=True)
@@ -408,11 +414,12 @@ class Planner:
             before = self._plans.get(vn.name)
         hosts = self.hosts.everywhere(vn.name)
         owners = settle_addresses(vn, hosts) if vn.learning and hosts else {}
-        shown = without_disabled(vn)
+        remade = self._remade.setdefault(vn.name, Remade())
+        shown = without_database(without_disabled(vn, remade), self.away_s, remade)
         addresses = self.hosts.addresses(vn.name)
         return vn_plan(
             self.site,
-            with_hosts(without_database(shown, self.away_s), self.hosts.elsewhere(vn.name), owners),
+            with_hosts(shown, self.hosts.elsewhere(vn.name), owners),
             self._numbers,
             before,
             self.hosts.of(vn.name),

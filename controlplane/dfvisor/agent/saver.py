@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from dfvisor.agent.backoff import Backoff
 from dfvisor.errors import StoreError
 from dfvisor.model.records import Fabric, VirtualNetwork
 from dfvisor.store.codec import Key, Record, records_of, settings_of
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 DELAY_S = 0.5  # changes that follow one another are saved once
 SYNCED_S = 10.0  # how often it is noted that all is up to date
+RETRY_S = 1.0  # first pause before what could not be written is tried again
 SYNCED = "synced"  # key in the local database: when it was last known to be equal to the global one
 _ACTIVE = "active/"
 
@@ -108,9 +110,10 @@ class Saver:
 
     async def run(self) -> None:
         """Until cancelled."""
+        retry = Backoff(RETRY_S, SYNCED_S)
         while True:
             try:
-                async with asyncio.timeout(SYNCED_S):
+                async with asyncio.timeout(retry.next() if self.error else SYNCED_S):
                     await self._wake.wait()
                     await asyncio.sleep(DELAY_S)
             except TimeoutError:
@@ -126,6 +129,7 @@ class Saver:
                 log.error("local database: %s", error)
             elif self.error and not error:
                 log.info("local database: written again")
+                retry.reset()
             self.error = error
 
     def flush(self) -> None:

@@ -51,6 +51,7 @@ class Rig:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._addresses: dict[str, str] = {}
         self._ports: set[int] = set()
+        self.wrapped: dict[str, Sequence[str]] = {}  # by name, what a process is started with
         self._database: GlobalDatabase | None = None
 
     @property
@@ -109,7 +110,9 @@ class Rig:
 
     def _start(self, name: str, command: list[str]) -> None:
         with self.log(name).open("ab") as log:
-            self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
+            self._processes[name] = subprocess.Popen(
+                [*self.wrapped.get(name, ()), *command], stdout=log, stderr=log
+            )
 
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal and go on."""
