@@ -23,7 +23,7 @@ from dfvisor.agent.numbers import Kind, Numbers
 from dfvisor.agent.site import Site
 from dfvisor.model.named import Named
 from dfvisor.model.records import Endpoint, Flowspace, Treatment, UnknownUnicast, VirtualNetwork
-from dfvisor.model.ternary import ETH_IPV4, ETH_IPV6, VLAN_PRESENT, WIDTHS, expand
+from dfvisor.model.ternary import ETH_IPV4, ETH_IPV6, VLAN_PRESENT, expand
 from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
 from dfvisor.p4rt.entries import (
     Exact,
@@ -318,7 +318,10 @@ def _classifier_entries(
     priority = flowspace.priority + CATCH_ALL_PRIORITY
     for found in expand(flowspace.match, bidirectional=flowspace.bidirectional):
         key = at + tuple(
-            (name, Ternary(*found.fields[name])) for name in WIDTHS if name in found.fields
+            [
+                (name, Ternary(value, mask))
+                for (name, mask), value in zip(found.masks, found.values, strict=True)
+            ]
         )
         if flowspace.treatment is Treatment.DENY:
             yield entry("classifier", "classify_deny", key, priority, cookie=cookie)

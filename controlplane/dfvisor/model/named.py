@@ -167,7 +167,7 @@ def differing(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, T | None]
         known = new._since(old)
         if known is not None:
             return known
-    old, new = _plain(old), _plain(new)
+    old, new = content(old), content(new)
     found: dict[str, T | None] = {}
     for name, record in new.items():
         held = old.get(name)
@@ -178,7 +178,8 @@ def differing(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, T | None]
     return found
 
 
-def _plain(records: Mapping[str, T]) -> Mapping[str, T]:
+def content(records: Mapping[str, T]) -> Mapping[str, T]:
+    """The same to look at, with nothing in between, as long as nobody looks at another copy."""
     return records._here() if isinstance(records, Named) else records
 
 
