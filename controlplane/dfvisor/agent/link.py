@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import grpc
+import msgspec
 
 from dfvisor.agent.desired import DEFAULTS, INFRASTRUCTURE
 from dfvisor.agent.pipeline import Pipeline
@@ -30,8 +30,7 @@ CONNECT_TIMEOUT_S = 5.0
 NO_ACTION = "NoAction"
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(msgspec.Struct, frozen=True, gc=False):
     """What became of one item of a set of changes."""
 
     item: Item
