@@ -65,13 +65,15 @@ class Space:
         """Whether every packet with these values under these masks is in the space: within one of
         its keys.
         """
-        shapes = self._shapes.get(masks)
-        if shapes is None:
-            shapes = self._fit(masks)
-        for projection, members in shapes:
+        for projection, members in self._shapes_of(masks):
             if tuple([values[place] & mask for place, mask in projection]) in members:
                 return True
         return False
+
+    def places(self, masks: Masks) -> list[int]:
+        """Places of the values that make a difference to `covers`, ascending."""
+        shapes = self._shapes_of(masks)
+        return sorted({place for projection, _ in shapes for place, _ in projection})
 
     def has(self, packet: Mapping[str, int]) -> bool:
         """Whether a packet with these field values (absent: 0) is in the space."""
@@ -79,6 +81,10 @@ class Space:
             tuple([packet.get(name, 0) & mask for name, mask in masks]) in members
             for masks, members in self._groups.items()
         )
+
+    def _shapes_of(self, masks: Masks) -> list[tuple[Projection, dict[Values, int]]]:
+        shapes = self._shapes.get(masks)
+        return self._fit(masks) if shapes is None else shapes
 
     def _fit(self, masks: Masks) -> list[tuple[Projection, dict[Values, int]]]:
         """The groups whose every mask is within the given ones: where to find each field."""
