@@ -57,7 +57,7 @@ _PREFIX = {name: _prefixes_of(name) for name in ("ipv4_src", "ipv4_dst", "ipv6_s
 _FLAGS = [("tcp_flags", mask) for mask in range(1 << WIDTHS["tcp_flags"])]
 _ETH_SRC, _ETH_DST, _ETH_TYPE = _EXACT["eth_src"], _EXACT["eth_dst"], _EXACT["eth_type"]
 _VLAN, _PROTO, _DSCP = _EXACT["vlan_tci"], _EXACT["ip_proto"], _EXACT["ip_dscp"]
-_FRAGMENT = _EXACT["is_fragment"]
+_FRAGMENT, _L4_SRC, _L4_DST = _EXACT["is_fragment"], _EXACT["l4_src"], _EXACT["l4_dst"]
 _IPV4_SRC, _IPV4_DST = _PREFIX["ipv4_src"], _PREFIX["ipv4_dst"]
 _IPV6_SRC, _IPV6_DST = _PREFIX["ipv6_src"], _PREFIX["ipv6_dst"]
 _ANY_PORT = [(0, 0)]
@@ -192,13 +192,25 @@ def _expand_one(match: Match) -> list[TernaryMatch]:
     if fragment is not None:
         masks.append(_FRAGMENT)
         values.append(int(fragment))
+    plain = (l4_src is None or l4_src.low == l4_src.high) and (
+        l4_dst is None or l4_dst.low == l4_dst.high
+    )
+    if plain:
+        if l4_src is not None:
+            masks.append(_L4_SRC)
+            values.append(l4_src.low)
+        if l4_dst is not None:
+            masks.append(_L4_DST)
+            values.append(l4_dst.low)
+        if tcp_flags is not None and tcp_flags[1]:
+            masks.append(_FLAGS[tcp_flags[1]])
+            values.append(tcp_flags[0] & tcp_flags[1])
+        return [TernaryMatch(tuple(masks), tuple(values))]
     last: tuple[tuple[str, int], ...] = ()
     flags: tuple[int, ...] = ()
     if tcp_flags is not None and tcp_flags[1]:
         last = (_FLAGS[tcp_flags[1]],)
         flags = (tcp_flags[0] & tcp_flags[1],)
-    if l4_src is None and l4_dst is None:
-        return [TernaryMatch((*masks, *last), (*values, *flags))]
     keys: list[TernaryMatch] = []
     for src in _ANY_PORT if l4_src is None else prefixes(l4_src):
         for dst in _ANY_PORT if l4_dst is None else prefixes(l4_dst):
@@ -218,4 +230,4 @@ def _expand_one(match: Match) -> list[TernaryMatch]:
 
 @cache
 def _port(name: str, mask: int) -> tuple[str, int]:
-    return name, mask
+    return _EXACT[name] if mask == PORT_MAX else (name, mask)
