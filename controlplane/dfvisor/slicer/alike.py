@@ -9,12 +9,12 @@ many they are, what is asked of them here is asked in a few calls.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from struct import Struct
 from typing import NamedTuple
 
-from dfvisor.model.space import Masks, Values
+from dfvisor.model.space import Space
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.updates import framed
 from dfvisor.slicer.layout import ActionLayout, Key, TableLayout
@@ -28,28 +28,30 @@ REPLACING = 64
 REMEMBERED = 64  # of a pattern: slices, and ways to look at fields
 ONES, TWOS = 1, 2  # what values are filled with, to see where they are
 
-_Groups = list[tuple[bytes, ...]]
-
 
 class Alike:
     """A pattern for updates of one table and kind. `action` is that of their entries, None for
     deletions; `growth` what one makes of the number of entries.
 
-    Made of an update which `layout.key` has read as `key`, and whose action is `action`.
+    Made of an update which `layout.key` has read as `key`, and whose action is `action`; `wire` is
+    where its bytes have the key's.
     """
 
     __slots__ = (
-        "_masks",
+        "_many",
         "_pattern",
         "_places",
+        "_priority",
         "_sample",
+        "_slice",
         "_splices",
         "_structs",
+        "_wire",
         "_wire_size",
         "action",
         "growth",
         "layout",
-        "sliced",
+        "masks",
     )
 
     def __init__(
@@ -63,25 +65,22 @@ class Alike:
         self.layout = layout
         self.action = action
         self.growth = {p4r.Update.INSERT: 1, p4r.Update.DELETE: -1}.get(update.type, 0)
-        self.sliced = bool(layout.slice_field)
+        self.masks = key.masks  # what they match, for `model.space`
         self._sample = update.SerializeToString()
         self._splices: dict[int, Splice | None] = {}
         self._structs: dict[tuple[int, ...], Struct] = {}
-        self._masks = key.masks
-        self._wire_size = len(key.wire)
+        self._wire, self._wire_size = wire, len(key.wire)
         spans, values = list(_spans(update)), list(_values(layout, action, update))
-        places = spans[self.sliced : len(update.entity.table_entry.match)]
-        self._places = [(start - wire, end - wire) for start, end in places]
+        places = spans[: len(update.entity.table_entry.match)]
+        self._slice = places.pop(0) if layout.slice_field else None
+        self._places = places
+        self._priority = spans[-1] if layout.needs_priority else None
         parts = [re.escape(self._sample[at : at + 1]) for at in range(len(self._sample))]
-        for place, ((start, end), value) in enumerate(zip(spans, values, strict=True)):
-            group = (self.sliced and not place) or (
-                layout.needs_priority and place == len(spans) - 1
-            )
-            parts[start] = b"(%b)" % value if group else value
-            parts[start + 1 : end] = [b""] * (end - start - 1)
-        parts[wire] = b"((" + parts[wire]
-        parts[wire + self._wire_size - 1] += b")"
-        self._pattern = re.compile(b"".join(parts) + b")", re.DOTALL)
+        for (start, end), value in zip(spans, values, strict=True):
+            parts[start:end] = [value] + [b""] * (end - start - 1)
+        pattern = b"".join(parts)
+        self._pattern = re.compile(pattern, re.DOTALL)
+        self._many = re.compile(b"(?:%b)*+" % pattern, re.DOTALL)
 
     @classmethod
     def of(
@@ -112,33 +111,46 @@ class Alike:
         if lengths.count(size) < len(lengths):
             end = next(place for place, length in enumerate(lengths) if length != size)
             updates = updates[:end]
-        # of as many bytes as are looked at: all of them match, or not each begins where one should
-        found = self._pattern.findall(b"".join(updates))
-        if len(found) < len(updates):
-            end = next(place for place, one in enumerate(updates) if not self.fits(one))
-            found = self._pattern.findall(b"".join(updates[:end]))
-        if not found:
-            return None
-        columns = list(zip(*found, strict=True))
+        data = b"".join(updates)
+        fitting = self._many.match(data)
+        assert fitting is not None, "none fit at least"
+        end = fitting.end() // size
         gre_key = 0
-        if self.sliced:
-            slices, *columns = columns
-            if slices.count(slices[0]) < len(slices):
-                _, same = next(groupby(slices))
-                end = sum(1 for _ in same)
-                columns = [column[:end] for column in columns]
-            gre_key = int.from_bytes(slices[0], "big")
-        tails, wires, *priorities = columns
-        return Run(self, gre_key, tails, wires, priorities[0] if priorities else ())
+        if self._slice is not None and end:
+            start, stop = self._slice
+            first = data[start:stop]
+            if not self._same(data, self._slice):
+                end = next((at for at in range(end) if updates[at][start:stop] != first), end)
+            gre_key = int.from_bytes(first, "big")
+        if not end:
+            return None
+        if end < len(updates):
+            updates, data = updates[:end], data[: end * size]
+        wire = self._wire
+        return Run(self, gre_key, data, [update[wire:] for update in updates])
+
+    def _same(self, data: bytes, span: tuple[int, int]) -> bool:
+        """Whether all of these updates have the same bytes there."""
+        size = len(self._sample)
+        count = len(data) // size
+        return all(data[at::size] == data[at : at + 1] * count for at in range(*span))
 
     def keys(self, run: Run) -> list[bytes]:
         """The keys of the entries: table, priority, fields."""
-        head = self.layout.head
-        kinds = {one: head + _varint(one).to_bytes(HEAD, "big") for one in set(run.priorities)}
-        if len(kinds) > 1:
-            return [kinds[one] + wire for one, wire in zip(run.priorities, run.wires, strict=True)]
-        head = next(iter(kinds.values()), head + bytes(HEAD))
-        return [head + wire for wire in run.wires]
+        head, size, tails = self.layout.head, self._wire_size, run.tails
+        if self._priority is None:
+            head += bytes(HEAD)
+            return [head + tail[:size] for tail in tails]
+        start, end = self._priority
+        if self._same(run.data, self._priority):
+            head += _varint(run.data[start:end]).to_bytes(HEAD, "big")
+            return [head + tail[:size] for tail in tails]
+        start, end = start - self._wire, end - self._wire
+        kinds = {
+            one: head + _varint(one).to_bytes(HEAD, "big")
+            for one in {tail[start:end] for tail in tails}
+        }
+        return [kinds[tail[start:end]] + tail[:size] for tail in tails]
 
     def afters(self, run: Run, splice: Splice) -> dict[bytes, bytes | None]:
         """By key, the switch's entry after it, None if there is none; up to the first update about
@@ -157,34 +169,31 @@ class Alike:
         entry = splice.entry
         return dict(zip(keys, [entry + tail for tail in run.tails], strict=False))
 
-    def fields(self, run: Run, places: Sequence[int]) -> Iterator[tuple[bytes, ...]]:
-        """Of each update, the values at these places of `masks`; in ascending order."""
-        places = tuple(place for place in places if place < len(self._places))
-        found = self._structs.get(places)
-        if found is None:
+    def within(self, run: Run, space: Space) -> int:
+        """How many of the first match nothing that is not within the space."""
+        places = tuple(one for one in space.places(self.masks) if one < len(self._places))
+        spans = [self._places[place] for place in places]
+        if all(self._same(run.data, span) for span in spans):
+            covered = self._covers(space, places, [run.data[slice(*span)] for span in spans])
+            return len(run.tails) if covered else 0
+        struct = self._structs.get(places)
+        if struct is None:
             if len(self._structs) >= REMEMBERED:
                 self._structs.clear()
-            found = self._structs[places] = self._struct(places)
-        return found.iter_unpack(b"".join(run.wires))
+            struct = self._structs[places] = _struct(spans, len(self._sample))
+        found = set(struct.iter_unpack(run.data))
+        outside = {one for one in found if not self._covers(space, places, one)}
+        if not outside:
+            return len(run.tails)
+        every = enumerate(struct.iter_unpack(run.data))
+        return next(at for at, one in every if one in outside)
 
-    def _struct(self, places: Sequence[int]) -> Struct:
-        format_, at = "=", 0
-        for start, end in map(self._places.__getitem__, places):
-            format_ += f"{start - at}x{end - start}s"
-            at = end
-        return Struct(f"{format_}{self._wire_size - at}x")
-
-    @property
-    def masks(self) -> Masks:
-        """What they match, for `model.space`."""
-        return self._masks
-
-    def values(self, places: Sequence[int], data: Sequence[bytes]) -> Values:
-        """Values for `masks` of which some, as `fields` gives them, are known; others are 0."""
-        numbers = [0] * len(self._masks)
-        for place, one in zip(places, data, strict=False):  # beyond the fields is what is 0
+    def _covers(self, space: Space, places: Sequence[int], data: Sequence[bytes]) -> bool:
+        """Whether a space covers entries with these values; the others make no difference."""
+        numbers = [0] * len(self.masks)
+        for place, one in zip(places, data, strict=True):
             numbers[place] = int.from_bytes(one, "big")
-        return tuple(numbers)
+        return space.covers(self.masks, tuple(numbers))
 
     def splice(self, slice_id: int, match: p4r.FieldMatch) -> Splice | None:
         """How the bytes of such an update become the switch's, `match` being that on the slice's
@@ -204,7 +213,7 @@ class Alike:
         tail = p4r.TableEntry()
         tail.CopyFrom(message)
         tail.ClearField("table_id")
-        if self.sliced:
+        if self._slice is not None:
             del tail.match[0]
             message.match[0].CopyFrom(match)
         else:
@@ -216,15 +225,14 @@ class Alike:
 
 
 class Run(NamedTuple):
-    """Updates that are alike, next to each other. Of each its bytes from the key on, those of the
-    key, and of the priority where there is one.
+    """Updates that are alike, next to each other: all their bytes, and of each those from the key
+    on.
     """
 
     alike: Alike
     gre_key: int
+    data: bytes
     tails: Sequence[bytes]
-    wires: Sequence[bytes]
-    priorities: Sequence[bytes]
 
 
 class Splice(NamedTuple):
@@ -273,6 +281,15 @@ class Known:
         else:
             self._number += 1
         self._by_length[update.ByteSize()] = [*of_length, made]
+
+
+def _struct(spans: Iterable[tuple[int, int]], size: int) -> Struct:
+    """Takes out of so many bytes what is there."""
+    format_, at = "=", 0
+    for start, end in spans:
+        format_ += f"{start - at}x{end - start}s"
+        at = end
+    return Struct(f"{format_}{size - at}x")
 
 
 def _different(keys: Sequence[bytes]) -> int:

@@ -134,7 +134,7 @@ class Planner:
             room = rights.quota - self._count((slice_id, run.alike.layout.head))
             end = max(0, min(end, room))
         if growth >= 0 and run.alike.layout.name == FLOW:
-            end = min(end, _covered(rights, run))
+            end = min(end, run.alike.within(run, rights.space))
         return end
 
     # -- one by one
@@ -209,20 +209,6 @@ def _clear(
             break
         end += 1
     return end
-
-
-def _covered(rights: Rights, run: Run) -> int:
-    """How many of the first are within the flowspaces."""
-    alike, space = run.alike, rights.space
-    places = space.places(alike.masks)
-    outside = {
-        one
-        for one in set(alike.fields(run, places))
-        if not space.covers(alike.masks, alike.values(places, one))
-    }
-    if not outside:
-        return len(run.wires)
-    return next(at for at, one in enumerate(alike.fields(run, places)) if one in outside)
 
 
 def _text(message: p4r.TableEntry) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from dfvisor.model.space import Masks, Space, Values
 from dfvisor.p4rt.entries import Exact, TableEntry, Ternary
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
-from dfvisor.slicer.alike import KNOWN, KNOWN_OF_A_LENGTH, PATIENCE, Known
+from dfvisor.slicer.alike import KNOWN, KNOWN_OF_A_LENGTH, PATIENCE, Alike, Known
 from dfvisor.slicer.layout import Key
 from dfvisor.slicer.mirror import HEAD
 from dfvisor.slicer.translate import View
@@ -75,17 +76,36 @@ def found(known: Known, *updates: p4r.Update) -> list[Read]:
     run = alike.run(sent) if alike else None
     if alike is None or run is None:
         return []
-    places = range(len(alike.masks))
-    every = zip(alike.keys(run), run.wires, alike.fields(run, places), strict=True)
     name = alike.action.name if alike.action else ""
     read: list[Read] = []
-    for full, wire, fields in every:
+    for full, update in zip(alike.keys(run), updates, strict=False):
         head, priority = full[:HEAD], int.from_bytes(full[HEAD : 2 * HEAD], "big")
-        assert full[2 * HEAD :] == wire
         assert head == alike.layout.head
-        key = Key(run.gre_key, wire, alike.masks, alike.values(places, fields))
-        read.append((key, priority, name))
+        values = values_of(alike, update)
+        read.append((Key(run.gre_key, full[2 * HEAD :], alike.masks, values), priority, name))
     return read
+
+
+class Recorder(Space):
+    """A space that notes what it is asked about, and has a say in every field."""
+
+    asked: Values = ()
+
+    def places(self, masks: Masks) -> list[int]:
+        return list(range(len(masks)))
+
+    def covers(self, masks: Masks, values: Values) -> bool:
+        self.asked = values
+        return True
+
+
+def values_of(alike: Alike, update: p4r.Update) -> Values:
+    """What a space is asked about."""
+    recorder = Recorder()
+    run = alike.run([update.SerializeToString()])
+    assert run is not None
+    assert alike.within(run, recorder) == 1
+    return recorder.asked
 
 
 def update_of(view: View, entry: TableEntry, kind: p4r.Update.Type.ValueType) -> p4r.Update:
@@ -270,7 +290,7 @@ def test_many_end_where_one_is_not_alike(how: str, place: int) -> None:
     sent[place] = broken(updates[place], how)
     run = alike.run(sent)
     assert run is not None
-    assert len(run.tails) == len(run.wires) == len(run.priorities) == place
+    assert len(run.tails) == len(alike.keys(run)) == place
 
 
 def test_priorities_are_told_apart() -> None:
