@@ -101,7 +101,7 @@ class Link:
         updates = self._updates(changes)
         while part := list(islice(updates, UPDATES_PER_WRITE)):  # others get turns in between
             frames = [frame for _, _, frame in part]
-            statuses = await self.client.write_statuses(Updates(frames))
+            statuses = await self.client.write_statuses(Updates(b"".join(frames), len(frames)))
             written += [
                 Written(item, deleted, status)
                 for (item, deleted, _), status in zip(part, statuses, strict=True)
@@ -112,7 +112,8 @@ class Link:
         """Write updates and changes between two packets; False, and nothing was done, if the switch
         refuses one of them, or cannot do that (`at_once` is False then).
         """
-        own = Updates([frame for _, _, frame in self._updates(changes)])
+        frames = [frame for _, _, frame in self._updates(changes)]
+        own = Updates(b"".join(frames), len(frames))
         try:
             statuses = await self.client.write_statuses([*updates, *own], at_once=True)
         except RpcFailed as error:
