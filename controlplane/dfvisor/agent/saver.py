@@ -27,8 +27,8 @@ from dfvisor.store.local import Held, LocalDatabase
 
 log = logging.getLogger(__name__)
 
-LULL_S, MOST_S = 2.0, 20.0  # what comes in bulk is saved once it comes no more, or after so long
-BULK = 5000  # flow entries
+LULL_S, MOST_S = 5.0, 20.0  # what comes in bulk is saved once it comes no more, or after so long
+BULK = 5000  # flow entries and flowspaces
 DELAY_S = 0.5  # changes that follow one another are saved once
 SYNCED_S = 10.0  # how often it is noted that all is up to date
 RETRY_S = 1.0  # first pause before what could not be written is tried again
@@ -81,6 +81,7 @@ class Saver:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
         self._local: LocalDatabase | None = None
         self._saved: dict[str, Held] = {}  # what the file holds, once the thread is idle
+        self._sizes: dict[str, int] = {}  # flowspaces of the VNs that were saved last
         self._waiting = _Batch()
         self._wake = asyncio.Event()
         self.error = ""
@@ -139,12 +140,21 @@ class Saver:
                 retry.reset()
             self.error = error
 
+    def _load(self) -> int:
+        """How many flow entries and flowspaces are to be saved, about."""
+        sizes = [
+            abs(len(held[1].flowspaces) - self._sizes.get(name, 0))
+            for name, held in self._waiting.vns.items()
+            if held is not None
+        ]
+        return sum(map(len, self._waiting.taken)) + sum(sizes)
+
     async def _lull(self) -> None:
-        """Leave the processor to a load of flow entries until it is over."""
+        """Leave the processor to a load of them until it is over."""
         latest = time.monotonic() + MOST_S
         seen = 0
         while time.monotonic() < latest:
-            waiting = sum(map(len, self._waiting.taken))
+            waiting = self._load()
             if waiting < BULK or waiting == seen:
                 return
             seen = waiting
@@ -168,6 +178,7 @@ class Saver:
             before = self._saved.pop(name, None)
             if held is None:
                 work[name] = None
+                self._sizes.pop(name, None)
                 continue
             revision, vn = held
             settings = settings_of(vn)
@@ -176,6 +187,7 @@ class Saver:
             else:
                 work[name] = _Save(revision, settings, difference(before[1], vn), before[0])
             self._saved[name] = held
+            self._sizes[name] = len(vn.flowspaces)
         return batch, work
 
     def _write(self, batch: _Batch, work: Work) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 UPDATES_PER_WRITE = 250  # of at most about 500 bytes each; the slicer takes 256 KiB
-RECENT_UPDATES = 8192  # kept, because other switches get them too before long
+RECENT_UPDATES = 131_072  # kept, because other switches get them too before long
+RECENT_S = 10.0  # without any, after which none is kept
 RECENT_SCHEMAS = 8
 KEYS_AT_A_TIME = 2000  # looked at before others get a turn
 SHOWN_FAILURES = 5
@@ -422,10 +424,15 @@ class _Frames:
     def __init__(self, schema: Schema) -> None:
         self._framer = Framer(schema)
         self._inserts: dict[int, tuple[TableEntry, bytes]] = {}  # by id(), which they keep alive
+        self._latest = 0.0
 
     def frames(self, work: Iterable[Step]) -> list[bytes]:
         """In their order."""
         inserts, framer = self._inserts, self._framer
+        now = time.monotonic()
+        if now > self._latest + RECENT_S:
+            inserts.clear()
+        self._latest = now
         found: list[bytes] = []
         for step in work:
             new = step.new
