@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+import msgspec
+
 from dfvisor.agent.making import (
     LOWEST_PRIORITY,
     PORT_MASK,
@@ -23,9 +25,10 @@ from dfvisor.agent.numbers import Kind, Numbers
 from dfvisor.agent.site import Site
 from dfvisor.model.named import Named
 from dfvisor.model.records import Endpoint, Flowspace, Treatment, UnknownUnicast, VirtualNetwork
-from dfvisor.model.ternary import ETH_IPV4, ETH_IPV6, VLAN_PRESENT, WIDTHS, expand
+from dfvisor.model.ternary import ETH_IPV4, ETH_IPV6, VLAN_PRESENT, expand
 from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
 from dfvisor.p4rt.entries import (
+    EntryKey,
     Exact,
     FieldMatch,
     Item,
@@ -33,6 +36,7 @@ from dfvisor.p4rt.entries import (
     MulticastGroup,
     TableEntry,
     Ternary,
+    entry_key,
 )
 from dfvisor.p4rt.ports import SliceInfo
 
@@ -64,15 +68,15 @@ class Address:
     answered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Classified:
-    """A flowspace's classifier entries and its meter, and what they depend on: VN id, slice id,
-    port, meter.
+class Classified(msgspec.Struct, frozen=True, gc=False):
+    """A flowspace's classifier entries and its meter, the identities of these, and what they depend
+    on: VN id, slice id, port, meter.
     """
 
     flowspace: Flowspace
     context: tuple[int, int, int | None, int]
     items: tuple[TableEntry | Meter, ...]
+    keys: tuple[EntryKey, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +302,7 @@ class Edge:
         )
         if flowspace.rate is not None and meter_id != NO_METER:
             items += (Meter("flow_meters", meter_id, rate_meter(flowspace.rate)),)
-        return Classified(flowspace, context, items)
+        return Classified(flowspace, context, items, tuple(map(entry_key, items)))
 
 
 def where(endpoint: Endpoint) -> str:
@@ -318,7 +322,10 @@ def _classifier_entries(
     priority = flowspace.priority + CATCH_ALL_PRIORITY
     for found in expand(flowspace.match, bidirectional=flowspace.bidirectional):
         key = at + tuple(
-            (name, Ternary(*found.fields[name])) for name in WIDTHS if name in found.fields
+            [
+                (name, Ternary(value, mask))
+                for (name, mask), value in zip(found.masks, found.values, strict=True)
+            ]
         )
         if flowspace.treatment is Treatment.DENY:
             yield entry("classifier", "classify_deny", key, priority, cookie=cookie)

@@ -46,9 +46,11 @@ from dfvisor.p4rt.streamed import (
     encode_packet_out,
 )
 from dfvisor.p4rt.tls import Credentials
+from dfvisor.p4rt.updates import Updates
 
 log = logging.getLogger(__name__)
 
+WRITE = "/p4.v1.P4Runtime/Write"
 RPC_TIMEOUT_S = 10.0
 PIPELINE_TIMEOUT_S = 60.0  # a switch may compile what it is given
 NO_CPU_PORT = grpc.StatusCode.FAILED_PRECONDITION.value[0]  # of a PacketOut
@@ -124,6 +126,11 @@ class P4RuntimeClient:
                 address, tls.for_client(), options=CHANNEL_OPTIONS
             )
         self._stub = p4r_grpc.P4RuntimeStub(self._channel)
+        self._write_call = self._channel.unary_unary(  # of serialized requests
+            WRITE,
+            request_serializer=None,
+            response_deserializer=p4r.WriteResponse.FromString,
+        )
         self._requests: asyncio.Queue[p4r.StreamMessageRequest | None] = asyncio.Queue()
         self._reader: asyncio.Task[None] | None = None
         self._standing = asyncio.Condition()
@@ -364,11 +371,13 @@ class P4RuntimeClient:
         at_once: bool = False,
     ) -> list[UpdateStatus]:
         """As `write`, but with one status per update instead of WriteError. `at_once`: all of them
-        between two packets, or none, in one message.
+        between two packets, or none, in one message. `Updates` are one message as well.
         """
         if at_once:
             return await self._write_chunk(updates, metadata, p4r.WriteRequest.DATAPLANE_ATOMIC)
         statuses: list[UpdateStatus] = []
+        if isinstance(updates, Updates):
+            return await self._write_chunk(updates, metadata)
         for start in range(0, max(1, len(updates)), UPDATES_PER_WRITE):
             chunk = updates[start : start + UPDATES_PER_WRITE]
             statuses += await self._write_chunk(chunk, metadata)
@@ -384,12 +393,15 @@ class P4RuntimeClient:
             device_id=self.device_id,
             role=self.role or "",
             atomicity=atomicity,
-            updates=updates,
+            updates=() if isinstance(updates, Updates) else updates,
         )
         self._put_election_id(request.election_id)
+        data = request.SerializeToString()
+        if isinstance(updates, Updates):
+            data += updates.data
         try:
-            await self._stub.Write(
-                request, timeout=RPC_TIMEOUT_S, metadata=tuple((metadata or {}).items())
+            await self._write_call(
+                data, timeout=RPC_TIMEOUT_S, metadata=tuple((metadata or {}).items())
             )
         except grpc.aio.AioRpcError as error:
             details = _update_details(error)

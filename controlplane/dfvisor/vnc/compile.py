@@ -121,7 +121,7 @@ class Compiler:
 
     def entry(self, switch: str, key: EntryKey) -> TableEntry | None:
         """The entry of this key that the switch is to hold."""
-        gre_key = key[1][0][1]
+        gre_key = key.fields[0][1]
         held = self._by_key.get(gre_key.value) if isinstance(gre_key, Exact) else None
         if held is None or switch not in held.switches:
             return None
@@ -137,7 +137,7 @@ class Compiler:
 
     def keeps(self, key: EntryKey) -> bool:
         """Whether an entry is to be left as it is, on all switches."""
-        gre_key = key[1][0][1]
+        gre_key = key.fields[0][1]
         held = self._by_key.get(gre_key.value) if isinstance(gre_key, Exact) else None
         return held is not None and held.keeps(key)
 

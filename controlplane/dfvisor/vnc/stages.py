@@ -72,18 +72,18 @@ def steps(
             if entry is not None:
                 held[key] = entry  # one object for all switches
         elif entry is not None:
-            if key[0] == "slice_forward" or key[2] == CARRIED_PRIORITY:
+            if key.table == "slice_forward" or key.number == CARRIED_PRIORITY:
                 forwards.append(Step(key, there, entry))
             elif stage >= Stage.FLOW:
-                (paths if key[0] == "slice_path" else flows).append(Step(key, there, entry))
+                (paths if key.table == "slice_path" else flows).append(Step(key, there, entry))
             else:
                 continue
         elif stage is not Stage.FINISH:
             continue
-        elif there is not None and key[1][0][1].value in here:
+        elif there is not None and key.fields[0][1].value in here:
             deletes.append(Step(key, there, None))
         else:  # a slice that has no entries here any more: its agent drops it
             held.pop(key, None)
         del pending[key]
-    deletes.sort(key=lambda step: step.key[0] != "flow")
+    deletes.sort(key=lambda step: step.key.table != "flow")
     return forwards + paths + flows + deletes
