@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from dfvisor.agent.applied import AppliedVns
+from dfvisor.agent.applied import FORMER, AppliedVns
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.book import Book
 from dfvisor.agent.directory import links
@@ -41,6 +41,7 @@ from dfvisor.agent.tracing import Tracer
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.metrics import Reading
 from dfvisor.model.grants import Grant
+from dfvisor.model.records import Fabric
 from dfvisor.model.types import Mac, PortRef
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
@@ -144,6 +145,7 @@ class Agent:
         self._heard: dict[str, tuple[int, float]] = {}  # when a revision was last written to
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._fabric_applied = 0
+        self._fabric_saved: Fabric | None = None
         self.active: dict[str, Active] = {}  # of the VNs that are present, as far as known
         self.inbox = PacketLog()
         self._unacknowledged: list[DigestList] = []  # of the present link
@@ -269,13 +271,16 @@ class Agent:
             return []
         if fabric is not None:
             self._planner.set_fabric(*fabric)
+            self._fabric_saved = fabric[1]
             self._links.set_fabric(fabric[1])
             self._fabric_dirty = True
         for name, (revision, vn) in vns.items():
             self._planner.set_good(name, revision, vn)
+        former = self._local.items(FORMER)
+        self._applied.resume({name: vn for name, (_, vn) in vns.items()}, former)
         for name, grant in self._granted.items():
             self._directory.set_grant(name, grant)
-        self._dirty |= vns.keys()
+        self._dirty |= vns.keys() | former.keys()
         return list(vns)
 
     def fabric_read(self, snapshot: FabricSnapshot) -> None:
@@ -285,7 +290,6 @@ class Agent:
         if refused is not None:
             log.error("fabric revision %d refused: %s", snapshot.revision, refused)
             return
-        self._saver.fabric(snapshot.revision, snapshot.fabric)
         self._links.set_fabric(snapshot.fabric)
         self._resite()
         self._dirty |= self._planner.names()
@@ -561,6 +565,7 @@ class Agent:
         self._wake.clear()
         names, fabric = self._dirty, self._fabric_dirty
         self._dirty, self._fabric_dirty = set(), False
+        wanted = self._planner.fabric if fabric else None
         try:
             if fabric:
                 self._directory.set_neighbours(self._planner.stage_fabric(probes=self._whole))
@@ -592,12 +597,16 @@ class Agent:
                 len(changes.deletes),
                 f", {len(self._refusals)} owners with refusals" if self._refusals else "",
             )
-        if fabric and FABRIC not in self._refusals:
-            self._fabric_applied = self._planner.fabric_revision
+        if wanted is not None and FABRIC not in self._refusals:
+            self._fabric_applied = wanted[0]
         for one in staged:
             self._applied.publish(one, self._refusals.get(one.name))
             if one.prepared > max(one.revision, self._heard.get(one.name, (0, 0.0))[0]):
                 self._heard[one.name] = (one.prepared, asyncio.get_running_loop().time())
+        if wanted is not None and wanted[1] is not self._fabric_saved:
+            # with what has followed from it: an agent that starts from it keeps what was kept
+            self._fabric_saved = wanted[1]
+            self._saver.fabric(*wanted)
         self._hosts.set_vns([vn for vn, plan in self._directory.plans.items() if plan.learns])
         self._looked = True
         self._reports.changed()

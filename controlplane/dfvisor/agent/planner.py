@@ -13,12 +13,13 @@ from typing import Any, TypeAlias
 from dfvisor.agent.book import Book, Clash
 from dfvisor.agent.desired import LEARN, VnPlan, fabric_items, neighbours, vn_plan
 from dfvisor.agent.edge import Address
+from dfvisor.agent.former import Former
 from dfvisor.agent.hosts import HostBook, Outcome
 from dfvisor.agent.inbox import LearnReport
 from dfvisor.agent.numbers import Numbers, NumbersExhausted
 from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
-from dfvisor.agent.steps import both, kept, offered, prepared, unled_part
+from dfvisor.agent.steps import both, held_by, kept, offered, prepared, unled_part
 from dfvisor.model.disabled import without_disabled
 from dfvisor.model.grants import Grant
 from dfvisor.model.learned import PREFIX, settle_addresses, with_hosts
@@ -114,6 +115,11 @@ class Planner:
             for switch in plan.vn.slices[name].avoid
         )
 
+    @property
+    def fabric(self) -> tuple[int, Fabric] | None:
+        """The fabric in use, and its revision."""
+        return None if self._fabric is None else (self.fabric_revision, self._fabric)
+
     def has_fabric(self, revision: int, fabric: Fabric) -> bool:
         """Whether this is the fabric in use."""
         return self.fabric_revision == revision and self._fabric == fabric
@@ -129,6 +135,19 @@ class Planner:
     def set_good(self, name: str, revision: int, vn: VirtualNetwork) -> None:
         """A record that was in use once, for when the newest one can't be."""
         self._good[name] = (revision, vn)
+
+    def resume(self, name: str, former: Former) -> None:
+        """The switch has held this since an earlier life of the agent; what is not wanted any more
+        is kept, whatever has changed since.
+        """
+        self._kept[name], self._past[name] = dict(former.items), former.plan
+
+    def former(self, name: str) -> Former | None:
+        """What the switch holds of the VN for packets under way; None: nothing."""
+        live, past = self._plans.get(name), self._past.get(name)
+        plan = offered(past, live, None)
+        items = held_by(live, self._kept.get(name, {}))
+        return Former(items, plan) if plan is not None and items else None
 
     def set_unreadable(self, name: str, reason: str) -> None:
         """The newest record cannot be read; the last one stays."""

@@ -145,7 +145,7 @@ class Rig:
         return [vn for vn, state in self.status(vnc).items() if state["leading"]]
 
     async def flows(self, switch: str) -> frozenset[TableEntry]:
-        """The slices' tables of the switch itself."""
+        """The slices' tables of the switch itself; nothing before it has a pipeline."""
         client = P4RuntimeClient(
             self._addresses[switch],
             self.network.fabric.switches[switch].device_id,
@@ -153,6 +153,8 @@ class Rig:
         )
         try:
             await client.connect()
+            if await client.get_pipeline_cookie() is None:
+                return frozenset()
             found = await client.read_entries(*SLICE_TABLES)
         finally:
             await client.close()
