@@ -17,8 +17,10 @@ from msgspec.structs import astuple
 
 from dfvisor.model.records import Flowspace, Match, Treatment
 from dfvisor.model.ternary import WIDTHS, canonical, mirror
+from dfvisor.model.types import PortRange
 
 _FIELDS = ("endpoint", *(name for name in WIDTHS if name != "tcp_flags"))
+_SAID = Match.__struct_fields__  # in the same order
 _NO_FLAGS = (0, 0)
 SHOWN = 2000  # boxes by which a field is chosen, about
 FEW = 64  # flowspaces: for more than that, and than are known, the index is made anew
@@ -236,35 +238,32 @@ class _Group:
         self.flowspaces: dict[str, Flowspace] = {}
         self._outcomes: Counter[_Outcome] = Counter()
         self._endpoints: dict[str, int] = {}  # numbers of endpoints; never reused
-        self._boxes: dict[str, tuple[Box, ...]] = {}
+        self._boxes: dict[str, tuple[Box, ...]] = {}  # of those that were looked at
         self._blocks: dict[int, dict[int, set[str]]] = {}  # by level, by block
         self._begins: list[tuple[int, str]] = []
-        boxes = list(map(self._boxes_of, flowspaces))
-        self._field = _telling([box for found in boxes for box in found])
-        self._put(flowspaces, boxes)
+        shown = flowspaces[:: len(flowspaces) // SHOWN | 1]
+        self._field = _telling([one for flowspace in shown for one in self._boxes_of(flowspace)])
+        self._put(flowspaces)
 
     def extend(self, flowspaces: Sequence[Flowspace]) -> bool:
         """Know these, too; False, and the group is of no more use, if there is a conflict."""
         if len({*self._outcomes, *map(_outcome, flowspaces)}) == 1:  # then they may overlap
-            self._put(flowspaces, list(map(self._boxes_of, flowspaces)))
+            self._put(flowspaces)
             return True
         for flowspace in flowspaces:
             if self.conflict(flowspace):
                 return False
-            self._put((flowspace,), (self._boxes_of(flowspace),))
+            self._put((flowspace,))
         return True
 
-    def _put(self, flowspaces: Sequence[Flowspace], boxes: Sequence[tuple[Box, ...]]) -> None:
+    def _put(self, flowspaces: Sequence[Flowspace]) -> None:
         begins: list[tuple[int, str]] = []
-        field, blocks = self._field, self._blocks
+        blocks = self._blocks
         self._outcomes.update(map(_outcome, flowspaces))
-        for flowspace, found in zip(flowspaces, boxes, strict=True):
+        for flowspace in flowspaces:
             name = flowspace.name
             self.flowspaces[name] = flowspace
-            self._boxes[name] = found
-            for one in found:
-                low, high = one.intervals[field]
-                low, high = low + 1, high + 1
+            for low, high in self._intervals(flowspace):
                 level = (low ^ high).bit_length()
                 of_level = blocks.get(level)
                 if of_level is None:
@@ -288,8 +287,8 @@ class _Group:
         self._outcomes[outcome] -= 1
         if not self._outcomes[outcome]:
             del self._outcomes[outcome]
-        for found in self._boxes.pop(flowspace.name):
-            low, high = self._interval(found)
+        self._boxes.pop(flowspace.name, None)
+        for low, high in self._intervals(held):
             level = (low ^ high).bit_length()
             blocks = self._blocks[level]  # two boxes of one flowspace may be in one block
             names = blocks.get(low >> level, set())
@@ -314,7 +313,7 @@ class _Group:
                 if (
                     name != flowspace.name
                     and _outcome(other) != outcome
-                    and any(new.meets(old) for old in self._boxes[name])
+                    and any(new.meets(old) for old in self._known(other))
                 ):
                     return True
         return False
@@ -323,6 +322,23 @@ class _Group:
         """In the field of the index, and not negative."""
         low, high = box.intervals[self._field]
         return low + 1, high + 1
+
+    def _intervals(self, flowspace: Flowspace) -> list[tuple[int, int]]:
+        """Those of its boxes, which need not be made for that where the field says it all."""
+        if not flowspace.bidirectional:
+            value = getattr(flowspace.match, _SAID[self._field])
+            if isinstance(value, PortRange):
+                return [(value.low + 1, value.high + 1)]
+            if isinstance(value, IPv4Network):
+                low, high = _span(value, 32)
+                return [(low + 1, high + 1)]
+        return [self._interval(one) for one in self._boxes_of(flowspace)]
+
+    def _known(self, flowspace: Flowspace) -> tuple[Box, ...]:
+        found = self._boxes.get(flowspace.name)
+        if found is None:
+            found = self._boxes[flowspace.name] = self._boxes_of(flowspace)
+        return found
 
     def _boxes_of(self, flowspace: Flowspace) -> tuple[Box, ...]:
         match = flowspace.match
