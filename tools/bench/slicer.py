@@ -370,8 +370,11 @@ async def at_switch(
 ) -> tuple[list[Table], Held]:
     """The cost in front of a switch."""
     with contextlib.ExitStack() as stack:
+        # clients reach the direct one in the way in which they reach the slicer
         switch = stack.enter_context(switch_process(target, scratch, "switch")).address
-        direct = stack.enter_context(switch_process(target, scratch, "direct")).address
+        direct = stack.enter_context(
+            switch_process(target, scratch, "direct", beside=False)
+        ).address
         for address in (switch, direct):
             await push_pipeline(address)
         slicer = stack.enter_context(slicer_at(switch, 3))
@@ -380,11 +383,12 @@ async def at_switch(
 
 
 def switch_process(
-    target: Target, scratch: Path, name: str
+    target: Target, scratch: Path, name: str, *, beside: bool = True
 ) -> contextlib.AbstractContextManager[Process]:
-    """A switch without ports."""
+    """A switch without ports. `beside`: for a slicer beside it alone, at a local socket."""
     if target is Target.SOFTSWITCH:
-        return running(*switch_command(scratch, name))
+        address = "" if beside else f"127.0.0.1:{free_port()}"
+        return running(*switch_command(scratch, name, address))
     return bmv2(scratch / f"{name}.notify")
 
 

@@ -241,10 +241,10 @@ def running(*command: str, within: str | None = None) -> Iterator[Process]:
         process.stop()
 
 
-def switch_command(directory: Path, name: str = "switch") -> list[str]:
-    """Of a softswitch without ports."""
+def switch_command(directory: Path, name: str = "switch", address: str = "") -> list[str]:
+    """Of a softswitch without ports; at a local socket in the directory, or at the address."""
     options = ["--no-p4", "--device-id", str(DEVICE_ID), "--log-level", "off", "--"]
-    address = f"unix:{directory}/{name}.sock"
+    address = address or f"unix:{directory}/{name}.sock"
     return ["softswitch.main", *options, "--grpc-server-addr", address, "--cpu-port", "510"]
 
 

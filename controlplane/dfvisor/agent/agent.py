@@ -19,11 +19,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from dfvisor.agent.applied import AppliedVns
+from dfvisor.agent.applied import FORMER, AppliedVns
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.book import Book
 from dfvisor.agent.directory import links
-from dfvisor.agent.flows import flow_changes
 from dfvisor.agent.follower import Follower
 from dfvisor.agent.hostkeeper import HostKeeper
 from dfvisor.agent.hosts import Outcome
@@ -42,6 +41,7 @@ from dfvisor.agent.tracing import Tracer
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.metrics import Reading
 from dfvisor.model.grants import Grant
+from dfvisor.model.records import Fabric
 from dfvisor.model.types import Mac, PortRef
 from dfvisor.p4rt.client import ElectionId
 from dfvisor.p4rt.errors import NotPrimary, SwitchUnavailable
@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 
 DATABASE_GRACE_S = 3.0  # how long a start waits for the database before it uses what it held
 FRESH_GRACE_S = 0.2  # the same where the switch is empty and forwards nothing
-MEND_INTERVAL_S = 10.0
+MEND_INTERVAL_S = 2.0
 AGE_INTERVAL_S = 0.5
 SAID_REFUSALS = 10  # in the log, of those of one round
 RETRY_REFUSED_S = 2.0  # first pause before entries that the switch refused are tried again
@@ -134,9 +134,7 @@ class Agent:
         self._directory.on_offered = lambda vn, revision: self.tracer.slicer(
             vn, revision, time.time()
         )
-        self._directory.on_written = lambda vn, revision: self.tracer.written(
-            vn, revision, time.time()
-        )
+        self._directory.on_written = self._flows_written
         self._directory.on_activated = self._told_active
         self._link: Link | None = None
         self._wake = asyncio.Event()
@@ -144,8 +142,10 @@ class Agent:
         self._ready = asyncio.Event()  # there is something to start from
         self._fabric_dirty = False
         self._dirty: set[str] = set()
+        self._heard: dict[str, tuple[int, float]] = {}  # when a revision was last written to
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._fabric_applied = 0
+        self._fabric_saved: Fabric | None = None
         self.active: dict[str, Active] = {}  # of the VNs that are present, as far as known
         self.inbox = PacketLog()
         self._unacknowledged: list[DigestList] = []  # of the present link
@@ -271,13 +271,16 @@ class Agent:
             return []
         if fabric is not None:
             self._planner.set_fabric(*fabric)
+            self._fabric_saved = fabric[1]
             self._links.set_fabric(fabric[1])
             self._fabric_dirty = True
         for name, (revision, vn) in vns.items():
             self._planner.set_good(name, revision, vn)
+        former = self._local.items(FORMER)
+        self._applied.resume({name: vn for name, (_, vn) in vns.items()}, former)
         for name, grant in self._granted.items():
             self._directory.set_grant(name, grant)
-        self._dirty |= vns.keys()
+        self._dirty |= vns.keys() | former.keys()
         return list(vns)
 
     def fabric_read(self, snapshot: FabricSnapshot) -> None:
@@ -287,7 +290,6 @@ class Agent:
         if refused is not None:
             log.error("fabric revision %d refused: %s", snapshot.revision, refused)
             return
-        self._saver.fabric(snapshot.revision, snapshot.fabric)
         self._links.set_fabric(snapshot.fabric)
         self._resite()
         self._dirty |= self._planner.names()
@@ -307,6 +309,7 @@ class Agent:
     def vn_read(self, name: str, snapshot: VnSnapshot | None) -> None:
         if snapshot is None:
             self._planner.remove_vn(name)
+            self._heard.pop(name, None)
             self.tracer.forget(name)
         else:
             self.tracer.read(
@@ -335,8 +338,20 @@ class Agent:
             self._granted[name] = grant
             self._saver.put(f"{_GRANT}{name}", encode_grant(grant))
 
+    def _flows_written(self, name: str, revision: int) -> None:
+        """By the VN's controller, for which the rest of the revision waits."""
+        self._heard[name] = (revision, asyncio.get_running_loop().time())
+        self.tracer.written(name, revision, time.time())
+
     def _overdue(self, name: str, revision: int) -> None:
-        if self._planner.set_overdue(name, revision):
+        """Look whether a revision has waited long enough: since it was prepared here, and since its
+        controller was heard.
+        """
+        loop = asyncio.get_running_loop()
+        heard, at = self._heard.get(name, (0, 0.0))
+        if heard == revision and at + ACTIVATE_AFTER_S > loop.time():
+            loop.call_at(at + ACTIVATE_AFTER_S, self._overdue, name, revision)
+        elif self._planner.set_overdue(name, revision):
             self._mark(name)
 
     def active_read(self, name: str, active: Active | None) -> None:
@@ -550,6 +565,7 @@ class Agent:
         self._wake.clear()
         names, fabric = self._dirty, self._fabric_dirty
         self._dirty, self._fabric_dirty = set(), False
+        wanted = self._planner.fabric if fabric else None
         try:
             if fabric:
                 self._directory.set_neighbours(self._planner.stage_fabric(probes=self._whole))
@@ -581,10 +597,16 @@ class Agent:
                 len(changes.deletes),
                 f", {len(self._refusals)} owners with refusals" if self._refusals else "",
             )
-        if fabric and FABRIC not in self._refusals:
-            self._fabric_applied = self._planner.fabric_revision
+        if wanted is not None and FABRIC not in self._refusals:
+            self._fabric_applied = wanted[0]
         for one in staged:
             self._applied.publish(one, self._refusals.get(one.name))
+            if one.prepared > max(one.revision, self._heard.get(one.name, (0, 0.0))[0]):
+                self._heard[one.name] = (one.prepared, asyncio.get_running_loop().time())
+        if wanted is not None and wanted[1] is not self._fabric_saved:
+            # with what has followed from it: an agent that starts from it keeps what was kept
+            self._fabric_saved = wanted[1]
+            self._saver.fabric(*wanted)
         self._hosts.set_vns([vn for vn, plan in self._directory.plans.items() if plan.learns])
         self._looked = True
         self._reports.changed()
@@ -630,10 +652,10 @@ class Agent:
             statuses = [UpdateStatus()] * len(updates)
         else:
             statuses = await self._connected().client.write_statuses(updates, at_once=at_once)
-        taken = [
-            update for update, status in zip(updates, statuses, strict=True) if not status.code
-        ]
-        self._saver.flows(flow_changes(taken))
+        if any(status.code for status in statuses):
+            pairs = zip(updates, statuses, strict=True)
+            updates = [update for update, status in pairs if not status.code]
+        self._saver.flows(updates)
         return statuses
 
     async def _write_together(

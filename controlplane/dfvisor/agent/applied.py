@@ -13,15 +13,20 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from dfvisor.agent.directory import Directory
+from dfvisor.agent.former import decode_former, encode_former
 from dfvisor.agent.planner import Planner, Staged
 from dfvisor.agent.saver import Saver
 from dfvisor.agent.tracing import Tracer
+from dfvisor.errors import StoreError
+from dfvisor.model.records import VirtualNetwork
 from dfvisor.model.types import Mac
+from dfvisor.p4rt.entries import Item
 from dfvisor.store.stats import VnApplied
 
 log = logging.getLogger(__name__)
 
 KEEP_S = 10.0  # how long what a controller has not finished with is kept, if it need not say so
+FORMER = "former/"  # keys in the local database: what packets of a VN need that are under way
 LINGER_S = 2.0  # the same where the VN has gone, and its controller with it
 
 
@@ -51,11 +56,22 @@ class AppliedVns:
         self._flows: dict[str, int] = {}  # revision of which the flow entries are complete, by VN
         self._keeping: set[str] = set()  # VNs of which something is kept
         self._keep_until: dict[str, float] = {}  # that their controllers still need
+        self._former: dict[str, bytes] = {}  # what packets under way need, as it is saved
+        self._bases: dict[str, tuple[Item, ...] | None] = {}  # items of which that was found
         self._led: dict[str, tuple[int, float]] = {}  # revision whose ways packets go, since when
 
     def load(self, flows: Mapping[str, int]) -> None:
         """What was known when the agent ended: by VN, of which revision flow entries are there."""
         self._flows = dict(flows)
+
+    def resume(self, vns: Mapping[str, VirtualNetwork], former: Mapping[str, bytes]) -> None:
+        """This is what the switch held, by VN, when the agent ended; `vns` are their records."""
+        self._former = dict(former)
+        for name, record in former.items():
+            try:
+                self._planner.resume(name, decode_former(record, name, vns.get(name)))
+            except StoreError as error:
+                log.error("local database: %s", error)
 
     @property
     def vns(self) -> dict[str, VnApplied]:
@@ -78,6 +94,7 @@ class AppliedVns:
     def publish(self, one: Staged, refused: str | None) -> None:
         """What was staged of a VN has been written, but for what the switch `refused`."""
         name = one.name
+        self._remember(one)
         if one.keeps and name not in self._keeping:
             self._keeping.add(name)
             self._later(LINGER_S if one.gone else KEEP_S, name)
@@ -85,6 +102,8 @@ class AppliedVns:
         if one.gone or (one.plan is None and one.error is None and not one.kept):
             if not one.keeps:
                 self.directory.publish(name, 0, None)
+            elif name not in self.directory.plans:  # of an earlier life
+                self.directory.publish(name, 0, one.plan)
             self._held.pop(name, None)
             if one.gone:
                 self._saver.forget(name)
@@ -103,6 +122,24 @@ class AppliedVns:
             if one.vn is not None and (held is None or held.revision != revision):
                 self._saver.save(name, revision, one.vn)
         self._enter(one, held, revision, refused or one.error)
+
+    def _remember(self, one: Staged) -> None:
+        """What the switch holds is saved with the state that led to it, or not at all."""
+        name = one.name
+        base = one.live.base if one.live is not None else None
+        if not one.keeps and name in self._bases and self._bases[name] is base:
+            return  # only flowspaces have changed
+        self._bases[name] = () if one.keeps else base
+        former = self._planner.former(name)
+        record = None if former is None else encode_former(former)
+        if record != self._former.get(name):
+            if record is None:
+                del self._former[name]
+            else:
+                self._former[name] = record
+            self._saver.put(f"{FORMER}{name}", record)
+        if one.gone and not one.keeps:
+            del self._bases[name]
 
     def _enter(self, one: Staged, held: VnApplied | None, revision: int, error: str | None) -> None:
         name = one.name

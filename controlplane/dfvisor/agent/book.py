@@ -56,10 +56,14 @@ class Book:
         old = self._parts.get(owner, {})
         added = by_key(item for number, item in part.items() if number not in old)
         claims = self._claims.get(owner) or Claims()
-        for key, item in chain(added.items(), claims.coming(sources)):
-            other = self._owner.get(key, owner)
-            if other != owner:
-                raise Clash(item, other)
+        change = claims.change(sources)
+        coming: list[tuple[Iterable[EntryKey], Iterable[Item]]] = [(added.keys(), added.values())]
+        coming += [(one.keys, one.items) for one in change.values() if one is not None]
+        owners = self._owner
+        for keys, wanted_here in coming:
+            for key, item in zip(keys, wanted_here, strict=True):
+                if owners.get(key, owner) != owner:
+                    raise Clash(item, owners[key])
         for number, item in old.items():
             if number in part:
                 continue
@@ -67,14 +71,15 @@ class Book:
             if key not in added:
                 del self._desired[key], self._owner[key]
                 self._touched[key] = None
-        for key, wanted in chain(claims.follow(sources).items(), added.items()):
-            if self._desired.get(key) != wanted:
-                self._touched[key] = None
+        desired, touched = self._desired, self._touched
+        for key, wanted in chain(claims.follow(sources, change), added.items()):
+            if desired.get(key) != wanted:
+                touched[key] = None
             if wanted is not None:
-                self._desired[key] = wanted
-                self._owner[key] = owner
-            elif key in self._desired:
-                del self._desired[key], self._owner[key]
+                desired[key] = wanted
+                owners[key] = owner
+            elif key in desired:
+                del desired[key], owners[key]
         self._parts[owner], self._claims[owner] = part, claims
         if not part:
             del self._parts[owner]

@@ -6,18 +6,25 @@ refused); the entry is that of the lower name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Protocol, TypeAlias
 
 from dfvisor.model.named import Named, differing
-from dfvisor.p4rt.entries import EntryKey, Item, entry_key
+from dfvisor.p4rt.entries import EntryKey, Item
 
 
 class Source(Protocol):
-    """What wants some items."""
+    """What wants some items; `keys` are what identifies them, in the same order."""
 
     @property
     def items(self) -> tuple[Item, ...]: ...
+
+    @property
+    def keys(self) -> tuple[EntryKey, ...]: ...
+
+
+Change: TypeAlias = Mapping[str, Source | None]
+"""Sources that came or differ, and None for those that went."""
 
 
 class Claims:
@@ -25,6 +32,7 @@ class Claims:
 
     def __init__(self) -> None:
         self._held: Mapping[str, Source] = Named()
+        self._sources: dict[str, Source] = {}  # the same; looking at a former `Named` is dear
         self._first: dict[EntryKey, tuple[str, Item]] = {}
         self._others: dict[EntryKey, dict[str, Item]] = {}  # all of a key that several want
 
@@ -32,31 +40,38 @@ class Claims:
         """Of all items."""
         return self._first.keys()
 
-    def coming(self, sources: Mapping[str, Source]) -> Iterator[tuple[EntryKey, Item]]:
-        """The items that `follow` would add or replace, and perhaps others of those sources."""
-        for one in differing(self._held, sources).values():
-            if one is not None:
-                yield from ((entry_key(item), item) for item in one.items)
+    def change(self, sources: Mapping[str, Source]) -> Change:
+        """What is to be followed so that these are the sources."""
+        return differing(self._held, sources)
 
-    def follow(self, sources: Mapping[str, Source]) -> dict[EntryKey, Item | None]:
-        """These sources from now on; returns what is to be under the keys concerned."""
+    def follow(
+        self, sources: Mapping[str, Source], change: Change
+    ) -> Iterable[tuple[EntryKey, Item | None]]:
+        """These sources from now on, of which `change` differs; returns what is to be under the
+        keys concerned.
+        """
         touched: dict[EntryKey, None] = {}
-        held = self._held
-        for name, one in differing(held, sources).items():
-            before = held.get(name)
-            for item in before.items if before is not None else ():
-                self._withdraw(entry_key(item), name, touched)
-            for item in one.items if one is not None else ():
-                self._claim(entry_key(item), name, item, touched)
+        first, held = self._first, self._sources
+        for name, one in change.items():
+            before = held.pop(name, None)
+            if before is not None:
+                for key in before.keys:
+                    self._withdraw(key, name, touched)
+            if one is None:
+                continue
+            held[name] = one
+            for key, item in zip(one.keys, one.items, strict=True):
+                touched[key] = None
+                if key in first:
+                    self._claim(key, name, item)
+                else:
+                    first[key] = (name, item)
         self._held = sources
-        return {key: self._first[key][1] if key in self._first else None for key in touched}
+        return [(key, first[key][1] if key in first else None) for key in touched]
 
-    def _claim(self, key: EntryKey, name: str, item: Item, touched: dict[EntryKey, None]) -> None:
-        touched[key] = None
-        first = self._first.get(key)
-        if first is None:
-            self._first[key] = (name, item)
-            return
+    def _claim(self, key: EntryKey, name: str, item: Item) -> None:
+        """Of another source, too."""
+        first = self._first[key]
         wanted = self._others.setdefault(key, {first[0]: first[1]})
         wanted[name] = item
         self._first[key] = min(wanted.items(), key=lambda one: one[0])

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+import msgspec
+
 from dfvisor.agent.making import (
     LOWEST_PRIORITY,
     PORT_MASK,
@@ -21,11 +23,12 @@ from dfvisor.agent.making import (
 )
 from dfvisor.agent.numbers import Kind, Numbers
 from dfvisor.agent.site import Site
-from dfvisor.model.named import Named
+from dfvisor.model.named import Named, content
 from dfvisor.model.records import Endpoint, Flowspace, Treatment, UnknownUnicast, VirtualNetwork
-from dfvisor.model.ternary import ETH_IPV4, ETH_IPV6, VLAN_PRESENT, WIDTHS, expand
+from dfvisor.model.ternary import ETH_IPV4, ETH_IPV6, VLAN_PRESENT, expand
 from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
 from dfvisor.p4rt.entries import (
+    EntryKey,
     Exact,
     FieldMatch,
     Item,
@@ -33,6 +36,7 @@ from dfvisor.p4rt.entries import (
     MulticastGroup,
     TableEntry,
     Ternary,
+    entry_key,
 )
 from dfvisor.p4rt.ports import SliceInfo
 
@@ -64,15 +68,15 @@ class Address:
     answered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Classified:
-    """A flowspace's classifier entries and its meter, and what they depend on: VN id, slice id,
-    port, meter.
+class Classified(msgspec.Struct, frozen=True, gc=False):
+    """A flowspace's classifier entries and its meter, the identities of these, and what they depend
+    on: VN id, slice id, port, meter.
     """
 
     flowspace: Flowspace
     context: tuple[int, int, int | None, int]
     items: tuple[TableEntry | Meter, ...]
+    keys: tuple[EntryKey, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,8 +263,8 @@ class Edge:
                 yield Meter("slice_meters", info.slice_id, rate_meter(rate))
 
     def _meter_id(self, flowspace: Flowspace) -> int:
-        """The flowspace's own meter; none for one that no packet meets here."""
-        if flowspace.rate is None or not self._enters_here(flowspace):
+        """The flowspace's own meter."""
+        if flowspace.rate is None:
             return NO_METER
         return self.numbers.number(Kind.METER, f"{self.vn.name}/{flowspace.name}")
 
@@ -272,13 +276,20 @@ class Edge:
 
     def classified(self, before: Mapping[str, Classified]) -> Named[Classified]:
         """What each flowspace makes here; that of one that is as `before` is taken over."""
-        found = ((name, self.classify(name, before.get(name))) for name in self.vn.flowspaces)
+        held, made = content(before).get, self._classified
+        found = [
+            (name, made(flowspace, held(name)))
+            for name, flowspace in content(self.vn.flowspaces).items()
+        ]
         return Named({name: one for name, one in found if one is not None})
 
     def classify(self, name: str, before: Classified | None) -> Classified | None:
         """What one flowspace makes here; None if there is none, or no packet can meet it."""
         flowspace = self.vn.flowspaces.get(name)
-        if flowspace is None or not self._enters_here(flowspace):
+        return None if flowspace is None else self._classified(flowspace, before)
+
+    def _classified(self, flowspace: Flowspace, before: Classified | None) -> Classified | None:
+        if not self._enters_here(flowspace):
             return None
         port = None
         if flowspace.match.endpoint is not None:
@@ -298,7 +309,7 @@ class Edge:
         )
         if flowspace.rate is not None and meter_id != NO_METER:
             items += (Meter("flow_meters", meter_id, rate_meter(flowspace.rate)),)
-        return Classified(flowspace, context, items)
+        return Classified(flowspace, context, items, tuple(map(entry_key, items)))
 
 
 def where(endpoint: Endpoint) -> str:
@@ -318,7 +329,10 @@ def _classifier_entries(
     priority = flowspace.priority + CATCH_ALL_PRIORITY
     for found in expand(flowspace.match, bidirectional=flowspace.bidirectional):
         key = at + tuple(
-            (name, Ternary(*found.fields[name])) for name in WIDTHS if name in found.fields
+            [
+                (name, Ternary(value, mask))
+                for (name, mask), value in zip(found.masks, found.values, strict=True)
+            ]
         )
         if flowspace.treatment is Treatment.DENY:
             yield entry("classifier", "classify_deny", key, priority, cookie=cookie)

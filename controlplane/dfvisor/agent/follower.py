@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Protocol
@@ -21,20 +20,20 @@ from dfvisor.model.types import PortRef
 from dfvisor.store.credentials import ANONYMOUS, Credentials
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, VnSnapshot
 from dfvisor.store.stats import Active
+from dfvisor.store.watch import reconnect_delay_s
 
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 10.0
 RETRY_S = 0.5
-RECONNECT_JITTER_S = 0.1  # many agents come back at once
-
 READS_AT_ONCE = 32
 
 _FABRIC = ("fabric", "")
 _DOWN = ("down", "")
 _GRANTS = ("grants", "")
 _PRESENT = ("present", "")
+_STANDING = frozenset((_FABRIC, _DOWN, _GRANTS))  # of which watches tell after a reconnect, too
 _ALONE = ("down", "fabric", "grants", "present")  # looked at one after the other, before VNs
 _Look = tuple[str, str]
 
@@ -66,7 +65,8 @@ class Sink(Protocol):
 class Follower:
     """One session with the global database. `known` names VNs that may have gone meanwhile.
 
-    `on_session` is called with the database after every (re)connection.
+    `on_session` is called after every (re)connection. Many agents come back at once: each waits a
+    random while with that, and with reading what is to be read again, each thing once.
     """
 
     def __init__(
@@ -88,6 +88,8 @@ class Follower:
         self._looks: set[_Look] = set()
         self._wake = asyncio.Event()
         self._behind = True
+        self._unheard: set[_Look] = set()  # watches that will tell yet
+        self._coming_back: asyncio.TimerHandle | None = None
         self.database: GlobalDatabase | None = None
 
     @property
@@ -103,7 +105,9 @@ class Follower:
             self.database = database
             database.on_session(self._session)
             await self._watch(database)
-            self._look_everywhere()
+            self._unheard = set()
+            self._look_at(_STANDING)
+            self._look_at_vns()
             self._on_session()
             while True:
                 await self._wake.wait()
@@ -111,6 +115,8 @@ class Follower:
                 await self._catch_up(database)
         finally:
             self.database = None
+            if self._coming_back is not None:
+                self._coming_back.cancel()
             await database.close()
 
     async def _connect(self) -> GlobalDatabase:
@@ -139,20 +145,34 @@ class Follower:
 
     def _session(self, connected: bool) -> None:
         log.info("global database: %s", "connected" if connected else "away; going on without it")
-        if connected:
-            self._behind = True
-            loop = asyncio.get_running_loop()
-            loop.call_later(random.uniform(0, RECONNECT_JITTER_S), self._look_everywhere)
-            self._on_session()
+        if self._coming_back is not None:
+            self._coming_back.cancel()
+            self._coming_back = None
+        self._behind = True
+        if not connected:
+            self._looks.clear()  # what is to be read then is said then
+        else:
+            self._unheard = set(_STANDING)
+            self._coming_back = asyncio.get_running_loop().call_later(
+                reconnect_delay_s(), self._come_back
+            )
+
+    def _come_back(self) -> None:
+        self._coming_back = None
+        self._look_at_vns()
+        self._on_session()
 
     def _look(self, look: _Look) -> None:
-        self._looks.add(look)
+        self._unheard.discard(look)
+        self._look_at((look,))
+
+    def _look_at(self, looks: Iterable[_Look]) -> None:
+        self._looks.update(looks)
         self._wake.set()
 
-    def _look_everywhere(self) -> None:
-        self._looks |= {_FABRIC, _DOWN, _GRANTS, _PRESENT}
-        self._looks |= {(what, name) for what in ("vn", "active") for name in self._known}
-        self._wake.set()
+    def _look_at_vns(self) -> None:
+        self._look_at((_PRESENT,))
+        self._look_at((what, name) for what in ("vn", "active") for name in self._known)
 
     async def _catch_up(self, database: GlobalDatabase) -> None:
         """Read all that is to be looked at: the fabric, then the list of VNs, then VNs."""
@@ -164,10 +184,11 @@ class Follower:
                 done = [await self._try(database, batch[0])]
             else:
                 done = await asyncio.gather(*(self._try(database, look) for look in batch))
-            if not all(done):
+            if not all(done) and database.connected:  # else all is read again once it is
                 self._looks |= {look for look, read in zip(batch, done, strict=True) if not read}
                 await asyncio.sleep(RETRY_S)
-        if self._behind:
+        waits = self._unheard or self._coming_back is not None or not database.connected
+        if self._behind and not waits:
             self._behind = False
             self._sink.caught_up()
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import grpc
+import msgspec
 
 from dfvisor.agent.desired import DEFAULTS, INFRASTRUCTURE
 from dfvisor.agent.pipeline import Pipeline
@@ -19,10 +19,12 @@ from dfvisor.p4rt.client import UPDATES_PER_WRITE, ElectionId, P4RuntimeClient
 from dfvisor.p4rt.drops import DropReason, drop_cell
 from dfvisor.p4rt.entries import SLICE_TABLES, Changes, Item, TableEntry
 from dfvisor.p4rt.errors import NotPrimary, RpcFailed
+from dfvisor.p4rt.framing import Framer
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import UpdateStatus
 from dfvisor.p4rt.streamed import StreamEvent
+from dfvisor.p4rt.updates import Updates
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,7 @@ CONNECT_TIMEOUT_S = 5.0
 NO_ACTION = "NoAction"
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(msgspec.Struct, frozen=True, gc=False):
     """What became of one item of a set of changes."""
 
     item: Item
@@ -45,6 +46,7 @@ class Link:
     def __init__(self, client: P4RuntimeClient, schema: Schema, *, fresh: bool) -> None:
         self.client = client
         self.schema = schema
+        self._framer = Framer(schema)
         self.at_once = True  # as far as known, the switch has DATAPLANE_ATOMIC
         self.fresh = fresh  # the pipeline was pushed just now: all tables are empty
 
@@ -98,7 +100,8 @@ class Link:
         written: list[Written] = []
         updates = self._updates(changes)
         while part := list(islice(updates, UPDATES_PER_WRITE)):  # others get turns in between
-            statuses = await self.client.write_statuses([update for _, _, update in part])
+            frames = [frame for _, _, frame in part]
+            statuses = await self.client.write_statuses(Updates(b"".join(frames), len(frames)))
             written += [
                 Written(item, deleted, status)
                 for (item, deleted, _), status in zip(part, statuses, strict=True)
@@ -109,9 +112,10 @@ class Link:
         """Write updates and changes between two packets; False, and nothing was done, if the switch
         refuses one of them, or cannot do that (`at_once` is False then).
         """
-        plan = [*updates, *(update for _, _, update in self._updates(changes))]
+        frames = [frame for _, _, frame in self._updates(changes)]
+        own = Updates(b"".join(frames), len(frames))
         try:
-            statuses = await self.client.write_statuses(plan, at_once=True)
+            statuses = await self.client.write_statuses([*updates, *own], at_once=True)
         except RpcFailed as error:
             if error.code is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
@@ -119,14 +123,15 @@ class Link:
             return False
         return not any(status.code for status in statuses)
 
-    def _updates(self, changes: Changes) -> Iterator[tuple[Item, bool, p4r.Update]]:
-        """In their order: item, whether it is deleted, message."""
+    def _updates(self, changes: Changes) -> Iterator[tuple[Item, bool, bytes]]:
+        """In their order: item, whether it is deleted, update as a field of a WriteRequest."""
+        framer = self._framer
         for item in changes.inserts:
-            yield item, False, self.schema.insert(item)
+            yield item, False, framer.insert(item)
         for item in changes.modifies:
-            yield item, False, self.schema.modify(item)
+            yield item, False, framer.modify(item)
         for item in changes.deletes:
-            yield item, True, self.schema.delete(item)
+            yield item, True, framer.delete(item)
 
 
 async def open_link(

@@ -13,16 +13,18 @@ from typing import Any, TypeAlias
 from dfvisor.agent.book import Book, Clash
 from dfvisor.agent.desired import LEARN, VnPlan, fabric_items, neighbours, vn_plan
 from dfvisor.agent.edge import Address
+from dfvisor.agent.former import Former
 from dfvisor.agent.hosts import HostBook, Outcome
 from dfvisor.agent.inbox import LearnReport
 from dfvisor.agent.numbers import Numbers, NumbersExhausted
 from dfvisor.agent.probing import probe_items
 from dfvisor.agent.site import Site, look
-from dfvisor.agent.steps import both, kept, offered, prepared, unled_part
+from dfvisor.agent.steps import both, held_by, kept, offered, prepared, unled_part
 from dfvisor.model.disabled import without_disabled
 from dfvisor.model.grants import Grant
 from dfvisor.model.learned import PREFIX, settle_addresses, with_hosts
 from dfvisor.model.records import Fabric, Network, VirtualNetwork
+from dfvisor.model.remade import Remade
 from dfvisor.model.stale import expired, without_database
 from dfvisor.model.types import Mac
 from dfvisor.model.validate import validate
@@ -83,6 +85,7 @@ class Planner:
         self._plans: dict[str, VnPlan] = {}  # the live ones
         self._coming: dict[str, VnPlan] = {}  # those that wait to be
         self._verdicts: dict[str, Verdicts] = {}
+        self._remade: dict[str, Remade] = {}
         self._kept: dict[str, dict[EntryKey, Item]] = {}  # what stays of those before
         self._past: dict[str, VnPlan] = {}  # what the slicer may still build on of those
         self.hosts = HostBook(switch, time.time)
@@ -112,6 +115,11 @@ class Planner:
             for switch in plan.vn.slices[name].avoid
         )
 
+    @property
+    def fabric(self) -> tuple[int, Fabric] | None:
+        """The fabric in use, and its revision."""
+        return None if self._fabric is None else (self.fabric_revision, self._fabric)
+
     def has_fabric(self, revision: int, fabric: Fabric) -> bool:
         """Whether this is the fabric in use."""
         return self.fabric_revision == revision and self._fabric == fabric
@@ -127,6 +135,19 @@ class Planner:
     def set_good(self, name: str, revision: int, vn: VirtualNetwork) -> None:
         """A record that was in use once, for when the newest one can't be."""
         self._good[name] = (revision, vn)
+
+    def resume(self, name: str, former: Former) -> None:
+        """The switch has held this since an earlier life of the agent; what is not wanted any more
+        is kept, whatever has changed since.
+        """
+        self._kept[name], self._past[name] = dict(former.items), former.plan
+
+    def former(self, name: str) -> Former | None:
+        """What the switch holds of the VN for packets under way; None: nothing."""
+        live, past = self._plans.get(name), self._past.get(name)
+        plan = offered(past, live, None)
+        items = held_by(live, self._kept.get(name, {}))
+        return Former(items, plan) if plan is not None and items else None
 
     def set_unreadable(self, name: str, reason: str) -> None:
         """The newest record cannot be read; the last one stays."""
@@ -270,6 +291,8 @@ class Planner:
             if len(again) == len(waiting):
                 break
             waiting = again
+        for name in names & self._remade.keys():
+            self._remade[name].trim()
         learns = any(plan.learns for plan in self._plans.values())
         self._book.set_part(LEARNING, [LEARN] if learns else ())
         return [staged[name] for name in sorted(staged)]
@@ -362,8 +385,10 @@ class Planner:
             self._settle(name, None)
             if self._kept.get(name):
                 return Staged(name=name, revision=0, vn=None, plan=past, gone=True, keeps=True)
-        for record in (self._kept, self._past, self._plans, self._coming, self._verdicts):
+        for record in (self._kept, self._past, self._plans, self._coming):
             record.pop(name, None)
+        self._verdicts.pop(name, None)
+        self._remade.pop(name, None)
         self.hosts.forget(name)
         self._book.set_part(name, ())
         return Staged(name=name, revision=0, vn=None, plan=None, gone=True)
@@ -408,11 +433,12 @@ class Planner:
             before = self._plans.get(vn.name)
         hosts = self.hosts.everywhere(vn.name)
         owners = settle_addresses(vn, hosts) if vn.learning and hosts else {}
-        shown = without_disabled(vn)
+        remade = self._remade.setdefault(vn.name, Remade())
+        shown = without_database(without_disabled(vn, remade), self.away_s, remade)
         addresses = self.hosts.addresses(vn.name)
         return vn_plan(
             self.site,
-            with_hosts(without_database(shown, self.away_s), self.hosts.elsewhere(vn.name), owners),
+            with_hosts(shown, self.hosts.elsewhere(vn.name), owners),
             self._numbers,
             before,
             self.hosts.of(vn.name),

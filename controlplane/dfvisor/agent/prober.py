@@ -166,16 +166,16 @@ class Prober:
             due = min(now + ASK_AGAIN_S, probe_at) if waiting else probe_at
 
     def _judge(self, now: float) -> None:
-        before = {number: (p.up, p.well_since) for number, p in self._links.ports.items()}
+        before = [(port.up, port.well_since) for port in self._links.ports.values()]
         if self._links.check(now):
-            self._tell(before)
+            self._tell([up for up, _ in before])
             self._on_down()
-        elif before != {number: (p.up, p.well_since) for number, p in self._links.ports.items()}:
+        elif before != [(port.up, port.well_since) for port in self._links.ports.values()]:
             self._on_news()
 
-    def _tell(self, before: dict[int, tuple[bool | None, float | None]]) -> None:
-        for number, port in self._links.ports.items():
-            if before.get(number, (None, None))[0] is not port.up:
+    def _tell(self, before: list[bool | None]) -> None:
+        for (number, port), up in zip(self._links.ports.items(), before, strict=True):
+            if up is not port.up:
                 log.warning("the link at port %d is %s", number, "up" if port.up else "down")
 
     def _probe(self, cables: Sequence[Cable], now: float) -> None:

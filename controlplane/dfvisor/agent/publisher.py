@@ -129,8 +129,9 @@ class Statistics:
         """One reading of the switch."""
         plans = self._plans()
         at = time.time()
-        entries = await link.client.read_direct(*COUNTED_TABLES)
-        drops = await link.client.read_counters("drops", drop_cells(plans))
+        entries, drops = await link.client.read_statistics(
+            COUNTED_TABLES, "drops", tuple(drop_cells(plans))
+        )
         self._legend.follow(plans)
         found = readings(self._switch, at, self._legend, entries, drops)
         return msgspec.structs.replace(found, latency=self._latency(), roles=self._roles())

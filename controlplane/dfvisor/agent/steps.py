@@ -33,10 +33,15 @@ def prepared(live: VnPlan | None, coming: VnPlan, kept: Items) -> list[Item]:
 def kept(before: VnPlan | None, live: VnPlan | None, held: Items) -> dict[EntryKey, Item]:
     """What stays beside the live plan: of the one that was live before, and of what it kept."""
     wanted = _of(live, EARLY)
-    stay = dict(held)
-    if before is not None and any(not one.best_effort for one in before.slices.values()):
-        stay |= _of(before, KEPT)
-    return {key: item for key, item in stay.items() if key not in wanted}
+    return {key: item for key, item in held_by(before, held).items() if key not in wanted}
+
+
+def held_by(live: VnPlan | None, kept: Items) -> dict[EntryKey, Item]:
+    """What packets under way need of a plan that is live, and of what is kept beside it."""
+    found = dict(kept)
+    if live is not None and any(not one.best_effort for one in live.slices.values()):
+        found |= _of(live, KEPT)
+    return found
 
 
 def offered(past: VnPlan | None, live: VnPlan | None, coming: VnPlan | None) -> VnPlan | None:

@@ -7,14 +7,15 @@ Everything else is checked as a whole, and so is what does not look well: `valid
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from dfvisor.errors import Problem
 from dfvisor.model.changes import Changed
+from dfvisor.model.named import content
 from dfvisor.model.overlap import Overlaps
 from dfvisor.model.permissions import permission_problems
-from dfvisor.model.records import Endpoint, Fabric, Treatment, VirtualNetwork
+from dfvisor.model.records import Endpoint, Fabric, Flowspace, Slice, Treatment, VirtualNetwork
 from dfvisor.model.types import PortRef
 from dfvisor.model.validate import match_problems
 
@@ -63,11 +64,14 @@ class _Index:
         self._fabric = fabric
         self._fabric_ports = {end for link in fabric.links for end in (link.a, link.b)}
         self._fabric_ports |= {peer.port for peer in fabric.peers.values()}
-        self._overlaps = Overlaps(vn.flowspaces.values())
+        self._flowspaces = dict(vn.flowspaces)  # looking at a former VN is dear
+        self._overlaps = Overlaps(self._flowspaces.values())
         self._entrances = Counter(
-            one.match.endpoint for one in vn.flowspaces.values() if one.match.endpoint is not None
+            one.match.endpoint
+            for one in self._flowspaces.values()
+            if one.match.endpoint is not None
         )
-        self._parts = sum(one.under is not None for one in vn.flowspaces.values())
+        self._parts = sum(one.under is not None for one in self._flowspaces.values())
         self._macs: set[int] = set()
         self._ips: set[IPv4Address | IPv6Address] = set()
         self._ports: set[PortRef] = set()
@@ -85,7 +89,7 @@ class _Index:
             if not self._fits(endpoint):
                 return False
             self._add(endpoint)
-        return self._follow_flowspaces(good, vn, changed.flowspaces) and all(
+        return self._follow_flowspaces(vn, changed.flowspaces) and all(
             not self._entrances[name]
             or (name in vn.endpoints and vn.endpoints[name].port is not None)
             for name in changed.endpoints
@@ -130,32 +134,41 @@ class _Index:
 
     # -- flowspaces
 
-    def _follow_flowspaces(
-        self, good: VirtualNetwork, vn: VirtualNetwork, names: Iterable[str]
-    ) -> bool:
+    def _follow_flowspaces(self, vn: VirtualNetwork, names: Iterable[str]) -> bool:
         if names and self._parts:
             return False  # each part of another has to be looked at in view of all
-        # in two goes: looking at the one VN and the other in turns is dear
-        gone = [one for name in names if (one := good.flowspaces.get(name)) is not None]
-        come = [one for name in names if (one := vn.flowspaces.get(name)) is not None]
-        for old in gone:
-            self._overlaps.discard(old)
-            if old.match.endpoint is not None:
-                self._entrances[old.match.endpoint] -= 1
-        for flowspace in come:
-            slice_ = vn.slices.get(flowspace.slice)
-            if slice_ is None or match_problems(flowspace):
+        known, flowspaces, slices = self._flowspaces, content(vn.flowspaces), content(vn.slices)
+        gone: list[Flowspace] = []
+        come: list[Flowspace] = []
+        for name in names:
+            old = known.pop(name, None)
+            if old is not None:
+                gone.append(old)
+                if old.match.endpoint is not None:
+                    self._entrances[old.match.endpoint] -= 1
+            flowspace = flowspaces.get(name)
+            if flowspace is not None:
+                known[name] = flowspace
+                come.append(flowspace)
+        self._overlaps.discard(gone)
+        return all(self._is_well(vn, one, slices) for one in come) and self._overlaps.extend(come)
+
+    def _is_well(
+        self, vn: VirtualNetwork, flowspace: Flowspace, slices: Mapping[str, Slice]
+    ) -> bool:
+        slice_ = slices.get(flowspace.slice)
+        if slice_ is None or match_problems(flowspace):
+            return False
+        if flowspace.under is not None:
+            return False
+        if flowspace.readers and any(permission_problems(vn, flowspace)):
+            return False
+        if flowspace.treatment is Treatment.TO_CONTROLLER and slice_.best_effort:
+            return False
+        entrance = flowspace.match.endpoint
+        if entrance is not None:
+            endpoint = vn.endpoints.get(entrance)
+            if endpoint is None or endpoint.port is None or flowspace.bidirectional:
                 return False
-            if flowspace.under is not None or any(permission_problems(vn, flowspace)):
-                return False
-            if flowspace.treatment is Treatment.TO_CONTROLLER and slice_.best_effort:
-                return False
-            if flowspace.match.endpoint is not None:
-                endpoint = vn.endpoints.get(flowspace.match.endpoint)
-                if endpoint is None or endpoint.port is None or flowspace.bidirectional:
-                    return False
-                self._entrances[flowspace.match.endpoint] += 1
-            if self._overlaps.conflict(flowspace):
-                return False
-            self._overlaps.add(flowspace)
+            self._entrances[entrance] += 1
         return True

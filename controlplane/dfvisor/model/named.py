@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any, Generic, TypeAlias, TypeVar
+from weakref import ref
 
 T = TypeVar("T")
 
@@ -28,13 +29,14 @@ _GONE = _Gone()
 class Named(Mapping[str, T], Generic[T]):
     """`Named(records)` takes the dict over: nobody else may change it from then on."""
 
-    __slots__ = ("_changes", "_data", "_next")
+    __slots__ = ("__weakref__", "_changes", "_data", "_known", "_next")
     __hash__ = None  # type: ignore[assignment]  # as dict
 
     def __init__(self, records: dict[str, T] | None = None) -> None:
         self._data: dict[str, T] | None = {} if records is None else records
         self._next: Named[T] | None = None  # None: `_data` is the content
         self._changes: dict[str, T | _Gone] = {}  # to the content of the next one
+        self._known: tuple[ref[Named[T]], dict[str, T | None]] | None = None  # what differs
 
     # -- looking
 
@@ -133,29 +135,51 @@ class Named(Mapping[str, T], Generic[T]):
     # -- comparing
 
     def _since(self, old: Named[T]) -> dict[str, T | None] | None:
-        """What makes this one out of the old one; None where they did not come from one another."""
-        before = old._here()
+        """What makes this one out of the old one; None where they did not come from one another.
+
+        Asked by many of the same two, and then answered once.
+        """
+        if self._known is not None and self._known[0]() is old:
+            return self._known[1]
+        touched = old._until(self)
+        if touched is not None:  # the old one's; what comes first is what is looked at most
+            data = self._here()
+            pairs = [(name, held, data.get(name, _GONE)) for name, held in touched.items()]
+        else:
+            before = old._here()
+            touched = self._until(old)
+            if touched is None:
+                return None
+            pairs = [(name, before.get(name, _GONE), record) for name, record in touched.items()]
+        found: dict[str, T | None] = {
+            name: None if isinstance(record, _Gone) else record
+            for name, held, record in pairs
+            if held is not record and held != record
+        }
+        self._known = (ref(old), found)
+        return found
+
+    def _until(self, other: Named[T]) -> dict[str, T | _Gone] | None:
+        """What this has of all that may differ from the other; None if it does not lead there."""
         touched: dict[str, T | _Gone] = {}
         at: Named[T] = self
-        while at._next is not None:
-            for name, record in at._changes.items():
-                touched.setdefault(name, record)
+        while at is not other:
+            if at._next is None:
+                return None
+            if not touched:
+                touched = at._changes.copy()
+            else:
+                for name, record in at._changes.items():
+                    touched.setdefault(name, record)
             at = at._next
-        if at is not old:
-            return None
-        found: dict[str, T | None] = {}
-        for name, record in touched.items():
-            held = before.get(name, _GONE)
-            if held is not record and held != record:
-                found[name] = None if isinstance(record, _Gone) else record
-        return found
+        return touched
 
 
 Records: TypeAlias = dict[str, T] | Named[T]
 """Records by name, with or without that."""
 
 
-def differing(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, T | None]:
+def differing(old: Mapping[str, T], new: Mapping[str, T]) -> Mapping[str, T | None]:
     """What makes `new` out of `old`: records that came or differ, and None for those that went.
 
     Costs what differs if both are `Named` and came from one another; otherwise every record is
@@ -167,7 +191,7 @@ def differing(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, T | None]
         known = new._since(old)
         if known is not None:
             return known
-    old, new = _plain(old), _plain(new)
+    old, new = content(old), content(new)
     found: dict[str, T | None] = {}
     for name, record in new.items():
         held = old.get(name)
@@ -178,7 +202,8 @@ def differing(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, T | None]
     return found
 
 
-def _plain(records: Mapping[str, T]) -> Mapping[str, T]:
+def content(records: Mapping[str, T]) -> Mapping[str, T]:
+    """The same to look at, with nothing in between, as long as nobody looks at another copy."""
     return records._here() if isinstance(records, Named) else records
 
 

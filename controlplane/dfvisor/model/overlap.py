@@ -7,18 +7,24 @@ are all intervals), plus TCP flags, which are ternary. Two matches overlap when 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import TypeAlias
 
-from dfvisor.model.records import Flowspace, Match
+import msgspec
+from msgspec.structs import astuple
+
+from dfvisor.model.records import Flowspace, Match, Treatment
 from dfvisor.model.ternary import WIDTHS, canonical, mirror
 
 _FIELDS = ("endpoint", *(name for name in WIDTHS if name != "tcp_flags"))
+_NO_FLAGS = (0, 0)
+SHOWN = 2000  # boxes by which a field is chosen, about
+FEW = 64  # flowspaces: for more than that, and than are known, the index is made anew
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(msgspec.Struct, frozen=True, gc=False):
     """Inclusive intervals in the order of _FIELDS, and TCP flags as (value, mask)."""
 
     intervals: tuple[tuple[int, int], ...]
@@ -38,20 +44,25 @@ def conflicts(flowspaces: Iterable[Flowspace], limit: int = 100) -> list[tuple[s
     directly or through a mirror, but differ in slice, treatment or meter (no two flowspaces share
     one). At most `limit` pairs per priority.
     """
-    groups: dict[int, list[Flowspace]] = {}
-    for flowspace in flowspaces:
-        groups.setdefault(flowspace.priority, []).append(flowspace)
+    groups = _by_priority(flowspaces)
     found: list[tuple[str, str]] = []
     for priority in sorted(groups):
         group = groups[priority]
-        if len({_outcome(flowspace) for flowspace in group}) > 1:
+        if _disagree(group):
             found += [(group[a].name, group[b].name) for a, b in _conflicts(group, limit)]
     return found
 
 
-def _outcome(flowspace: Flowspace) -> tuple[str, str, str]:
+def _disagree(group: Iterable[Flowspace]) -> bool:
+    return len(set(map(_outcome, group))) > 1
+
+
+_Outcome: TypeAlias = tuple[str, Treatment, str]
+
+
+def _outcome(flowspace: Flowspace) -> _Outcome:
     meter = "" if flowspace.rate is None else flowspace.name
-    return flowspace.slice, flowspace.treatment.value, meter
+    return flowspace.slice, flowspace.treatment, meter
 
 
 def _conflicts(group: Sequence[Flowspace], limit: int) -> list[tuple[int, int]]:
@@ -63,7 +74,7 @@ def _conflicts(group: Sequence[Flowspace], limit: int) -> list[tuple[int, int]]:
         if flowspace.bidirectional:
             boxes.append((index, box(mirror(flowspace.match), numbers)))
 
-    field = min(range(len(_FIELDS)), key=lambda f: _meetings([b.intervals[f] for _, b in boxes]))
+    field = _telling([box for _, box in boxes])
     boxes.sort(key=lambda item: item[1].intervals[field])
     found: set[tuple[int, int]] = set()
     active: list[tuple[int, Box]] = []
@@ -84,6 +95,12 @@ def _conflicts(group: Sequence[Flowspace], limit: int) -> list[tuple[int, int]]:
     return sorted(found)
 
 
+def _telling(boxes: Sequence[Box]) -> int:
+    """The field that tells most of the boxes apart, as far as some of them show."""
+    shown = boxes[:: len(boxes) // SHOWN | 1]
+    return min(range(len(_FIELDS)), key=lambda f: _meetings([one.intervals[f] for one in shown]))
+
+
 def _meetings(intervals: Sequence[tuple[int, int]]) -> int:
     """How many pairs of the intervals overlap."""
     if len(set(intervals)) == 1:  # most often: nobody says anything about this field
@@ -95,37 +112,59 @@ def _meetings(intervals: Sequence[tuple[int, int]]) -> int:
 
 def box(match: Match, endpoints: dict[str, int]) -> Box:
     """The box of a match; endpoints become numbers."""
-    match = canonical(match)
-    intervals: list[tuple[int, int]] = [
-        _exact(None if match.endpoint is None else endpoints[match.endpoint], 32),
-        _exact(None if match.eth_src is None else match.eth_src.value, WIDTHS["eth_src"]),
-        _exact(None if match.eth_dst is None else match.eth_dst.value, WIDTHS["eth_dst"]),
-        _exact(match.eth_type, WIDTHS["eth_type"]),
-        _exact(match.vlan, WIDTHS["vlan_tci"]),  # untagged is -1: any value of its own will do
-    ]
-    for network, width in (
-        (match.ipv4_src, 32),
-        (match.ipv4_dst, 32),
-        (match.ipv6_src, 128),
-        (match.ipv6_dst, 128),
-    ):
-        if network is None:
-            intervals.append((0, (1 << width) - 1))
-        else:
-            low = int(network.network_address)
-            intervals.append((low, low | (1 << width - network.prefixlen) - 1))
-    intervals += [
-        _exact(match.ip_proto, WIDTHS["ip_proto"]),
-        _exact(match.dscp, WIDTHS["ip_dscp"]),
-        _exact(None if match.fragment is None else int(match.fragment), WIDTHS["is_fragment"]),
-    ]
-    for ports in (match.l4_src, match.l4_dst):
-        intervals.append((0, 0xFFFF) if ports is None else (ports.low, ports.high))
-    return Box(tuple(intervals), match.tcp_flags or (0, 0))
+    (
+        endpoint,
+        eth_src,
+        eth_dst,
+        eth_type,
+        vlan,
+        ipv4_src,
+        ipv4_dst,
+        ipv6_src,
+        ipv6_dst,
+        ip_proto,
+        dscp,
+        fragment,
+        l4_src,
+        l4_dst,
+        tcp_flags,
+    ) = astuple(canonical(match))
+    return Box(
+        (
+            _ANY_ENDPOINT if endpoint is None else (endpoints[endpoint],) * 2,
+            _ANY_ETH if eth_src is None else (eth_src.value,) * 2,
+            _ANY_ETH if eth_dst is None else (eth_dst.value,) * 2,
+            _ANY_TYPE if eth_type is None else (eth_type, eth_type),
+            _ANY_VLAN if vlan is None else (vlan, vlan),  # untagged is -1: any of its own will do
+            _ANY_IPV4 if ipv4_src is None else _span(ipv4_src, 32),
+            _ANY_IPV4 if ipv4_dst is None else _span(ipv4_dst, 32),
+            _ANY_IPV6 if ipv6_src is None else _span(ipv6_src, 128),
+            _ANY_IPV6 if ipv6_dst is None else _span(ipv6_dst, 128),
+            _ANY_PROTO if ip_proto is None else (ip_proto, ip_proto),
+            _ANY_DSCP if dscp is None else (dscp, dscp),
+            _ANY_FRAGMENT if fragment is None else (int(fragment),) * 2,
+            _ANY_PORT if l4_src is None else (l4_src.low, l4_src.high),
+            _ANY_PORT if l4_dst is None else (l4_dst.low, l4_dst.high),
+        ),
+        tcp_flags or _NO_FLAGS,
+    )
 
 
-def _exact(value: int | None, width: int) -> tuple[int, int]:
-    return (-1, (1 << width) - 1) if value is None else (value, value)
+def _any(width: int) -> tuple[int, int]:
+    """More than every exact value: what is not said also meets what is not there."""
+    return -1, (1 << width) - 1
+
+
+_ANY_ENDPOINT = _any(32)
+_ANY_ETH, _ANY_TYPE, _ANY_VLAN = map(_any, (48, WIDTHS["eth_type"], WIDTHS["vlan_tci"]))
+_ANY_PROTO, _ANY_DSCP = _any(WIDTHS["ip_proto"]), _any(WIDTHS["ip_dscp"])
+_ANY_FRAGMENT = _any(WIDTHS["is_fragment"])
+_ANY_IPV4, _ANY_IPV6, _ANY_PORT = (0, (1 << 32) - 1), (0, (1 << 128) - 1), (0, 0xFFFF)
+
+
+def _span(network: IPv4Network | IPv6Network, width: int) -> tuple[int, int]:
+    low = int(network.network_address)
+    return low, low | (1 << width - network.prefixlen) - 1
 
 
 class Overlaps:
@@ -134,30 +173,55 @@ class Overlaps:
     """
 
     def __init__(self, flowspaces: Iterable[Flowspace]) -> None:
-        groups: dict[int, list[Flowspace]] = {}
-        for flowspace in flowspaces:
-            groups.setdefault(flowspace.priority, []).append(flowspace)
-        self._groups = {priority: _Group(group) for priority, group in groups.items()}
+        self._groups = {
+            priority: _Group(group) for priority, group in _by_priority(flowspaces).items()
+        }
 
-    def discard(self, flowspace: Flowspace) -> None:
-        """Forget one that is known."""
-        group = self._groups[flowspace.priority]
-        group.discard(flowspace)
-        if not group.flowspaces:
-            del self._groups[flowspace.priority]
+    def discard(self, flowspaces: Iterable[Flowspace]) -> None:
+        """Forget some that are known."""
+        for priority, gone in _by_priority(flowspaces).items():
+            group = self._groups[priority]
+            if len(gone) > max(FEW, len(group.flowspaces) // 2):
+                names = {flowspace.name for flowspace in gone}
+                left = [one for name, one in group.flowspaces.items() if name not in names]
+                self._groups[priority] = group = _Group(left)
+            else:
+                for flowspace in gone:
+                    group.discard(flowspace)
+            if not group.flowspaces:
+                del self._groups[priority]
 
     def add(self, flowspace: Flowspace) -> None:
         """Know one more."""
-        group = self._groups.get(flowspace.priority)
-        if group is None:
-            self._groups[flowspace.priority] = _Group([flowspace])
-        else:
-            group.add(flowspace)
+        self.extend((flowspace,))
+
+    def extend(self, flowspaces: Iterable[Flowspace]) -> bool:
+        """Know these, too, of which none is known; False, and the index is of no more use, if one
+        conflicts with another or with one that is known.
+        """
+        for priority, come in _by_priority(flowspaces).items():
+            group = self._groups.get(priority)
+            if group is not None and len(come) <= max(FEW, len(group.flowspaces)):
+                if not group.extend(come):
+                    return False
+                continue
+            every = come if group is None else [*group.flowspaces.values(), *come]
+            if _disagree(every) and _conflicts(every, 1):
+                return False
+            self._groups[priority] = _Group(every)
+        return True
 
     def conflict(self, flowspace: Flowspace) -> bool:
         """Whether a known one of the same priority overlaps this one but differs in outcome."""
         group = self._groups.get(flowspace.priority)
         return group is not None and group.conflict(flowspace)
+
+
+def _by_priority(flowspaces: Iterable[Flowspace]) -> dict[int, list[Flowspace]]:
+    groups: defaultdict[int, list[Flowspace]] = defaultdict(list)
+    for flowspace in flowspaces:
+        groups[flowspace.priority].append(flowspace)
+    return groups
 
 
 class _Group:
@@ -170,38 +234,53 @@ class _Group:
 
     def __init__(self, flowspaces: Sequence[Flowspace]) -> None:
         self.flowspaces: dict[str, Flowspace] = {}
-        self._outcomes: Counter[tuple[str, str, str]] = Counter()
+        self._outcomes: Counter[_Outcome] = Counter()
         self._endpoints: dict[str, int] = {}  # numbers of endpoints; never reused
         self._boxes: dict[str, tuple[Box, ...]] = {}
         self._blocks: dict[int, dict[int, set[str]]] = {}  # by level, by block
         self._begins: list[tuple[int, str]] = []
-        boxes = [(one, self._boxes_of(one)) for one in flowspaces]
-        self._field = min(
-            range(len(_FIELDS)),
-            key=lambda f: _meetings([box.intervals[f] for _, found in boxes for box in found]),
-        )
-        for flowspace, found in boxes:
-            self._put(flowspace, found)
-        self._begins.sort()
+        boxes = list(map(self._boxes_of, flowspaces))
+        self._field = _telling([box for found in boxes for box in found])
+        self._put(flowspaces, boxes)
 
-    def add(self, flowspace: Flowspace) -> None:
-        found = self._boxes_of(flowspace)
-        before = len(self._begins)
-        self._put(flowspace, found)
-        added = self._begins[before:]
-        del self._begins[before:]
-        for begin in added:
-            insort(self._begins, begin)
+    def extend(self, flowspaces: Sequence[Flowspace]) -> bool:
+        """Know these, too; False, and the group is of no more use, if there is a conflict."""
+        if len({*self._outcomes, *map(_outcome, flowspaces)}) == 1:  # then they may overlap
+            self._put(flowspaces, list(map(self._boxes_of, flowspaces)))
+            return True
+        for flowspace in flowspaces:
+            if self.conflict(flowspace):
+                return False
+            self._put((flowspace,), (self._boxes_of(flowspace),))
+        return True
 
-    def _put(self, flowspace: Flowspace, boxes: tuple[Box, ...]) -> None:
-        self.flowspaces[flowspace.name] = flowspace
-        self._outcomes[_outcome(flowspace)] += 1
-        self._boxes[flowspace.name] = boxes
-        for found in boxes:
-            low, high = self._interval(found)
-            level = (low ^ high).bit_length()
-            self._blocks.setdefault(level, {}).setdefault(low >> level, set()).add(flowspace.name)
-            self._begins.append((low, flowspace.name))
+    def _put(self, flowspaces: Sequence[Flowspace], boxes: Sequence[tuple[Box, ...]]) -> None:
+        begins: list[tuple[int, str]] = []
+        field, blocks = self._field, self._blocks
+        self._outcomes.update(map(_outcome, flowspaces))
+        for flowspace, found in zip(flowspaces, boxes, strict=True):
+            name = flowspace.name
+            self.flowspaces[name] = flowspace
+            self._boxes[name] = found
+            for one in found:
+                low, high = one.intervals[field]
+                low, high = low + 1, high + 1
+                level = (low ^ high).bit_length()
+                of_level = blocks.get(level)
+                if of_level is None:
+                    of_level = blocks[level] = {}
+                names = of_level.get(low >> level)
+                if names is None:
+                    of_level[low >> level] = {name}
+                else:
+                    names.add(name)
+                begins.append((low, name))
+        if len(begins) <= FEW:
+            for begin in begins:
+                insort(self._begins, begin)
+        else:
+            self._begins += begins
+            self._begins.sort()
 
     def discard(self, flowspace: Flowspace) -> None:
         held = self.flowspaces.pop(flowspace.name)
@@ -249,5 +328,6 @@ class _Group:
         match = flowspace.match
         if match.endpoint is not None:
             self._endpoints.setdefault(match.endpoint, len(self._endpoints))
-        matches = (match, mirror(match)) if flowspace.bidirectional else (match,)
-        return tuple(box(one, self._endpoints) for one in matches)
+        if flowspace.bidirectional:
+            return box(match, self._endpoints), box(mirror(match), self._endpoints)
+        return (box(match, self._endpoints),)

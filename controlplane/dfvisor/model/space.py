@@ -7,19 +7,18 @@ for each combination of masks in use, however many flowspaces there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
 
 from dfvisor.model.named import differing
 from dfvisor.model.records import Flowspace, Match, Treatment, VirtualNetwork
-from dfvisor.model.ternary import WIDTHS, expand
+from dfvisor.model.ternary import WIDTHS, TernaryMatch, expand
+from dfvisor.model.ternary import Masks as Masks
+from dfvisor.model.ternary import Values as Values
 from dfvisor.model.types import Mac
 
-Masks: TypeAlias = tuple[tuple[str, int], ...]
-"""Field names with masks other than 0, in any order that the caller keeps to."""
-Values: TypeAlias = tuple[int, ...]
 Projection: TypeAlias = list[tuple[int, int]]
 """Where to look, and under which mask."""
 Fields: TypeAlias = Mapping[str, tuple[int, int]]
@@ -43,35 +42,47 @@ class Space:
 
     def add(self, key: Fields) -> None:
         """One key more."""
-        masks, values = _split(key)
-        members = self._groups.get(masks)
-        if members is None:
-            members = self._groups[masks] = {}
-            self._shapes.clear()
-        members[values] = members.get(values, 0) + 1
+        self.put((_split(key),))
 
-    def discard(self, key: Fields) -> None:
-        """One key less; KeyError if it was never added."""
-        masks, values = _split(key)
-        members = self._groups[masks]
-        members[values] -= 1
-        if not members[values]:
-            del members[values]
-        if not members:
-            del self._groups[masks]
-            self._shapes.clear()
+    def put(self, keys: Iterable[TernaryMatch]) -> None:
+        """These keys more; `take` takes them again."""
+        last: Masks | None = None
+        members: dict[Values, int] = {}
+        for key in keys:
+            masks, values = key.masks, key.values
+            if masks != last:
+                last = masks
+                if masks not in self._groups:
+                    self._groups[masks] = {}
+                    self._shapes.clear()
+                members = self._groups[masks]
+            members[values] = members.get(values, 0) + 1
+
+    def take(self, keys: Iterable[TernaryMatch]) -> None:
+        """These keys less; KeyError if one was never put."""
+        for key in keys:
+            masks, values = key.masks, key.values
+            members = self._groups[masks]
+            members[values] -= 1
+            if not members[values]:
+                del members[values]
+            if not members:
+                del self._groups[masks]
+                self._shapes.clear()
 
     def covers(self, masks: Masks, values: Values) -> bool:
         """Whether every packet with these values under these masks is in the space: within one of
         its keys.
         """
-        shapes = self._shapes.get(masks)
-        if shapes is None:
-            shapes = self._fit(masks)
-        for projection, members in shapes:
+        for projection, members in self._shapes_of(masks):
             if tuple([values[place] & mask for place, mask in projection]) in members:
                 return True
         return False
+
+    def places(self, masks: Masks) -> list[int]:
+        """Places of the values that make a difference to `covers`, ascending."""
+        shapes = self._shapes_of(masks)
+        return sorted({place for projection, _ in shapes for place, _ in projection})
 
     def has(self, packet: Mapping[str, int]) -> bool:
         """Whether a packet with these field values (absent: 0) is in the space."""
@@ -79,6 +90,10 @@ class Space:
             tuple([packet.get(name, 0) & mask for name, mask in masks]) in members
             for masks, members in self._groups.items()
         )
+
+    def _shapes_of(self, masks: Masks) -> list[tuple[Projection, dict[Values, int]]]:
+        shapes = self._shapes.get(masks)
+        return self._fit(masks) if shapes is None else shapes
 
     def _fit(self, masks: Masks) -> list[tuple[Projection, dict[Values, int]]]:
         """The groups whose every mask is within the given ones: where to find each field."""
@@ -119,7 +134,7 @@ class Spaces:
     def __init__(self) -> None:
         self._spaces: dict[str, Space] = {}
         self._demotable = frozenset[int]()
-        self._held: dict[str, tuple[Flowspace, Mac | None, list[Fields]]] = {}
+        self._held: dict[str, tuple[Flowspace, Mac | None, Sequence[TernaryMatch]]] = {}
         self._vn: VirtualNetwork | None = None  # the last one
 
     def of(self, slice_name: str) -> Space:
@@ -137,6 +152,7 @@ class Spaces:
         else:
             gone = [name for name in self._held if name not in vn.flowspaces]
         shrunk = {self._forget(name) for name in gone if name in self._held}
+        come: dict[str, list[TernaryMatch]] = {}
         for name, flowspace in looked.items():
             if flowspace is None:
                 continue
@@ -146,11 +162,11 @@ class Spaces:
                 if (held[0] is flowspace or held[0] == flowspace) and held[1] == mac:
                     continue
                 shrunk.add(self._forget(name))
-            keys = [] if flowspace.treatment is Treatment.DENY else flowspace_keys(vn, flowspace)
-            space = self.of(flowspace.slice)
-            for key in keys:
-                space.add(key)
+            keys = () if flowspace.treatment is Treatment.DENY else _keys(flowspace, mac)
+            come.setdefault(flowspace.slice, []).extend(keys)
             self._held[name] = (flowspace, mac, keys)
+        for slice_name, found in come.items():
+            self.of(slice_name).put(found)
         if not same:
             self._demotable = frozenset(
                 end.mac.value for end in vn.endpoints.values() if end.peer is not None
@@ -163,9 +179,7 @@ class Spaces:
 
     def _forget(self, name: str) -> str:
         flowspace, _, keys = self._held.pop(name)
-        space = self.of(flowspace.slice)
-        for key in keys:
-            space.discard(key)
+        self.of(flowspace.slice).take(keys)
         return flowspace.slice
 
 
@@ -178,11 +192,14 @@ def flowspace_keys(vn: VirtualNetwork, flowspace: Flowspace) -> list[Fields]:
     """The keys of one flowspace, as they can be told inside the fabric, where there is no access
     port to look at: an endpoint is told by its MAC.
     """
+    return [key.fields for key in _keys(flowspace, _entrance(vn, flowspace.match))]
+
+
+def _keys(flowspace: Flowspace, mac: Mac | None) -> list[TernaryMatch]:
     match = flowspace.match
-    mac = _entrance(vn, match)
     if mac is not None:
         match = msgspec.structs.replace(match, eth_src=mac)
-    return [key.fields for key in expand(match, bidirectional=flowspace.bidirectional)]
+    return expand(match, bidirectional=flowspace.bidirectional)
 
 
 def _entrance(vn: VirtualNetwork, match: Match) -> Mac | None:
@@ -192,9 +209,11 @@ def _entrance(vn: VirtualNetwork, match: Match) -> Mac | None:
     return None if endpoint is None else endpoint.mac
 
 
-def _split(key: Fields) -> tuple[Masks, Values]:
-    names = sorted(key)
-    return tuple([(name, key[name][1]) for name in names]), tuple([key[name][0] for name in names])
+def _split(key: Fields) -> TernaryMatch:
+    names = [name for name in WIDTHS if name in key]
+    return TernaryMatch(
+        tuple([(name, key[name][1]) for name in names]), tuple([key[name][0] for name in names])
+    )
 
 
 def _text(name: str, value: int, mask: int) -> str:

@@ -8,9 +8,11 @@ several keys.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cache
+from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import astuple
 
 from dfvisor.model.records import UNTAGGED, Match
 from dfvisor.model.types import PortRange
@@ -37,19 +39,48 @@ WIDTHS: Mapping[str, int] = {
     "tcp_flags": 8,
 }
 _WHOLE = {name: (1 << width) - 1 for name, width in WIDTHS.items()}
+
+Masks: TypeAlias = tuple[tuple[str, int], ...]
+"""Field names with masks other than 0, in any order that the caller keeps to."""
+Values: TypeAlias = tuple[int, ...]
+
+
+def _prefixes_of(name: str) -> list[tuple[str, int]]:
+    """The field with the mask of each prefix length."""
+    width, whole = WIDTHS[name], _WHOLE[name]
+    return [(name, whole ^ whole >> length) for length in range(width + 1)]
+
+
+# shared by all keys: to see that two have the same masks is to see that they are the same objects
+_EXACT = {name: (name, whole) for name, whole in _WHOLE.items()}
+_PREFIX = {name: _prefixes_of(name) for name in ("ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst")}
+_FLAGS = [("tcp_flags", mask) for mask in range(1 << WIDTHS["tcp_flags"])]
+_ETH_SRC, _ETH_DST, _ETH_TYPE = _EXACT["eth_src"], _EXACT["eth_dst"], _EXACT["eth_type"]
+_VLAN, _PROTO, _DSCP = _EXACT["vlan_tci"], _EXACT["ip_proto"], _EXACT["ip_dscp"]
+_FRAGMENT, _L4_SRC, _L4_DST = _EXACT["is_fragment"], _EXACT["l4_src"], _EXACT["l4_dst"]
+_IPV4_SRC, _IPV4_DST = _PREFIX["ipv4_src"], _PREFIX["ipv4_dst"]
+_IPV6_SRC, _IPV6_DST = _PREFIX["ipv6_src"], _PREFIX["ipv6_dst"]
 _ANY_PORT = [(0, 0)]
 
 
-@dataclass(frozen=True, slots=True)
-class TernaryMatch:
-    """One ternary key: field -> (value, mask), with value & ~mask == 0 and mask != 0."""
+class TernaryMatch(msgspec.Struct, frozen=True, gc=False):
+    """One ternary key: values under masks, value & ~mask == 0, in the order of WIDTHS."""
 
-    fields: dict[str, tuple[int, int]]
+    masks: Masks
+    values: Values
+
+    @property
+    def fields(self) -> dict[str, tuple[int, int]]:
+        """Field -> (value, mask)."""
+        return {
+            name: (value, mask) for (name, mask), value in zip(self.masks, self.values, strict=True)
+        }
 
     def matches(self, packet: Mapping[str, int]) -> bool:
         """Whether a packet with these field values (absent: 0) hits this key."""
         return all(
-            packet.get(name, 0) & mask == value for name, (value, mask) in self.fields.items()
+            packet.get(name, 0) & mask == value
+            for (name, mask), value in zip(self.masks, self.values, strict=True)
         )
 
 
@@ -63,8 +94,7 @@ def expand(match: Match, *, bidirectional: bool = False) -> list[TernaryMatch]:
     keys = _expand_one(match)
     if bidirectional:
         keys += _expand_one(mirror(match))
-    unique = {tuple(key.fields.items()): key for key in keys}
-    return list(unique.values())
+    return keys if len(keys) == 1 else list(dict.fromkeys(keys))
 
 
 def mirror(match: Match) -> Match:
@@ -113,44 +143,91 @@ def prefixes(ports: PortRange) -> list[tuple[int, int]]:
 
 
 def _expand_one(match: Match) -> list[TernaryMatch]:
-    match = canonical(match)
-    fields: dict[str, tuple[int, int]] = {}
-    if match.eth_src is not None:
-        fields["eth_src"] = (match.eth_src.value, _WHOLE["eth_src"])
-    if match.eth_dst is not None:
-        fields["eth_dst"] = (match.eth_dst.value, _WHOLE["eth_dst"])
-    if match.eth_type is not None:
-        fields["eth_type"] = (match.eth_type, _WHOLE["eth_type"])
-    if match.vlan is not None:
-        tci = 0 if match.vlan == UNTAGGED else VLAN_PRESENT | match.vlan
-        fields["vlan_tci"] = (tci, _WHOLE["vlan_tci"])
-    for name, network in (
-        ("ipv4_src", match.ipv4_src),
-        ("ipv4_dst", match.ipv4_dst),
-        ("ipv6_src", match.ipv6_src),
-        ("ipv6_dst", match.ipv6_dst),
+    (
+        _,  # endpoint
+        eth_src,
+        eth_dst,
+        eth_type,
+        vlan,
+        ipv4_src,
+        ipv4_dst,
+        ipv6_src,
+        ipv6_dst,
+        ip_proto,
+        dscp,
+        fragment,
+        l4_src,
+        l4_dst,
+        tcp_flags,
+    ) = astuple(canonical(match))
+    masks: list[tuple[str, int]] = []
+    values: list[int] = []
+    if eth_src is not None:
+        masks.append(_ETH_SRC)
+        values.append(eth_src.value)
+    if eth_dst is not None:
+        masks.append(_ETH_DST)
+        values.append(eth_dst.value)
+    if eth_type is not None:
+        masks.append(_ETH_TYPE)
+        values.append(eth_type)
+    if vlan is not None:
+        masks.append(_VLAN)
+        values.append(0 if vlan == UNTAGGED else VLAN_PRESENT | vlan)
+    for network, of_length in (
+        (ipv4_src, _IPV4_SRC),
+        (ipv4_dst, _IPV4_DST),
+        (ipv6_src, _IPV6_SRC),
+        (ipv6_dst, _IPV6_DST),
     ):
-        if network is not None and network.prefixlen:
-            whole = _WHOLE[name]
-            mask = whole ^ whole >> network.prefixlen
-            fields[name] = (int(network.network_address), mask)
-    if match.ip_proto is not None:
-        fields["ip_proto"] = (match.ip_proto, _WHOLE["ip_proto"])
-    if match.dscp is not None:
-        fields["ip_dscp"] = (match.dscp, _WHOLE["ip_dscp"])
-    if match.fragment is not None:
-        fields["is_fragment"] = (int(match.fragment), _WHOLE["is_fragment"])
-    if match.tcp_flags is not None and match.tcp_flags[1]:
-        value, mask = match.tcp_flags
-        fields["tcp_flags"] = (value & mask, mask)
-
+        if network is not None and (length := network.prefixlen):
+            masks.append(of_length[length])
+            values.append(int(network.network_address))
+    if ip_proto is not None:
+        masks.append(_PROTO)
+        values.append(ip_proto)
+    if dscp is not None:
+        masks.append(_DSCP)
+        values.append(dscp)
+    if fragment is not None:
+        masks.append(_FRAGMENT)
+        values.append(int(fragment))
+    plain = (l4_src is None or l4_src.low == l4_src.high) and (
+        l4_dst is None or l4_dst.low == l4_dst.high
+    )
+    if plain:
+        if l4_src is not None:
+            masks.append(_L4_SRC)
+            values.append(l4_src.low)
+        if l4_dst is not None:
+            masks.append(_L4_DST)
+            values.append(l4_dst.low)
+        if tcp_flags is not None and tcp_flags[1]:
+            masks.append(_FLAGS[tcp_flags[1]])
+            values.append(tcp_flags[0] & tcp_flags[1])
+        return [TernaryMatch(tuple(masks), tuple(values))]
+    last: tuple[tuple[str, int], ...] = ()
+    flags: tuple[int, ...] = ()
+    if tcp_flags is not None and tcp_flags[1]:
+        last = (_FLAGS[tcp_flags[1]],)
+        flags = (tcp_flags[0] & tcp_flags[1],)
     keys: list[TernaryMatch] = []
-    for src in _ANY_PORT if match.l4_src is None else prefixes(match.l4_src):
-        for dst in _ANY_PORT if match.l4_dst is None else prefixes(match.l4_dst):
-            key = dict(fields)
-            if src[1]:
-                key["l4_src"] = src
-            if dst[1]:
-                key["l4_dst"] = dst
-            keys.append(TernaryMatch(key))
+    for src in _ANY_PORT if l4_src is None else prefixes(l4_src):
+        for dst in _ANY_PORT if l4_dst is None else prefixes(l4_dst):
+            ports = [
+                (_port(name, mask), value)
+                for name, (value, mask) in (("l4_src", src), ("l4_dst", dst))
+                if mask
+            ]
+            keys.append(
+                TernaryMatch(
+                    (*masks, *[port for port, _ in ports], *last),
+                    (*values, *[value for _, value in ports], *flags),
+                )
+            )
     return keys
+
+
+@cache
+def _port(name: str, mask: int) -> tuple[str, int]:
+    return _EXACT[name] if mask == PORT_MAX else (name, mask)

@@ -34,6 +34,7 @@ from dfvisor.model.source import Path
 from dfvisor.model.types import Mac, PortRef
 
 _PORT_PROTOCOLS = frozenset(IP_PROTOCOLS[name] for name in ("tcp", "udp", "sctp"))
+_IP_TYPES = (ETH_TYPES["ipv4"], ETH_TYPES["ipv6"])
 
 
 def validate(
@@ -391,16 +392,17 @@ def match_problems(flowspace: Flowspace) -> list[str]:
     found: list[str] = []
     if ipv4 and ipv6:
         found.append("IPv4 and IPv6 addresses exclude each other")
-    for used, name in ((ipv4, "ipv4"), (ipv6, "ipv6")):
-        if used and match.eth_type not in (None, ETH_TYPES[name]):
-            found.append(f"{name} addresses need eth_type {name}, not 0x{match.eth_type:04x}")
+    if match.eth_type is not None:
+        for used, name in ((ipv4, "ipv4"), (ipv6, "ipv6")):
+            if used and match.eth_type != ETH_TYPES[name]:
+                found.append(f"{name} addresses need eth_type {name}, not 0x{match.eth_type:04x}")
     if ports and match.ip_proto not in _PORT_PROTOCOLS:
         found.append("l4_src and l4_dst need ip_proto tcp, udp or sctp")
     if match.tcp_flags is not None and match.ip_proto != IP_PROTOCOLS["tcp"]:
         found.append("tcp_flags needs ip_proto tcp")
     if (ports or match.tcp_flags is not None) and match.fragment:
         found.append("later fragments carry no ports and no TCP flags")
-    if match.eth_type is not None and match.eth_type not in (ETH_TYPES["ipv4"], ETH_TYPES["ipv6"]):
+    if match.eth_type is not None and match.eth_type not in _IP_TYPES:
         said = {"ip_proto": match.ip_proto, "dscp": match.dscp, "fragment": match.fragment}
         if names := [name for name, value in said.items() if value is not None]:
             found.append(f"{', '.join(names)} need an IP eth_type, not 0x{match.eth_type:04x}")

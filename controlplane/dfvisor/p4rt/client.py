@@ -46,9 +46,11 @@ from dfvisor.p4rt.streamed import (
     encode_packet_out,
 )
 from dfvisor.p4rt.tls import Credentials
+from dfvisor.p4rt.updates import Updates
 
 log = logging.getLogger(__name__)
 
+WRITE = "/p4.v1.P4Runtime/Write"
 RPC_TIMEOUT_S = 10.0
 PIPELINE_TIMEOUT_S = 60.0  # a switch may compile what it is given
 NO_CPU_PORT = grpc.StatusCode.FAILED_PRECONDITION.value[0]  # of a PacketOut
@@ -124,6 +126,11 @@ class P4RuntimeClient:
                 address, tls.for_client(), options=CHANNEL_OPTIONS
             )
         self._stub = p4r_grpc.P4RuntimeStub(self._channel)
+        self._write_call = self._channel.unary_unary(  # of serialized requests
+            WRITE,
+            request_serializer=None,
+            response_deserializer=p4r.WriteResponse.FromString,
+        )
         self._requests: asyncio.Queue[p4r.StreamMessageRequest | None] = asyncio.Queue()
         self._reader: asyncio.Task[None] | None = None
         self._standing = asyncio.Condition()
@@ -135,6 +142,9 @@ class P4RuntimeClient:
         self._lost = asyncio.Event()
         # what `read_direct` found last, by its bytes: reading again is mostly reading the same
         self._decoded: dict[tuple[str, ...], dict[bytes, TableEntry]] = {}
+        self._asked: (  # what `read_statistics` asked for last, and that as it is sent
+            tuple[tuple[tuple[str, ...], str, tuple[int, ...]], list[p4r.Entity]] | None
+        ) = None
 
     # -- connection and arbitration
 
@@ -361,11 +371,13 @@ class P4RuntimeClient:
         at_once: bool = False,
     ) -> list[UpdateStatus]:
         """As `write`, but with one status per update instead of WriteError. `at_once`: all of them
-        between two packets, or none, in one message.
+        between two packets, or none, in one message. `Updates` are one message as well.
         """
         if at_once:
             return await self._write_chunk(updates, metadata, p4r.WriteRequest.DATAPLANE_ATOMIC)
         statuses: list[UpdateStatus] = []
+        if isinstance(updates, Updates):
+            return await self._write_chunk(updates, metadata)
         for start in range(0, max(1, len(updates)), UPDATES_PER_WRITE):
             chunk = updates[start : start + UPDATES_PER_WRITE]
             statuses += await self._write_chunk(chunk, metadata)
@@ -381,12 +393,15 @@ class P4RuntimeClient:
             device_id=self.device_id,
             role=self.role or "",
             atomicity=atomicity,
-            updates=updates,
+            updates=() if isinstance(updates, Updates) else updates,
         )
         self._put_election_id(request.election_id)
+        data = request.SerializeToString()
+        if isinstance(updates, Updates):
+            data += updates.data
         try:
-            await self._stub.Write(
-                request, timeout=RPC_TIMEOUT_S, metadata=tuple((metadata or {}).items())
+            await self._write_call(
+                data, timeout=RPC_TIMEOUT_S, metadata=tuple((metadata or {}).items())
             )
         except grpc.aio.AioRpcError as error:
             details = _update_details(error)
@@ -483,16 +498,58 @@ class P4RuntimeClient:
 
     async def read_direct(self, *tables: str) -> list[CountedEntry]:
         """All entries of the tables with their direct counters."""
+        return await self._counted(tables, await self.read(self._wildcards(tables)))
+
+    async def read_counters(self, name: str, indexes: Iterable[int]) -> dict[int, CounterValue]:
+        """Cells of an indirect counter, by index."""
+        wanted = self._cells(name, indexes)
+        found: dict[int, CounterValue] = {}
+        for start in range(0, len(wanted), CELLS_PER_READ):
+            found |= _cell_values(await self.read(wanted[start : start + CELLS_PER_READ]))
+        return found
+
+    async def read_statistics(
+        self, tables: tuple[str, ...], name: str, indexes: tuple[int, ...]
+    ) -> tuple[list[CountedEntry], dict[int, CounterValue]]:
+        """As `read_direct` of the tables and `read_counters`, in one request where that will do."""
+        if len(indexes) > CELLS_PER_READ:
+            return await self.read_direct(*tables), await self.read_counters(name, indexes)
+        asked = (tables, name, indexes)
+        if self._asked is None or self._asked[0] != asked:
+            self._asked = (asked, [*self._wildcards(tables), *self._cells(name, indexes)])
+        entries: list[p4r.Entity] = []
+        cells: list[p4r.Entity] = []
+        for entity in await self.read(self._asked[1]):
+            (entries if entity.HasField("table_entry") else cells).append(entity)
+        return await self._counted(tables, entries), _cell_values(cells)
+
+    def _wildcards(self, tables: Iterable[str]) -> list[p4r.Entity]:
         schema = self._need_schema()
         wildcards = []
         for table in tables:
             wildcard = p4r.Entity(table_entry=p4r.TableEntry(table_id=schema.table(table).id))
             wildcard.table_entry.counter_data.SetInParent()
             wildcards.append(wildcard)
+        return wildcards
+
+    def _cells(self, name: str, indexes: Iterable[int]) -> list[p4r.Entity]:
+        counter = self._need_schema().counter(name)
+        cells = []
+        for index in sorted(set(indexes)):
+            cell = p4r.Entity()
+            cell.counter_entry.counter_id = counter.id
+            cell.counter_entry.index.index = index
+            cells.append(cell)
+        return cells
+
+    async def _counted(
+        self, tables: tuple[str, ...], entities: Iterable[p4r.Entity]
+    ) -> list[CountedEntry]:
+        schema = self._need_schema()
         found: list[CountedEntry] = []
         known = self._decoded.get(tables, {})
         decoded: dict[bytes, TableEntry] = {}
-        for place, entity in enumerate(await self.read(wildcards)):
+        for place, entity in enumerate(entities):
             if place % ENTRIES_PER_TURN == 0:
                 await asyncio.sleep(0)
             message = entity.table_entry
@@ -503,23 +560,6 @@ class P4RuntimeClient:
             decoded[data] = entry
             found.append(CountedEntry(entry, counter))
         self._decoded[tables] = decoded
-        return found
-
-    async def read_counters(self, name: str, indexes: Iterable[int]) -> dict[int, CounterValue]:
-        """Cells of an indirect counter, by index."""
-        counter = self._need_schema().counter(name)
-        wanted = sorted(set(indexes))
-        found: dict[int, CounterValue] = {}
-        for start in range(0, len(wanted), CELLS_PER_READ):
-            cells = []
-            for index in wanted[start : start + CELLS_PER_READ]:
-                cell = p4r.Entity()
-                cell.counter_entry.counter_id = counter.id
-                cell.counter_entry.index.index = index
-                cells.append(cell)
-            for entity in await self.read(cells):
-                entry = entity.counter_entry
-                found[entry.index.index] = _counter(entry.data)
         return found
 
     def _need_schema(self) -> Schema:
@@ -533,6 +573,12 @@ class P4RuntimeClient:
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             return SwitchUnavailable(message)
         return RpcFailed(code, message)
+
+
+def _cell_values(entities: Iterable[p4r.Entity]) -> dict[int, CounterValue]:
+    return {
+        entity.counter_entry.index.index: _counter(entity.counter_entry.data) for entity in entities
+    }
 
 
 def _counter(data: p4r.CounterData) -> CounterValue:

@@ -15,13 +15,13 @@ from typing import TypeAlias
 import msgspec
 
 
-class Exact(msgspec.Struct, frozen=True, gc=False):
+class Exact(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """The field equals `value`."""
 
     value: int
 
 
-class Ternary(msgspec.Struct, frozen=True, gc=False):
+class Ternary(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """The field and `mask` equals `value`; mask != 0 and value & ~mask == 0."""
 
     value: int
@@ -174,7 +174,17 @@ class DigestSubscription:
 
 
 Item: TypeAlias = TableEntry | MulticastGroup | CloneSession | Meter | DigestSubscription
-EntryKey: TypeAlias = tuple[str, Key, int]
+
+
+class EntryKey(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+    """What identifies an item: the table (or what stands for one), the fields, and the priority or
+    number. One that is kept is hashed once, however often it is looked up.
+    """
+
+    table: str
+    fields: Key
+    number: int
+
 
 MULTICAST = "multicast"
 CLONE = "clone"
@@ -221,20 +231,22 @@ def entry_key(item: Item) -> EntryKey:
     """What identifies an item: items of one identity are states of one thing."""
     match item:
         case TableEntry():
-            return (item.table, item.key, item.priority)
+            return EntryKey(item.table, item.key, item.priority)
         case MulticastGroup():
-            return (MULTICAST, (), item.group_id)
+            return EntryKey(MULTICAST, (), item.group_id)
         case CloneSession():
-            return (CLONE, (), item.session_id)
+            return EntryKey(CLONE, (), item.session_id)
         case Meter():
-            return (f"{METER}/{item.meter}", (), item.index)
+            return EntryKey(f"{METER}/{item.meter}", (), item.index)
         case DigestSubscription():
-            return (f"{DIGEST}/{item.digest}", (), 0)
+            return EntryKey(f"{DIGEST}/{item.digest}", (), 0)
 
 
 def rank(item: Item) -> int:
     """The place of the item's table in TABLE_ORDER; unknown tables come last."""
-    return _RANK.get(entry_key(item)[0].partition("/")[0], len(_RANK))
+    if isinstance(item, TableEntry):
+        return _RANK.get(item.table, len(_RANK))
+    return _RANK.get(entry_key(item).table.partition("/")[0], len(_RANK))
 
 
 def is_reset(item: Item) -> bool:

@@ -5,6 +5,7 @@ Names are P4Info aliases (`classifier`, `drops`). Every error names table, field
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NoReturn, Self
 
 from dfvisor.p4rt.entries import (
@@ -106,6 +107,10 @@ class Schema:
         if found is None:
             raise SchemaError(f"no table has id {table_id:#x}")
         return found
+
+    def slots(self, name: str) -> Mapping[str, Slot]:
+        """The fields of a table, as encoding needs them."""
+        return self._slots[name].by_name
 
     def counter(self, name: str) -> Counter:
         """The indirect counter of that name."""

@@ -1,127 +1,197 @@
-"""Updates that differ in their values alone are looked at field by field once: pure.
+"""Updates that differ in their values alone are looked at together: pure.
 
 Most updates of a batch have the same fields, masks, action and lengths. Of the first one a pattern
-over its serialized form is made that leaves open the values and the priority. An update that the
-pattern fits has passed all that `layout` would ask of it, but for what is asked again here. Any
-other is for `layout`.
+over its serialized form is made that leaves open the values and the priority. Updates that the
+pattern fits have passed all that `layout` would ask of them; any other is for `layout`. However
+many they are, what is asked of them here is asked in a few calls.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
+from struct import Struct
 from typing import NamedTuple
 
+from dfvisor.model.space import Masks, Values
 from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.updates import framed
 from dfvisor.slicer.layout import ActionLayout, Key, TableLayout
+from dfvisor.slicer.mirror import HEAD
 
 KNOWN = 256
 KNOWN_OF_A_LENGTH = 8
 PATIENCE = 2048
 REPLACING = 64
 """Updates that nothing known fits, until all is given up to make room, or one of its length."""
+REMEMBERED = 64  # of a pattern: slices, and ways to look at fields
 ONES, TWOS = 1, 2  # what values are filled with, to see where they are
+
+_Groups = list[tuple[bytes, ...]]
 
 
 class Alike:
-    """A pattern for updates of one table. `action` is that of their entries, None for deletions.
+    """A pattern for updates of one table and kind. `action` is that of their entries, None for
+    deletions; `growth` what one makes of the number of entries.
 
     Made of an update which `layout.key` has read as `key`, and whose action is `action`.
     """
 
     __slots__ = (
-        "_bounded",
-        "_extra",
-        "_fields",
         "_masks",
-        "_outside",
         "_pattern",
+        "_places",
         "_sample",
-        "_slice",
         "_splices",
-        "_wire",
+        "_structs",
+        "_wire_size",
         "action",
-        "kind",
+        "growth",
         "layout",
+        "sliced",
     )
 
     def __init__(
-        self, layout: TableLayout, action: ActionLayout | None, update: p4r.Update, key: Key
+        self,
+        layout: TableLayout,
+        action: ActionLayout | None,
+        update: p4r.Update,
+        key: Key,
+        wire: int,
     ) -> None:
         self.layout = layout
         self.action = action
-        self.kind = update.type
+        self.growth = {p4r.Update.INSERT: 1, p4r.Update.DELETE: -1}.get(update.type, 0)
+        self.sliced = bool(layout.slice_field)
         self._sample = update.SerializeToString()
         self._splices: dict[int, Splice | None] = {}
+        self._structs: dict[tuple[int, ...], Struct] = {}
         self._masks = key.masks
-        self._slice: int | None = None
-        self._outside: list[tuple[int, int]] = []  # bits that a value must not have
-        self._bounded: list[tuple[int, int]] = []
-        message = update.entity.table_entry
-        open_: list[bytes] = []
-        wire: list[bytes] = []
-        for place, match in enumerate(message.match):
-            field = layout.fields[match.field_id]
-            if field.ternary:
-                data, given = match.ternary.value, match.ternary.mask
-                mask = field.masks.get(given) or field.mask(given)
-                assert mask is not None, "the key has been read"
-                outside, token = mask.outside, mask.token
-            else:
-                data, outside, token = match.exact.value, -field.bound, field.token
-            outside &= (1 << 8 * len(data)) - 1
-            if outside:
-                self._outside.append((place, outside))
-            zero = field.unfragmented and data == b"\0"
-            open_.append(rb"(\0)" if zero else b"(%b)" % _value(len(data), field.unfragmented))
-            if match.field_id == layout.slice_field:
-                self._slice = place
-            else:
-                wire.append((token + bytes([len(data)])).replace(b"%", b"%%") + b"%b")
-        self._wire = b"".join(wire)
-        self._fields = len(message.match)
-        self._extra = (0,) * (len(key.values) - len(wire))
-        for param in message.action.action.params if action is not None else ():
-            assert action is not None
-            size, bound = len(param.value), action.bounds[param.param_id]
-            if bound < 1 << 8 * size:
-                self._bounded.append((self._fields + len(self._bounded), bound))
-                open_.append(b"(%b)" % _value(size, False))
-            else:
-                open_.append(_value(size, False))
-        if message.priority:
-            open_.append(rb"[\x80-\xff]*[\x01-\x7f]")
-        self._pattern = re.compile(b"".join(_around(update, open_)), re.DOTALL)
+        self._wire_size = len(key.wire)
+        spans, values = list(_spans(update)), list(_values(layout, action, update))
+        places = spans[self.sliced : len(update.entity.table_entry.match)]
+        self._places = [(start - wire, end - wire) for start, end in places]
+        parts = [re.escape(self._sample[at : at + 1]) for at in range(len(self._sample))]
+        for place, ((start, end), value) in enumerate(zip(spans, values, strict=True)):
+            group = (self.sliced and not place) or (
+                layout.needs_priority and place == len(spans) - 1
+            )
+            parts[start] = b"(%b)" % value if group else value
+            parts[start + 1 : end] = [b""] * (end - start - 1)
+        parts[wire] = b"((" + parts[wire]
+        parts[wire + self._wire_size - 1] += b")"
+        self._pattern = re.compile(b"".join(parts) + b")", re.DOTALL)
 
-    def key(self, data: bytes) -> Key | None:
-        """The key of a serialized update; None if it is none of these."""
-        match = self._pattern.fullmatch(data)
-        if match is None:
+    @classmethod
+    def of(
+        cls, layout: TableLayout, action: ActionLayout | None, update: p4r.Update, key: Key
+    ) -> Alike | None:
+        """None for an update that has its key elsewhere, or in another form, than its bytes show
+        at once.
+        """
+        sample, tail = update.SerializeToString(), p4r.TableEntry()
+        tail.CopyFrom(update.entity.table_entry)
+        tail.ClearField("table_id")
+        if layout.slice_field:
+            del tail.match[0]
+        size = tail.ByteSize()
+        if not key.wire or not sample.endswith(tail.SerializeToString()):
             return None
-        groups = match.groups()
-        numbers = list(map(int.from_bytes, groups))
-        for place, outside in self._outside:
-            if numbers[place] & outside:
-                return None
-        if self._bounded:
-            for place, bound in self._bounded:
-                if numbers[place] >= bound:
-                    return None
-            groups = groups[: self._fields]
-            del numbers[self._fields :]
-        slice_id = 0
-        if self._slice is not None:
-            slice_id = numbers.pop(self._slice)
-            groups = groups[: self._slice] + groups[self._slice + 1 :]
-        return Key(slice_id, self._wire % groups, self._masks, (*numbers, *self._extra))
+        wire = len(sample) - size
+        return cls(layout, action, update, key, wire) if sample.startswith(key.wire, wire) else None
+
+    def fits(self, data: bytes) -> bool:
+        """Whether a serialized update is one of these."""
+        return self._pattern.fullmatch(data) is not None
+
+    def run(self, updates: Sequence[bytes]) -> Run | None:
+        """As many of the first of these serialized updates as are alike, and of one slice."""
+        size = len(self._sample)
+        lengths = list(map(len, updates))
+        if lengths.count(size) < len(lengths):
+            end = next(place for place, length in enumerate(lengths) if length != size)
+            updates = updates[:end]
+        # of as many bytes as are looked at: all of them match, or not each begins where one should
+        found = self._pattern.findall(b"".join(updates))
+        if len(found) < len(updates):
+            end = next(place for place, one in enumerate(updates) if not self.fits(one))
+            found = self._pattern.findall(b"".join(updates[:end]))
+        if not found:
+            return None
+        columns = list(zip(*found, strict=True))
+        gre_key = 0
+        if self.sliced:
+            slices, *columns = columns
+            if slices.count(slices[0]) < len(slices):
+                _, same = next(groupby(slices))
+                end = sum(1 for _ in same)
+                columns = [column[:end] for column in columns]
+            gre_key = int.from_bytes(slices[0], "big")
+        tails, wires, *priorities = columns
+        return Run(self, gre_key, tails, wires, priorities[0] if priorities else ())
+
+    def keys(self, run: Run) -> list[bytes]:
+        """The keys of the entries: table, priority, fields."""
+        head = self.layout.head
+        kinds = {one: head + _varint(one).to_bytes(HEAD, "big") for one in set(run.priorities)}
+        if len(kinds) > 1:
+            return [kinds[one] + wire for one, wire in zip(run.priorities, run.wires, strict=True)]
+        head = next(iter(kinds.values()), head + bytes(HEAD))
+        return [head + wire for wire in run.wires]
+
+    def afters(self, run: Run, splice: Splice) -> dict[bytes, bytes | None]:
+        """By key, the switch's entry after it, None if there is none; up to the first update about
+        an entry that one before is about.
+        """
+        keys = self.keys(run)
+        afters = self._afters(keys, run, splice)
+        if len(afters) < len(keys):
+            keys = keys[: _different(keys)]
+            afters = self._afters(keys, run, splice)
+        return afters
+
+    def _afters(self, keys: Sequence[bytes], run: Run, splice: Splice) -> dict[bytes, bytes | None]:
+        if self.growth < 0:
+            return dict.fromkeys(keys)
+        entry = splice.entry
+        return dict(zip(keys, [entry + tail for tail in run.tails], strict=False))
+
+    def fields(self, run: Run, places: Sequence[int]) -> Iterator[tuple[bytes, ...]]:
+        """Of each update, the values at these places of `masks`; in ascending order."""
+        places = tuple(place for place in places if place < len(self._places))
+        found = self._structs.get(places)
+        if found is None:
+            if len(self._structs) >= REMEMBERED:
+                self._structs.clear()
+            found = self._structs[places] = self._struct(places)
+        return found.iter_unpack(b"".join(run.wires))
+
+    def _struct(self, places: Sequence[int]) -> Struct:
+        format_, at = "=", 0
+        for start, end in map(self._places.__getitem__, places):
+            format_ += f"{start - at}x{end - start}s"
+            at = end
+        return Struct(f"{format_}{self._wire_size - at}x")
+
+    @property
+    def masks(self) -> Masks:
+        """What they match, for `model.space`."""
+        return self._masks
+
+    def values(self, places: Sequence[int], data: Sequence[bytes]) -> Values:
+        """Values for `masks` of which some, as `fields` gives them, are known; others are 0."""
+        numbers = [0] * len(self._masks)
+        for place, one in zip(places, data, strict=False):  # beyond the fields is what is 0
+            numbers[place] = int.from_bytes(one, "big")
+        return tuple(numbers)
 
     def splice(self, slice_id: int, match: p4r.FieldMatch) -> Splice | None:
         """How the bytes of such an update become the switch's, `match` being that on the slice's
         own id there; None if more of it is another at the switch.
         """
         if slice_id not in self._splices:
-            if len(self._splices) >= KNOWN:
+            if len(self._splices) >= REMEMBERED:
                 self._splices.clear()
             self._splices[slice_id] = self._made(match)
         return self._splices[slice_id]
@@ -131,35 +201,39 @@ class Alike:
             return None
         update = p4r.Update.FromString(self._sample)
         message = update.entity.table_entry
-        named = self._slice is not None  # by the role, in the first field
         tail = p4r.TableEntry()
         tail.CopyFrom(message)
         tail.ClearField("table_id")
-        if named:
+        if self.sliced:
             del tail.match[0]
             message.match[0].CopyFrom(match)
         else:
             message.match.insert(0, match)
         sent, entry, same = framed(update), message.SerializeToString(), tail.SerializeToString()
-        if not all(one.endswith(same) for one in (self._sample, sent, entry)):
+        if not (sent.endswith(same) and entry.endswith(same)):
             return None
-        end = -len(same) if same else None
-        return Splice(sent[:end], entry[:end], len(self._sample) - len(same))
+        return Splice(sent[: -len(same)], entry[: -len(same)])
+
+
+class Run(NamedTuple):
+    """Updates that are alike, next to each other. Of each its bytes from the key on, those of the
+    key, and of the priority where there is one.
+    """
+
+    alike: Alike
+    gre_key: int
+    tails: Sequence[bytes]
+    wires: Sequence[bytes]
+    priorities: Sequence[bytes]
 
 
 class Splice(NamedTuple):
-    """What stands before the bytes that stay, from `start` on, in the switch's update (as a field
-    of a WriteRequest) and in its entry.
+    """What stands before a tail in the switch's update, as a field of a WriteRequest, and in its
+    entry.
     """
 
     sent: bytes
     entry: bytes
-    start: int
-
-
-def framed(update: p4r.Update) -> bytes:
-    """An update as a field of a WriteRequest."""
-    return p4r.WriteRequest(updates=[update]).SerializeToString()
 
 
 class Known:
@@ -170,12 +244,11 @@ class Known:
         self._number = 0
         self._missed = 0
 
-    def find(self, data: bytes) -> tuple[Alike, Key] | None:
-        """The pattern that fits a serialized update, and its key."""
+    def find(self, data: bytes) -> Alike | None:
+        """The pattern that fits a serialized update."""
         for one in self._by_length.get(len(data), ()):
-            key = one.key(data)
-            if key is not None:
-                return one, key
+            if one.fits(data):
+                return one
         return None
 
     def learn(
@@ -188,32 +261,78 @@ class Known:
                 return
             self._by_length.clear()
             self._number = self._missed = 0
-        of_length = self._by_length.setdefault(update.ByteSize(), [])
-        if len(of_length) < KNOWN_OF_A_LENGTH:
-            self._number += 1
-        elif self._missed % REPLACING:
+        of_length = self._by_length.get(update.ByteSize(), [])
+        full = len(of_length) >= KNOWN_OF_A_LENGTH
+        if full and self._missed % REPLACING:
             return
-        else:
+        made = Alike.of(layout, action, update, key)
+        if made is None:
+            return
+        if full:
             of_length.pop(0)
-        of_length.append(Alike(layout, action, update, key))
+        else:
+            self._number += 1
+        self._by_length[update.ByteSize()] = [*of_length, made]
 
 
-def _value(size: int, never_zero: bool) -> bytes:
-    """A canonical byte string of that length (P4Runtime 8.4)."""
-    if size == 1 and not never_zero:
-        return b"."
-    return rb"[^\0]" + b".{%d}" % (size - 1)
+def _different(keys: Sequence[bytes]) -> int:
+    """How many of the first are different ones."""
+    seen = set[bytes]()
+    for key in keys:
+        if key in seen:
+            break
+        seen.add(key)
+    return len(seen)
 
 
-def _around(update: p4r.Update, open_: list[bytes]) -> Iterator[bytes]:
-    """The pattern: what is open in the place of values and priority, all else as it is.
+def _values(
+    layout: TableLayout, action: ActionLayout | None, update: p4r.Update
+) -> Iterator[bytes]:
+    """What each value may be, and at last the priority."""
+    message = update.entity.table_entry
+    for match in message.match:
+        field = layout.fields[match.field_id]
+        if field.ternary:
+            data, given = match.ternary.value, match.ternary.mask
+            mask = field.masks.get(given) or field.mask(given)
+            assert mask is not None, "the key has been read"
+            outside = mask.outside
+        else:
+            data, outside = match.exact.value, -field.bound
+        if field.unfragmented and data == b"\0":
+            yield rb"\0"  # another has another key
+        else:
+            yield _value(len(data), outside, never_zero=field.unfragmented)
+    for param in message.action.action.params if action is not None else ():
+        assert action is not None
+        yield _value(len(param.value), -action.bounds[param.param_id])
+    if message.priority:
+        size = _varint_size(message.priority)
+        last = rb"[\x01-\x07]" if size == 5 else rb"[\x01-\x7f]"
+        yield rb"[\x80-\xff]{%d}" % (size - 1) + last
 
-    Where they are is seen by filling them differently.
-    """
-    pieces = iter(open_)
+
+def _value(size: int, outside: int, *, never_zero: bool = False) -> bytes:
+    """A canonical byte string (P4Runtime 8.4) of that length with none of the bits outside."""
+    found = []
+    for place, bits in enumerate((outside & (1 << 8 * size) - 1).to_bytes(size, "big")):
+        first = not place and (size > 1 or never_zero)
+        allowed = [byte for byte in range(first, 256) if not byte & bits]
+        if len(allowed) == 256:
+            found.append(b".")
+        elif len(allowed) == 255:
+            found.append(rb"[^\0]")
+        else:
+            found.append(b"[%b]" % b"".join(rb"\x%02x" % byte for byte in allowed))
+    return b"".join(b"%b{%d}" % (one, sum(1 for _ in same)) for one, same in groupby(found))
+
+
+def _spans(update: p4r.Update) -> Iterator[tuple[int, int]]:
+    """Where values and priority are: seen by filling them differently."""
     both = zip(_filled(update, ONES), _filled(update, TWOS), strict=True)
-    for same, run in groupby(both, key=lambda pair: pair[0] == pair[1]):
-        yield re.escape(bytes(one for one, _ in run)) if same else next(pieces)
+    same = [True, *(one == two for one, two in both), True]
+    edges = [at for at, (before, after) in enumerate(pairwise(same)) if before != after]
+    yield from zip(edges[::2], edges[1::2], strict=True)
 
 
 def _filled(update: p4r.Update, number: int) -> bytes:
@@ -225,6 +344,15 @@ def _filled(update: p4r.Update, number: int) -> bytes:
         kind.value = bytes([number]) * len(kind.value)
     for param in message.action.action.params:
         param.value = bytes([number]) * len(param.value)
-    size = (message.priority.bit_length() + 6) // 7  # bytes of the number, seven bits each
-    message.priority = sum(number << 7 * place for place in range(size))
+    if message.priority:
+        size = _varint_size(message.priority)
+        message.priority = sum(number << 7 * place for place in range(size))
     return filled.SerializeToString()
+
+
+def _varint_size(number: int) -> int:
+    return (number.bit_length() + 6) // 7
+
+
+def _varint(data: bytes) -> int:
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(data))

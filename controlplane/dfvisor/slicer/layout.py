@@ -7,6 +7,7 @@ the schema to say what is wrong with it, or to bring into that form.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,22 +20,27 @@ UNFRAGMENTED = frozenset({"l4_src", "l4_dst", "tcp_flags"})
 """Fields that are not 0 only in packets that are no later fragments."""
 NO_FRAGMENT = ("is_fragment", 1)
 REMEMBERED = 1024  # masks of one field
-_BYTES = [bytes([number]) for number in range(256)]
+_BYTES = [bytes([number]) for number in range(128)]
+_MATCH, _EXACT, _TERNARY, _VALUE = b"\x12", b"\x12", b"\x1a", b"\x0a"
+"""Heads of fields on the wire: of a TableEntry, a FieldMatch, an Exact or Ternary."""
 
 
 class Mask(NamedTuple):
-    """One mask of a field: what no value may have set, as in `model.space`, and for keys."""
+    """One mask of a field: what no value may have set, as in `model.space`, and what stands before
+    a value of a length, and behind it, in the serialized key.
+    """
 
     outside: int
     pair: tuple[str, int]
-    token: bytes
+    before: Sequence[bytes]
+    behind: bytes
 
 
 class Key(NamedTuple):
     """The key of an entry: slice id (0 if the view has none) apart from all else.
 
-    `wire` identifies it together with table and priority; `masks` and `values` say what it matches,
-    for `model.space`.
+    `wire`, its match fields as they are on the wire, identifies it together with table and
+    priority; `masks` and `values` say what it matches, for `model.space`.
     """
 
     slice_id: int
@@ -46,7 +52,17 @@ class Key(NamedTuple):
 class FieldLayout:
     """One match field."""
 
-    __slots__ = ("bound", "id", "masks", "name", "ternary", "token", "unfragmented")
+    __slots__ = (
+        "_number",
+        "before",
+        "bound",
+        "id",
+        "masks",
+        "name",
+        "size",
+        "ternary",
+        "unfragmented",
+    )
 
     def __init__(self, id_: int, name: str, width: int, ternary: bool) -> None:
         self.id = id_
@@ -54,7 +70,9 @@ class FieldLayout:
         self.bound = 1 << width
         self.ternary = ternary
         self.unfragmented = name in UNFRAGMENTED
-        self.token = id_.to_bytes(2, "big")
+        self.size = (width + 7) // 8
+        self._number = p4r.FieldMatch(field_id=id_).SerializeToString()
+        self.before = self._before(b"")
         self.masks: dict[bytes, Mask] = {}
 
     def mask(self, data: bytes) -> Mask | None:
@@ -64,9 +82,21 @@ class FieldLayout:
             return None
         if len(self.masks) >= REMEMBERED:
             self.masks.clear()
-        made = Mask(~bits, (self.name, bits), self.token + _BYTES[len(data)] + data)
+        behind = p4r.FieldMatch.Ternary(mask=data).SerializeToString()
+        made = Mask(~bits, (self.name, bits), self._before(behind), behind)
         self.masks[data] = made
         return made
+
+    def _before(self, behind: bytes) -> list[bytes]:
+        """What stands before values of so many bytes, as protobuf writes it."""
+        found = []
+        for size in range(self.size + 1):
+            inner = 2 + size + len(behind)
+            kind = (_TERNARY if self.ternary else _EXACT) + _BYTES[inner]
+            match = len(self._number) + len(kind) + inner
+            value = _VALUE + _BYTES[size]
+            found.append(b"".join((_MATCH, _BYTES[match], self._number, kind, value)))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +171,8 @@ class TableLayout:
                 if not data[0] and len(data) > 1:
                     return None
                 masks.append(mask.pair)
-                wires.append(mask.token)
+                values.append(number)
+                wires += mask.before[len(data)], data, mask.behind
                 if number and field.unfragmented:
                     unfragmented = True
             else:
@@ -154,11 +185,10 @@ class TableLayout:
                     slice_id = number
                     continue
                 masks.append((field.name, field.bound - 1))
-                wires.append(field.token)
-            values.append(number)
-            wires.append(_BYTES[len(data)])
-            wires.append(data)
-        if exact != self.exact or (message.priority > 0) != self.needs_priority:
+                values.append(number)
+                wires += field.before[len(data)], data
+        priority = message.priority
+        if exact != self.exact or priority < 0 or bool(priority) != self.needs_priority:
             return None
         if unfragmented and NO_FRAGMENT not in masks:
             masks.append(NO_FRAGMENT)

@@ -27,7 +27,7 @@ class Limits:
     """What one role may do. Reads count by the entities they find, at least 1."""
 
     writes: Rate = Rate(per_s=1000, burst=200)
-    updates: Rate = Rate(per_s=200_000, burst=50_000)
+    updates: Rate = Rate(per_s=500_000, burst=100_000)
     reads: Rate = Rate(per_s=100, burst=50)
     entities: Rate = Rate(per_s=100_000, burst=200_000)
     requests: Rate = Rate(per_s=100, burst=50)  # pipeline, capabilities, arbitration

@@ -7,7 +7,9 @@ acknowledged a change: after an unknown outcome it is what the switch is made eq
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
 
 HEAD = 4
 """A key's first bytes: the table id, big endian. Then the priority, then the fields without the
@@ -38,36 +40,37 @@ class Mirror:
 
     def put(self, slice_id: int, key: bytes, entry: bytes) -> None:
         """Add an entry, or replace the one of its key."""
-        entries = self._slices.get(slice_id)
-        if entries is None:
-            entries = self._slices[slice_id] = {}
-        if key not in entries:
-            place = (slice_id, key[:HEAD])
-            self._counts[place] = self._counts.get(place, 0) + 1
-        entries[key] = entry
+        self.put_all((slice_id, key[:HEAD]), {key: entry})
 
     def remove(self, slice_id: int, key: bytes) -> None:
         """Take the entry of that key out; no error if there is none."""
-        entries = self._slices.get(slice_id)
-        if entries is None or entries.pop(key, None) is None:
-            return
-        place = (slice_id, key[:HEAD])
-        self._counts[place] -= 1
-        if not self._counts[place]:
-            del self._counts[place]
-        if not entries:
-            del self._slices[slice_id]
+        self.remove_all((slice_id, key[:HEAD]), (key,))
 
-    def change(self, changes: Iterable[tuple[tuple[int, bytes], bytes | None]]) -> None:
-        """Put (slice id and key, entry) or, without an entry, remove, in this order."""
-        for (slice_id, key), entry in changes:
-            entries = self._slices.get(slice_id)
-            if entry is None:
-                self.remove(slice_id, key)
-            elif entries is None or key not in entries:
-                self.put(slice_id, key, entry)
-            else:
-                entries[key] = entry
+    def put_all(self, table: tuple[int, bytes], entries: Mapping[bytes, bytes]) -> None:
+        """As `put`, of entries of one slice and table, by key."""
+        held = self._slices.setdefault(table[0], {})
+        before = len(held)
+        held.update(entries)
+        if len(held) > before:
+            self._counts[table] = self._counts.get(table, 0) + len(held) - before
+
+    def remove_all(self, table: tuple[int, bytes], keys: Iterable[bytes]) -> None:
+        """As `remove`, of entries of one slice and table."""
+        held = self._slices.get(table[0])
+        if held is None:
+            return
+        before = len(held)
+        deque(map(held.pop, keys, repeat(None)), maxlen=0)
+        if len(held) < before:
+            self._counts[table] -= before - len(held)
+            if not self._counts[table]:
+                del self._counts[table]
+        if not held:
+            del self._slices[table[0]]
+
+    def become(self, other: Mirror) -> None:
+        """Hold what another holds, which is used no more."""
+        self._slices, self._counts = other._slices, other._counts
 
     def drop(self, slice_id: int) -> dict[bytes, bytes]:
         """Take a slice's entries out, and return them."""

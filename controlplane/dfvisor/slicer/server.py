@@ -8,10 +8,10 @@ import grpc.aio
 
 from dfvisor.errors import SlicerError
 from dfvisor.p4rt.p4info import Schema
-from dfvisor.p4rt.pb import p4r_grpc
 from dfvisor.p4rt.ports import SliceDirectory, SwitchPort
 from dfvisor.p4rt.streamed import StreamEvent
 from dfvisor.p4rt.tls import Credentials, is_local
+from dfvisor.slicer import rpc
 from dfvisor.slicer.limits import Limits
 from dfvisor.slicer.service import SlicerService
 from dfvisor.slicer.streams import MAX_STREAMS
@@ -67,10 +67,10 @@ class SlicerServer:
                 f"can't serve at {address} without TLS: only a loopback address or unix socket; "
                 f"give a certificate, its key and the authority's certificate"
             )
-        await self._tables.fill()
+        await self._tables.upkeep.fill()
         self._service.begin()
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
-        p4r_grpc.add_P4RuntimeServicer_to_server(self._service, server)
+        rpc.add_to_server(self._service, server)
         try:
             if self._tls is None:
                 port = server.add_insecure_port(address)

@@ -17,9 +17,10 @@ from dfvisor.errors import SwitchError
 from dfvisor.p4rt.drops import PuntReason
 from dfvisor.p4rt.errors import NotPrimary, SchemaError, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
-from dfvisor.p4rt.pb import p4r, p4r_grpc
+from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.ports import SliceDirectory, SliceInfo, SwitchPort, UpdateStatus
 from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, StreamEvent, encode_digest
+from dfvisor.p4rt.updates import WriteCall
 from dfvisor.slicer.access import Access
 from dfvisor.slicer.answers import abort, abort_with_details, metadata_numbers
 from dfvisor.slicer.calls import Calls
@@ -31,7 +32,7 @@ from dfvisor.slicer.reads import Reader
 from dfvisor.slicer.refusal import Refused, denied, invalid, missing
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.streams import Stream, Streams, number
-from dfvisor.slicer.tables import FlowTables
+from dfvisor.slicer.tables import OK, FlowTables
 from dfvisor.slicer.view import LEARN, LEARN_FIELDS, view_cookie
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ TO_CONTROLLERS = (PuntReason.FLOW_MISS, PuntReason.FLOW_ACTION)
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class SlicerService(p4r_grpc.P4RuntimeServicer):
+class SlicerService:
     """One switch's slicer. `secure`: clients have certificates."""
 
     def __init__(
@@ -110,7 +111,9 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         would not write them again when the slice comes back, so its stream is ended.
         """
         roles = self._access.drop(slice_id)
-        await self._tables.drop_slice(slice_id, lambda: self._end(roles, "a slice was removed"))
+        await self._tables.upkeep.drop_slice(
+            slice_id, lambda: self._end(roles, "a slice was removed")
+        )
 
     async def replay(self) -> None:
         """As `p4rt.ports.Slicer.replay`."""
@@ -119,7 +122,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             for slice_id in slice_ids:
                 self._end(self._access.roles_of(slice_id), "the switch lost entries")
 
-        await self._tables.replay(changed)
+        await self._tables.upkeep.replay(changed)
 
     def event(self, event: StreamEvent) -> None:
         """As `p4rt.ports.Slicer.event`: to the controllers of the slice that it is about."""
@@ -183,7 +186,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             if writer is None or writer.whole_vn:
                 continue
             try:
-                count = await self._tables.drop_entries(
+                count = await self._tables.upkeep.drop_entries(
                     info.slice_id, self._access.outside(vn, name)
                 )
             except SwitchError as error:  # forgotten all the same: replay deletes them
@@ -381,8 +384,9 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
 
     # -- writes
 
-    async def Write(self, request: p4r.WriteRequest, context: Context) -> p4r.WriteResponse:
+    async def Write(self, call: WriteCall, context: Context) -> p4r.WriteResponse:
         """Updates of the role's own entries, each with a status of its own (P4Runtime 12.3)."""
+        request = call.head
         role = NOBODY
         try:
             role = self._role(request.role)
@@ -392,8 +396,8 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             await self._calls.enter(role)
             try:
                 await self._pace(role, "writes", self._price(role))
-                await self._pace(role, "updates", len(request.updates))
-                statuses = await self._write(role, request, context, peer)
+                await self._pace(role, "updates", len(call.updates))
+                statuses = await self._write(role, call, context, peer)
             finally:
                 self._calls.leave(role)
         except Refused as refused:
@@ -402,7 +406,7 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
             await abort(context, refused)
         except (SwitchUnavailable, NotPrimary) as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"the switch is away: {error}")
-        failed = sum([status.code != 0 for status in statuses])
+        failed = len(statuses) - statuses.count(OK)
         self._accounts.count(role, "writes")
         self._accounts.count(role, "updates", len(statuses) - failed)
         if failed:
@@ -413,8 +417,9 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         return p4r.WriteResponse()
 
     async def _write(
-        self, role: Role, request: p4r.WriteRequest, context: Context, peer: str
+        self, role: Role, call: WriteCall, context: Context, peer: str
     ) -> list[UpdateStatus]:
+        request, updates = call
         election_id = number(request.election_id)
 
         def check() -> None:
@@ -429,7 +434,6 @@ class SlicerService(p4r_grpc.P4RuntimeServicer):
         if conditions:
             await self._wait_for_revision(role, conditions)
         translator = self._access.translator(role)
-        updates = request.updates
         if request.atomicity == p4r.WriteRequest.CONTINUE_ON_ERROR or len(updates) <= 1:
             other = partial(self._digests.write, role, translator.view.schema)
             revision = conditions.get(ACTIVATE)

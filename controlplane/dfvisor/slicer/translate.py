@@ -9,6 +9,7 @@ switch. A message is edited in place, and only once nothing can be refused any m
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -112,28 +113,14 @@ class Translator:
         self._writer = writer
         self._rights: dict[int, Rights] = {}  # by GRE key; 0 for a slice role's own
         self._next_hops: dict[bytes, bytes] = {}
-        self._sent = b""
-        self.alike: Alike | None = None  # what the last update was like
+        self.patience = sys.maxsize
+        """How many updates to look at together, as the planner finds."""
 
     def renewed(self) -> Translator:
         """The same for another turn."""
         return Translator(self._directory, self.role, self.view, self._slice_field, self._writer)
 
     # -- from the role to the switch
-
-    def recognize(self, update: p4r.Update) -> Identity | None:
-        """Which entry an update is about that differs from an earlier one in its values alone."""
-        self._sent = update.SerializeToString()
-        found = self.view.known.find(self._sent)
-        if found is None:
-            self.alike = None
-            return None
-        alike, fields = found
-        self.alike = alike
-        rights = self._rights.get(fields.slice_id) or self._look_up(fields.slice_id)
-        priority = update.entity.table_entry.priority
-        key = alike.layout.head + priority.to_bytes(HEAD, "big") + fields.wire
-        return Identity(rights, alike.layout, fields, key, alike.action)
 
     def splice(self, alike: Alike, gre_key: int) -> tuple[Rights, Splice] | None:
         """The role's rights in a slice, and how such an update becomes the switch's; None if it may
@@ -209,12 +196,11 @@ class Translator:
                 raise invalid(f"table {layout.name}: the action is not one of the table's")
         return action
 
-    def learn(self, identity: Identity, update: p4r.Update) -> None:
-        """Updates like this one are recognized from now on, if it was good as it was sent: the
-        update that `recognize` was asked about last.
-        """
-        if update.SerializeToString() == self._sent:
-            self.view.known.learn(identity.layout, identity.action, update, identity.fields)
+    def learn(self, identity: Identity, update: p4r.Update, sent: bytes) -> None:
+        """Updates like this one are recognized from now on, if it was good as it was sent."""
+        known = self.view.known
+        if update.SerializeToString() == sent and known.find(sent) is None:
+            known.learn(identity.layout, identity.action, update, identity.fields)
 
     def check_quota(self, identity: Identity, held: int) -> None:
         """Refused if the slice may not have another entry beside the `held` ones of its table."""

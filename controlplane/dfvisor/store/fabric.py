@@ -59,20 +59,17 @@ class FabricStore:
         self._timeout_s = timeout_s
         self._last: tuple[int, FabricSnapshot] | None = None  # czxid of the revision node
 
-    async def latest(self) -> FabricSnapshot:
-        """As `read`, but read again only if it has changed since the last time."""
-        stat = await self._zk.exists(layout.FABRIC_REVISION)
-        if stat is not None and self._last is not None:
-            czxid, snapshot = self._last
-            if (czxid, snapshot.version) == (stat.czxid, stat.version):
-                return snapshot
-        return await self.read()
-
     async def read(self) -> FabricSnapshot:
-        """All of one revision: read again when it changed meanwhile."""
+        """All of one revision: read again when it changed meanwhile, and not at all if it is that
+        which was read last.
+        """
         contest = Contest(self._timeout_s)
         while await contest.again():
             data, stat = await self._zk.get(layout.FABRIC_REVISION)
+            if self._last is not None:
+                czxid, snapshot = self._last
+                if (czxid, snapshot.version) == (stat.czxid, stat.version):
+                    return snapshot
             revision = decode(data, FabricRevision, layout.FABRIC_REVISION)
             try:
                 switches, links, peers, tenants = await asyncio.gather(

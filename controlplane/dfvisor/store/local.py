@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_NOT_WRITABLE = " (its directory is read-only)"
 _VERSION = 2
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS ids (
@@ -80,6 +82,7 @@ class LocalDatabase:
         self._path = str(path)
         self._detach_allowed = detach
         self.error = ""
+        self._set_in_memory: set[str] = set()  # keys that the file has to be given
         try:
             self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
             try:
@@ -92,7 +95,12 @@ class LocalDatabase:
                 self._detach(error)
                 self._set_up()
         except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: {error}") from error
+            raise self._trouble(error) from error
+
+    def _trouble(self, error: sqlite3.Error) -> StoreError:
+        """SQLite does not say why it cannot open its files."""
+        writable = os.access(Path(self._path).parent, os.W_OK)
+        return StoreError(f"{self._path}: {error}{'' if writable else _NOT_WRITABLE}")
 
     def _set_up(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -141,7 +149,7 @@ class LocalDatabase:
 
     def _detach(self, error: sqlite3.Error) -> None:
         """Go on with a copy in memory."""
-        self.error = f"{self._path}: {error}; going on in memory"
+        self.error = f"{self._trouble(error)}; going on in memory"
         log.error("local database: %s", self.error)
         memory = sqlite3.connect(":memory:", isolation_level=None)
         source = self._db
@@ -161,7 +169,11 @@ class LocalDatabase:
         self._db = memory
 
     def heal(self) -> bool:
-        """After going on in memory: try to bring the file up to date. Whether all is well."""
+        """After going on in memory: try to bring the file up to date. Whether all is well.
+
+        Another connection may have written to it meanwhile: ids are all as they are here, of
+        key/value pairs those that were set or dropped since, and the rest is left alone.
+        """
         if not self.error:
             return True
         try:
@@ -171,12 +183,15 @@ class LocalDatabase:
                 file.execute("PRAGMA synchronous=NORMAL")
                 file.executescript(_SCHEMA)
                 file.execute("BEGIN IMMEDIATE")
-                for table in ("ids", "items"):
-                    rows = self._db.execute(f"SELECT * FROM {table}").fetchall()
-                    file.execute(f"DELETE FROM {table}")
-                    if rows:
-                        marks = ", ".join("?" * len(rows[0]))
-                        file.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+                rows = self._db.execute("SELECT kind, name, id FROM ids").fetchall()
+                file.execute("DELETE FROM ids")
+                file.executemany("INSERT INTO ids VALUES (?, ?, ?)", rows)
+                for key in self._set_in_memory:
+                    value = self.get(key)
+                    if value is None:
+                        file.execute("DELETE FROM items WHERE key = ?", (key,))
+                    else:
+                        file.execute("INSERT OR REPLACE INTO items VALUES (?, ?)", (key, value))
                 file.execute("COMMIT")
             except BaseException:
                 file.close()
@@ -187,6 +202,7 @@ class LocalDatabase:
         self._db.close()
         self._db = file
         self.error = ""
+        self._set_in_memory.clear()
         log.info("local database: %s is written again", self._path)
         return True
 
@@ -199,7 +215,7 @@ class LocalDatabase:
                 return work()
         except sqlite3.Error as error:
             if not self._detach_allowed or self.error:
-                raise StoreError(f"{self._path}: {error}") from error
+                raise self._trouble(error) from error
             self._detach(error)
         with _Transaction(self):
             return work()
@@ -389,6 +405,7 @@ class LocalDatabase:
     def put(self, key: str, value: bytes) -> None:
         """Set or replace."""
         self._run("INSERT OR REPLACE INTO items VALUES (?, ?)", key, value)
+        self._changed_item(key)
 
     def get(self, key: str) -> bytes | None:
         """None where nothing was put."""
@@ -405,6 +422,11 @@ class LocalDatabase:
     def drop(self, key: str) -> None:
         """Forget the key; no error when there is none."""
         self._run("DELETE FROM items WHERE key = ?", key)
+        self._changed_item(key)
+
+    def _changed_item(self, key: str) -> None:
+        if self.error:
+            self._set_in_memory.add(key)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -413,7 +435,7 @@ class LocalDatabase:
             with _Transaction(self):
                 yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: {error}") from error
+            raise self._trouble(error) from error
 
     def _run(self, statement: str, *arguments: object) -> None:
         self._change(lambda: self._db.execute(statement, arguments))

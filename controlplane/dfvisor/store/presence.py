@@ -76,7 +76,7 @@ class Presence:
 
         The transaction fails with BadVersion if the fabric has changed meanwhile.
         """
-        fabric = await self._fabric.latest()
+        fabric = await self._fabric.read()
         held = await self.held(vn.name)
         wanted = tuple(slices_at(fabric.fabric, vn))
         check = Check(layout.FABRIC_REVISION, fabric.version)

@@ -3,7 +3,7 @@
 A watch means "look again". Arming it anew is asked for before its callback runs, and a session's
 requests are carried out in their order: so what the callback reads misses nothing. After a
 reconnect every watch is armed and called once, spread over a short time, because watches end with
-the connection.
+the connection. If that is lost once more before the time has come, only the last reconnect counts.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ Callback = Callable[[], None]
 Arm = Callable[[Callback], Awaitable[object]]
 
 _log = logging.getLogger("dfvisor.store")
+
+
+def reconnect_delay_s() -> float:
+    """How long to wait with what many sessions do at once when a server is back."""
+    return random.uniform(0.0, RECONNECT_JITTER_S)
 
 
 class Tasks:
@@ -59,6 +64,7 @@ class Watch:
         self._name = name
         self._cancelled = False
         self._generation = 0
+        self._reconnects = 0
         self.inner: dict[str, Watch] = {}  # what it led to, and ends with it
 
     def cancel(self) -> None:
@@ -89,8 +95,15 @@ class Watch:
             _log.warning("watch %s: the node does not exist", self._name)
 
     def reconnected(self) -> None:
-        delay = random.uniform(0.0, RECONNECT_JITTER_S)
-        self._owner.tasks.spawn(self._again(delay), f"watch {self._name} after reconnect")
+        """Arm it and call back in a while, once, however often the connection was lost."""
+        self._reconnects += 1
+        work = self._come_back(self._reconnects, reconnect_delay_s())
+        self._owner.tasks.spawn(work, f"watch {self._name} after reconnect")
+
+    async def _come_back(self, reconnect: int, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        if reconnect == self._reconnects and self._owner.connected:
+            await self._again(0.0)
 
     async def _again(self, delay_s: float) -> None:
         if delay_s:

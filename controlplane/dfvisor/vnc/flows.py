@@ -21,7 +21,7 @@ from dfvisor.errors import DFVisorError
 from dfvisor.model.records import Flowspace, Match, Treatment, VirtualNetwork
 from dfvisor.model.ternary import WIDTHS, expand
 from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
-from dfvisor.p4rt.entries import EntryKey, Exact, FieldMatch, Key, TableEntry, Ternary, entry_key
+from dfvisor.p4rt.entries import EntryKey, Exact, Key, TableEntry, Ternary, entry_key
 from dfvisor.slicer.view import SLICE_ID
 
 UNDECIDED = ("path_class", Ternary(0, 0xFFF))
@@ -182,10 +182,12 @@ def _keys(gre_key: int, flowspace: Flowspace, match: Match) -> Iterator[Key]:
     if flowspace.treatment is not Treatment.PERMIT:
         at += (UNDECIDED,)
     for one in expand(match, bidirectional=flowspace.bidirectional):
-        fields: tuple[tuple[str, FieldMatch], ...] = tuple(
-            (name, Ternary(*one.fields[name])) for name in WIDTHS if name in one.fields
+        yield at + tuple(
+            [
+                (name, Ternary(value, mask))
+                for (name, mask), value in zip(one.masks, one.values, strict=True)
+            ]
         )
-        yield at + fields
 
 
 def _whole(mac: int) -> Ternary:

@@ -113,20 +113,18 @@ class QosSlice:
         """Whether an entry is left alone, be it there or not."""
         if not self._frozen:
             return False
-        table, fields, priority = key
-        if table == "flow" and priority != CARRIED_PRIORITY:
+        if key.table == "flow" and key.number != CARRIED_PRIORITY:
             return False
-        return table != "slice_path" and fields[1][1].value in self._frozen
+        return key.table != "slice_path" and key.fields[1][1].value in self._frozen
 
     def entry(self, switch: str, key: EntryKey) -> TableEntry | None:
         """The entry of this key, of a switch of the slice."""
-        table, fields, _ = key
-        if table == "flow":
+        if key.table == "flow":
             return self.flows.entries.get(key)
-        if table == "slice_path":
+        if key.table == "slice_path":
             path = self._stamp()
             return path if entry_key(path) == key else None
-        path_class, mac = fields[1][1].value, fields[2][1].value
+        path_class, mac = key.fields[1][1].value, key.fields[2][1].value
         way = self._ways.get(path_class)
         next_hop = None if way is None else way.next_hop(switch, mac)
         return None if next_hop is None else self._forward(path_class, mac, next_hop)
@@ -154,7 +152,7 @@ class QosSlice:
     def _forward(self, path_class: int, mac: int, next_hop: int) -> TableEntry:
         made = self._made.get((path_class, mac, next_hop))
         if made is None:
-            _, fields, _ = self._key(path_class, mac)
+            fields = self._key(path_class, mac).fields
             args = (("next_hop", next_hop), ("cookie", NO_FLOWSPACE))
             made = TableEntry("slice_forward", fields, 0, "forward", args)
             self._made[path_class, mac, next_hop] = made
@@ -166,7 +164,7 @@ class QosSlice:
             ("path_class", Exact(path_class)),
             ("eth_dst", Exact(mac)),
         )
-        return ("slice_forward", fields, 0)
+        return EntryKey("slice_forward", fields, 0)
 
     def _forwards(self, path_class: int, others: Iterable[int] = ()) -> list[EntryKey]:
         """Keys of a path class: of all MACs on its way, and of others."""

@@ -230,6 +230,17 @@ class Rig:
 
         await eventually(applied, f"{vn} revision {revision} applied")
 
+    async def wait_until_fabric(self, revision: int) -> None:
+        """Until the agent has reported that revision of the fabric."""
+        assert self.database is not None
+        database = self.database
+
+        async def applied() -> bool:
+            record = (await database.read_applied()).get(SWITCH)
+            return record is not None and record.fabric == revision
+
+        await eventually(applied, f"fabric revision {revision} applied")
+
     async def wait_until_gone(self, vn: str) -> None:
         """Until the agent no longer reports the VN."""
         assert self.database is not None

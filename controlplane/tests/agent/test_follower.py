@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import sys
+import time
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from dfvisor.agent import follower as follower_module
 from dfvisor.agent.follower import Follower
 from dfvisor.model.records import Flowspace, Match, VirtualNetwork
 from dfvisor.model.types import PortRange, PortRef
 from dfvisor.store import layout
+from dfvisor.store import watch as watch_module
 from dfvisor.store.database import FabricSnapshot, GlobalDatabase, VnSnapshot
 from dfvisor.store.stats import Active
+from dfvisor.store.watch import RECONNECT_JITTER_S
+from dfvisor.store.zk import Session, ZooKeeper
 from emulation.zookeeper import ZooKeeperServer
+from kazoo.protocol import serialization as jute
 
-from controlplane.tests.store.harness import AtOnce, expire, requests, until, watch_count, watched
+from controlplane.tests.store.harness import (
+    AtOnce,
+    Proxy,
+    expire,
+    requests,
+    until,
+    watch_count,
+    watched,
+)
 
 from .networks import demo
 
@@ -238,6 +255,74 @@ async def test_reconnect_reads_only_what_has_changed(own_zookeeper: ZooKeeperSer
             red = await db.read_vn("red")
             red = await db.apply(red, with_flowspaces(RED, flowspace("x")))
             await until(lambda: heard.revision("red") == 2, "watches are armed again")
+
+
+class Account:
+    """What sessions ask their server for, and how long each waits after it is (re)connected. Every
+    first reconnect is lost again at once, before anything is read.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.delays: dict[Follower, float] = {}  # after the last reconnect
+        self.reads: dict[ZooKeeper, list[tuple[float, str]]] = {}  # when, and path
+        self.connected: dict[ZooKeeper, list[float]] = {}
+        ask, set_state, rng = ZooKeeper._ask, ZooKeeper._set_state, random.Random(1)
+
+        async def asked(zk: ZooKeeper, label: str, request: Any, watch: Any = None) -> Any:
+            arming = request.type == jute.GetChildren.type and label == layout.DOWN and watch
+            if isinstance(request, jute.GetData | jute.GetChildren) and not arming:
+                self.reads.setdefault(zk, []).append((time.monotonic(), label))
+            return await ask(zk, label, request, watch)
+
+        def changed(zk: ZooKeeper, state: Session) -> None:
+            if state is Session.CONNECTED:
+                times = self.connected.setdefault(zk, [])
+                times.append(time.monotonic())
+                if len(times) == 2:
+                    asyncio.get_running_loop().call_soon(zk._client._lose, "cut by the test")
+            set_state(zk, state)
+
+        def delay_s() -> float:
+            delay_s = rng.uniform(0.0, RECONNECT_JITTER_S)
+            waiting = sys._getframe(1).f_locals["self"]
+            if isinstance(waiting, Follower):
+                self.delays[waiting] = delay_s
+            return delay_s
+
+        monkeypatch.setattr(ZooKeeper, "_ask", asked)
+        monkeypatch.setattr(ZooKeeper, "_set_state", changed)
+        for module in (follower_module, watch_module):
+            monkeypatch.setattr(module, "reconnect_delay_s", delay_s)
+
+
+async def test_agents_that_are_back_at_once_read_each_thing_once_and_each_in_its_own_time(
+    db: GlobalDatabase, zookeeper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the connection is lost once more before anything was read."""
+    await db.apply(None, RED)
+    server, chroot = zookeeper.split("/", 1)
+    account = Account(monkeypatch)
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(Proxy(int(server.rpartition(":")[2])))
+        address = f"127.0.0.1:{proxy.port}/{chroot}"
+        agents = [await stack.enter_async_context(following(address, "s1")) for _ in range(12)]
+        sessions = {one: one.database._zk for _, one in agents if one.database is not None}
+        account.reads.clear()
+        before = requests(zookeeper)[0]
+        proxy.cut()
+        await until(lambda: all(heard.caught == 2 for heard, _ in agents), "caught up again")
+        assert requests(zookeeper)[0] - before <= 12 * 9, "as the server counts them"
+    wanted = [layout.FABRIC_REVISION, layout.DOWN, layout.GRANT_LOG, layout.present("s1")]
+    wanted += ["/vns/red/active", "/vns/red/revision"]
+    for follower, zk in sessions.items():
+        paths = [path for _, path in account.reads[zk]]
+        assert sorted(paths) == sorted(wanted), "each once, and no more of what is as it was"
+        assert len(account.connected[zk]) == 3
+        began = next(at for at, path in account.reads[zk] if path.startswith("/vns/"))
+        assert began - account.connected[zk][-1] >= account.delays[follower] - 0.005
+    delays = sorted(account.delays[one] for one in sessions)
+    assert delays[-1] - delays[0] > RECONNECT_JITTER_S / 2
+    assert len(set(delays)) == len(delays) == 12
 
 
 async def test_unreadable_vn_is_told_of_and_the_others_go_on(

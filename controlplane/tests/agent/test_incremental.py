@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Network
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,8 +15,9 @@ from dfvisor.agent.planner import Planner
 from dfvisor.agent.readings import legend
 from dfvisor.agent.site import look
 from dfvisor.agent.steps import both
+from dfvisor.model import disabled, stale
 from dfvisor.model.named import named
-from dfvisor.model.records import Flowspace, Match, Rate, Slice, Treatment, VirtualNetwork
+from dfvisor.model.records import Flowspace, Match, Rate, Slice, Stale, Treatment, VirtualNetwork
 from dfvisor.model.space import Spaces
 from dfvisor.model.types import Mac, PortRange
 from dfvisor.p4rt.entries import by_key, entry_key
@@ -200,3 +202,42 @@ def test_change_of_one_flowspace_looks_at_one_flowspace(
     planner.set_vn(RED.name, 2, changed(vn, {("flowspaces", "f3"): other}), None)
     planner.stage({RED.name})
     assert len(looked) == 1
+
+
+@pytest.mark.parametrize("away_s", [0.0, 5.0], ids=["disabled", "stale"])
+def test_change_under_a_disabled_or_stale_slice_makes_what_has_changed_anew(
+    away_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while a revision waits to be active, so that two are made of each."""
+    made: list[str] = []
+    rules = (disabled.Without, stale.Expired)
+    for rule, apply in [(rule, rule.__call__) for rule in rules]:
+
+        def counted(self: object, one: Flowspace, /, apply: Any = apply) -> Flowspace:
+            made.append(one.name)
+            changed: Flowspace = apply(self, one)
+            return changed
+
+        monkeypatch.setattr(rule, "__call__", counted)
+    planner = Planner("s1", MemoryNumbers(), Book())
+    planner.set_fabric(1, NETWORK.fabric)
+    gold = replace(RED.slices["gold"], disabled=away_s == 0.0, stale=Stale.DENY, stale_after_s=1)
+    one = RED.flowspaces["gold-tcp"]
+    flowspaces = {f"f{n}": msgspec.structs.replace(one, name=f"f{n}") for n in range(500)}
+    vn = shared(replace(RED, slices={**RED.slices, "gold": gold}, flowspaces=flowspaces))
+    planner.set_away(away_s)
+    planner.set_vn("red", 1, vn)
+    planner.stage({"red"})
+    assert len(made) == 500
+    for revision in range(2, 5):
+        made.clear()
+        change = msgspec.structs.replace(one, name="f7", priority=revision)
+        vn = replace(vn, flowspaces=vn.flowspaces | {"f7": change})
+        planner.set_vn("red", revision, vn)
+        planner.set_active("red", revision - 1)
+        assert planner.stage({"red"})[0].prepared == revision
+        planner.set_active("red", revision)
+        (staged,) = planner.stage({"red"})
+        assert staged.live is not None and staged.revision == revision
+        assert staged.live.vn.flowspaces["f7"].priority == revision
+        assert set(made) == {"f7"} and len(made) <= 6

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 from ipaddress import IPv4Network
+from unittest import mock
 
-from dfvisor.model.overlap import conflicts
+import pytest
+from dfvisor.model import overlap
+from dfvisor.model.overlap import Overlaps, conflicts
 from dfvisor.model.records import UNTAGGED, Flowspace, Match, Treatment
 from dfvisor.model.ternary import expand
 from dfvisor.model.types import PortRange
@@ -87,6 +90,25 @@ def brute_force(found: list[Flowspace]) -> set[tuple[str, str]]:
 @given(flowspaces())
 def test_conflicts_are_those_that_a_packet_shows(found: list[Flowspace]) -> None:
     assert set(conflicts(found)) == brute_force(found)
+
+
+@pytest.mark.parametrize("few", [0, 64])
+@settings(max_examples=150, deadline=None)
+@given(found=flowspaces(), known=st.integers(0, 4))
+def test_index_that_is_extended_finds_the_same_conflicts(
+    found: list[Flowspace], known: int, few: int
+) -> None:
+    before, come = found[:known], found[known:]
+    if conflicts(before):
+        return
+    with mock.patch.object(overlap, "FEW", few):  # 0: more than are known make it anew
+        index = Overlaps(before)
+        assert index.extend(come) is not bool(conflicts(found))
+        if not conflicts(found):
+            index.discard(found[:known])
+            assert index.extend(found[:known])
+            index.discard(found)
+            assert index.extend(found)
 
 
 def test_conflicts_of_many_disjoint_flowspaces_are_found_quickly() -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from dfvisor.agent.pipeline import Pipeline
-from dfvisor.p4rt.client import ElectionId, P4RuntimeClient
+from dfvisor.p4rt.client import CounterValue, ElectionId, P4RuntimeClient
 from dfvisor.p4rt.entries import (
     CloneSession,
     DigestSubscription,
@@ -159,6 +159,9 @@ async def test_counters_of_entries_and_cells_are_read(
         assert (counted.counter.packets, counted.counter.bytes) == (0, 0)
         cells = await client.read_counters("drops", range(0, 9000, 2))
         assert sorted(cells) == list(range(0, 9000, 2))
+        for wanted in ((3, 1), (3, 1), tuple(range(5000))):  # in one request, again, and in more
+            entries, some = await client.read_statistics(("access_port", "slice"), "drops", wanted)
+            assert entries == [counted] and some == {cell: CounterValue(0, 0) for cell in wanted}
 
 
 async def test_second_client_with_a_lower_id_is_not_primary(

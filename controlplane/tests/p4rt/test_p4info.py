@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from dfvisor.agent.pipeline import P4INFO_NAME, default_directory
 from dfvisor.p4rt.entries import (
@@ -19,10 +20,12 @@ from dfvisor.p4rt.entries import (
     Ternary,
 )
 from dfvisor.p4rt.errors import SchemaError
+from dfvisor.p4rt.framing import Framer
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.replication import decode_replication, encode_replication
 from dfvisor.p4rt.shapes import Action, Field, MatchKind
+from dfvisor.p4rt.updates import framed
 from dfvisor.p4rt.values import decode_value, encode_value
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,6 +85,39 @@ def table_entries(draw: st.DrawFn) -> TableEntry:
 def test_entry_encoded_and_decoded_is_the_same(entry: TableEntry) -> None:
     sent = p4r.Entity.FromString(SCHEMA.encode(entry).SerializeToString())
     assert SCHEMA.decode(sent) == entry
+
+
+FRAMER = Framer(SCHEMA)
+
+
+@given(table_entries(), st.data())
+def test_entry_framed_is_the_update_that_the_schema_makes(
+    entry: TableEntry, data: st.DataObject
+) -> None:
+    assert FRAMER.insert(entry) == framed(SCHEMA.insert(entry))
+    assert FRAMER.modify(entry) == framed(SCHEMA.modify(entry))
+    if entry.args:  # and what the schema refuses is refused, although its form is known
+        name, _ = entry.args[-1]
+        value = data.draw(st.sampled_from([-1, 1 << 128]))
+        wrong = msgspec.structs.replace(entry, args=(*entry.args[:-1], (name, value)))
+        with pytest.raises(SchemaError, match="does not fit"):
+            FRAMER.insert(wrong)
+    other = 0 if entry.priority else 7
+    with pytest.raises(SchemaError, match="priority"):
+        FRAMER.insert(msgspec.structs.replace(entry, priority=other))
+    if len(entry.key) > 1:
+        with pytest.raises(SchemaError):
+            FRAMER.insert(msgspec.structs.replace(entry, key=entry.key[::-1]))
+
+
+@pytest.mark.parametrize(
+    "match", [Ternary(3, 2), Ternary(0, 0), Ternary(1 << 9, 1 << 9), Ternary(-1, 1), Exact(3)]
+)
+def test_match_that_the_schema_refuses_is_not_framed(match: FieldMatch) -> None:
+    good = TableEntry("classifier", (("vn", Exact(1)), PORT), 7, "classify", CLASSIFY)
+    assert FRAMER.insert(good)
+    with pytest.raises(SchemaError):
+        FRAMER.insert(msgspec.structs.replace(good, key=(("vn", Exact(1)), ("port", match))))
 
 
 copies = st.frozensets(st.tuples(st.integers(0, 511), st.integers(0, 65535)), max_size=5)

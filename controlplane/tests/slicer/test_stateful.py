@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 import hypothesis.strategies as st
@@ -36,6 +36,10 @@ from controlplane.tests.slicer.fakes import (
 )
 
 T = TypeVar("T")
+
+
+def sent(updates: Sequence[p4r.Update]) -> list[bytes]:
+    return [update.SerializeToString() for update in updates]
 
 
 def nothing_else(update: p4r.Update) -> None:
@@ -106,7 +110,7 @@ class Tenants(RuleBasedStateMachine):
 
     async def make_tables(self) -> FlowTables:
         tables = FlowTables(self.switch, PROGRAM)
-        await tables.fill()
+        await tables.upkeep.fill()
         return tables
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -178,7 +182,7 @@ class Tenants(RuleBasedStateMachine):
             if inside is not None:
                 self.carry_out(kind, inside)
         found = self.run(
-            self.tables.apply(self.translator(role), updates, lambda: None, nothing_else)
+            self.tables.apply(self.translator(role), sent(updates), lambda: None, nothing_else)
         )
         assert [not status.code for status in found] == expected, found
 
@@ -213,7 +217,7 @@ class Tenants(RuleBasedStateMachine):
                 self.carry_out(kind, inside)
         if not good:
             self.model = before
-        found = self.run(self.tables.apply_all(self.translator(role), updates, lambda: None))
+        found = self.run(self.tables.apply_all(self.translator(role), sent(updates), lambda: None))
         assert all(not status.code for status in found) is good
 
     @rule(one=entries(), two=entries(), first=kinds, second=kinds)
@@ -233,13 +237,13 @@ class Tenants(RuleBasedStateMachine):
             return await asyncio.gather(
                 self.tables.apply(
                     self.translator(gold),
-                    [self.message(gold, first, *one)],
+                    sent([self.message(gold, first, *one)]),
                     lambda: None,
                     nothing_else,
                 ),
                 self.tables.apply(
                     self.translator(blue),
-                    [self.message(blue, second, *two)],
+                    sent([self.message(blue, second, *two)]),
                     lambda: None,
                     nothing_else,
                 ),
@@ -252,7 +256,7 @@ class Tenants(RuleBasedStateMachine):
     def drop_a_slice(self, where: tuple[Any, str]) -> None:
         info, name = where
         held = self.directory.slices["red"].pop(name, None)
-        self.run(self.tables.drop_slice(info.slice_id, lambda: None))
+        self.run(self.tables.upkeep.drop_slice(info.slice_id, lambda: None))
         self.model = {
             key: one for key, one in self.model.items() if one.key[0][1] != Exact(info.slice_id)
         }
@@ -261,7 +265,7 @@ class Tenants(RuleBasedStateMachine):
     @rule()
     def switch_restarts_empty(self) -> None:
         self.switch.entries.clear()
-        self.run(self.tables.replay(lambda ids: None))
+        self.run(self.tables.upkeep.replay(lambda ids: None))
 
     @rule()
     def agent_restarts(self) -> None:
@@ -278,7 +282,9 @@ class Tenants(RuleBasedStateMachine):
             "flow", (("ip_proto", Ternary(17, 0xFF)),), 3, "permit", (("cookie", 1),)
         )
         update = self.message(role, p4r.Update.INSERT, entry, RED_GOLD.key)
-        (status,) = self.run(self.tables.apply(self.translator(role), [update], lost, nothing_else))
+        (status,) = self.run(
+            self.tables.apply(self.translator(role), sent([update]), lost, nothing_else)
+        )
         assert status.code == 7
 
     # -- what holds after each

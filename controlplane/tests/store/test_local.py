@@ -262,6 +262,31 @@ def test_disk_that_takes_no_writes_does_not_stop_it_and_is_healed(
     again.close()
 
 
+def test_healing_leaves_what_another_connection_has_written_meanwhile(disk: Path) -> None:
+    file = disk / "agent.db"
+    db = LocalDatabase(file, detach=True)
+    for key in ("both", "theirs", "dropped", "left"):
+        db.put(key, b"before")
+    db.allocate("slice", "a")
+    ballast = fill(disk)
+    db.put("both", b"mine" * 100_000)
+    db.drop("dropped")
+    assert db.allocate("slice", "b") == 2
+    assert db.error
+    ballast.unlink()
+    with contextlib.closing(LocalDatabase(file)) as other:
+        for key in ("both", "theirs"):
+            other.put(key, b"theirs")
+    assert db.heal()
+    with contextlib.closing(LocalDatabase(file)) as again:
+        held = again.items("")
+        assert held == {"both": b"mine" * 100_000, "theirs": b"theirs", "left": b"before"}
+        assert again.allocated("slice") == {"a": 1, "b": 2}
+    db.put("theirs", b"later")
+    db.close()
+    assert LocalDatabase(file).get("theirs") == b"later"
+
+
 def test_disk_that_is_full_is_an_error_where_nothing_may_be_lost(disk: Path) -> None:
     db = LocalDatabase(disk / "agent.db")
     db.put("k", b"1")

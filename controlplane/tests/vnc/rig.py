@@ -51,6 +51,7 @@ class Rig:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._addresses: dict[str, str] = {}
         self._ports: set[int] = set()
+        self.wrapped: dict[str, Sequence[str]] = {}  # by name, what a process is started with
         self._database: GlobalDatabase | None = None
 
     @property
@@ -109,7 +110,9 @@ class Rig:
 
     def _start(self, name: str, command: list[str]) -> None:
         with self.log(name).open("ab") as log:
-            self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
+            self._processes[name] = subprocess.Popen(
+                [*self.wrapped.get(name, ()), *command], stdout=log, stderr=log
+            )
 
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal and go on."""
@@ -142,7 +145,7 @@ class Rig:
         return [vn for vn, state in self.status(vnc).items() if state["leading"]]
 
     async def flows(self, switch: str) -> frozenset[TableEntry]:
-        """The slices' tables of the switch itself."""
+        """The slices' tables of the switch itself; nothing before it has a pipeline."""
         client = P4RuntimeClient(
             self._addresses[switch],
             self.network.fabric.switches[switch].device_id,
@@ -150,6 +153,8 @@ class Rig:
         )
         try:
             await client.connect()
+            if await client.get_pipeline_cookie() is None:
+                return frozenset()
             found = await client.read_entries(*SLICE_TABLES)
         finally:
             await client.close()

@@ -201,12 +201,12 @@ def hit(entries: frozenset[TableEntry], key: int, packet: Mapping[str, int]) -> 
     for entry in sorted(entries, key=lambda one: -one.priority):
         if entry.table != "flow" or entry.field("slice_id") != Exact(key):
             continue
-        fields = {
-            name: (match.value, match.mask)
-            for name, match in entry.key
-            if isinstance(match, Ternary)
-        }
-        if TernaryMatch(fields).matches(packet):
+        fields = [(name, match) for name, match in entry.key if isinstance(match, Ternary)]
+        known = TernaryMatch(
+            tuple((name, match.mask) for name, match in fields),
+            tuple(match.value for _, match in fields),
+        )
+        if known.matches(packet):
             return entry
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from dfvisor.model.records import (
     VirtualNetwork,
 )
 from dfvisor.model.types import PortRange, PortRef
+from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import Exact, FieldMatch, TableEntry
 from dfvisor.p4rt.errors import RpcFailed, SwitchUnavailable
 from dfvisor.store import layout
@@ -29,7 +31,7 @@ from dfvisor.vnc.compile import compile_vn
 from emulation.zookeeper import ZooKeeperServer
 
 from controlplane.tests.store.harness import Proxy
-from controlplane.tests.vnc.rig import Rig, eventually
+from controlplane.tests.vnc.rig import SCHEMA, Rig, eventually
 
 pytestmark = [pytest.mark.zk, pytest.mark.switch]
 
@@ -469,11 +471,24 @@ def square(over_s3: int) -> Fabric:
     )
 
 
+async def carried(rig: Rig, switch: str) -> frozenset[TableEntry]:
+    """The slices whose packets the switch knows."""
+    client = P4RuntimeClient(
+        rig._addresses[switch], rig.network.fabric.switches[switch].device_id, schema=SCHEMA
+    )
+    try:
+        await client.connect()
+        return frozenset(await client.read_entries("slice", "slice_policy"))
+    finally:
+        await client.close()
+
+
 async def test_slice_stays_on_its_path_until_the_switches_of_the_new_one_can_be_reached(
     tmp_path: Path, zookeeper: str
 ) -> None:
     """The agent of the switch that the new path passes is away, for longer than anybody waits.
-    Meanwhile a change comes, and the leader dies.
+    Meanwhile a change comes, and the leader dies. The agent of the switch that packets pass still
+    is killed before the fabric changes and comes back after that, and is killed once more.
     """
     rig = Rig(tmp_path, zookeeper, dataclasses.replace(NETWORK, fabric=square(1)))
     vn = NETWORK.vns[VN]
@@ -513,6 +528,7 @@ async def test_slice_stays_on_its_path_until_the_switches_of_the_new_one_can_be_
         before = await stamped()
         flows = await rig.all_flows()
         assert flows["s3"] and not flows["s4"]
+        slices = await carried(rig, "s3")
         rig.stop("agent-s4", signal.SIGKILL)
         rig.start_vnc("vnc2")
 
@@ -520,8 +536,18 @@ async def test_slice_stays_on_its_path_until_the_switches_of_the_new_one_can_be_
             standing = len(await rig.database.read_owners(VN)) == 2
             return standing and "s4" not in await rig.database.read_agents()
 
+        async def back() -> bool:
+            said = rig.log("agent-s3").read_text()[len(log) :]
+            assert not re.search(r"deleted \d+ flow", said), "nothing goes"
+            assert await carried(rig, "s3") >= slices
+            return f"{VN}: revision" in said and "registered" in said
+
         await eventually(away, "the agent is known to be away, and another daemon stands")
+        rig.stop("agent-s3", signal.SIGKILL)
         await refit(rig, square(9))
+        log = rig.log("agent-s3").read_text()
+        rig.start_agent("s3")
+        await eventually(back, "the agent of the old path is back")
         await eventually(held_back, "the leader says what it waits for")
         larger = with_flowspace(await vn_now(rig), "web", 80)
         await rig.until_completed(VN, await change(rig, larger), {"s1", "s2", "s3"})
@@ -529,6 +555,10 @@ async def test_slice_stays_on_its_path_until_the_switches_of_the_new_one_can_be_
         found = await rig.all_flows()
         assert all(found[name] > flows[name] for name in ("s1", "s2"))  # all stays, and more
         assert found["s3"] >= flows["s3"]
+        rig.stop("agent-s3", signal.SIGKILL)
+        log = rig.log("agent-s3").read_text()
+        rig.start_agent("s3")
+        await eventually(back, "the agent of the old path is back")
         rig.stop("vnc1", signal.SIGKILL)
         leader = "vnc2"
         await eventually(held_back, "the new leader waits for it, too")

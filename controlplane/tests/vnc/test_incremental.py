@@ -178,7 +178,8 @@ def test_an_entry_is_never_changed_under_a_packet_that_follows_it(
     compiler.update(Trees(fabric), data.draw(changed_vns(fabric, vn)))
     for switch, found in everything(compiler).items():
         for key, entry in found.items():
-            if key[0] == "slice_forward" or (key[0] == "flow" and key[2] == CARRIED_PRIORITY):
+            carried = key.table == "flow" and key.number == CARRIED_PRIORITY
+            if key.table == "slice_forward" or carried:
                 assert before.get(switch, {}).get(key, entry) == entry
 
 

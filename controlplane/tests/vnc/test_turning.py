@@ -82,7 +82,7 @@ def test_path_change_leaves_flows_and_former_forwarding_alone_and_stamps_by_one_
     stamped = compiler.stamp(["gold"])
     assert paths(compiler, "s1") == [2]
     assert all(
-        [key[0] for group in groups for key in group] == ["slice_path"]
+        [key.table for group in groups for key in group] == ["slice_path"]
         for groups in stamped.changed.values()
     )
     assert stamped.changed.keys() == compiler.switches
@@ -179,11 +179,11 @@ def test_new_leader_leaves_alone_what_another_class_needs_that_may_be_stamped_so
     # most stamp class 1, which is not the way that it should be
     assert turned == {"gold"} == compiler.turning
     assert paths(compiler, "s4") == [1] and compiler.classes["gold"] == 3
-    kept = [key for entries in held.values() for key in entries if key[0] == "slice_forward"]
-    assert all(compiler.keeps(key) for key in kept)
+    kept = [key for entries in held.values() for key in entries if key.table == "slice_forward"]
+    assert not list(compiler.wanted("s1", kept))
     compiler.stamp(["gold"])
     assert compiler.retire(["gold"]) is None  # all that is there has to be looked at
-    assert not any(compiler.keeps(key) for key in kept)
+    assert len(list(compiler.wanted("s1", kept))) == len(kept)
 
 
 def test_new_leader_finds_nothing_to_do_where_nothing_is_under_way() -> None:

@@ -1,0 +1,49 @@
+"""The RPCs of P4Runtime, and how their messages are read: a Write's updates stay as they came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+
+from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.updates import WriteCall
+
+if TYPE_CHECKING:
+    from dfvisor.slicer.service import SlicerService
+
+SERVICE = "p4.v1.P4Runtime"
+
+
+def add_to_server(service: SlicerService, server: grpc.aio.Server) -> None:
+    """Serve P4Runtime there."""
+    handlers = {
+        "Write": grpc.unary_unary_rpc_method_handler(
+            service.Write, WriteCall.parse, p4r.WriteResponse.SerializeToString
+        ),
+        "Read": grpc.unary_stream_rpc_method_handler(
+            service.Read, p4r.ReadRequest.FromString, p4r.ReadResponse.SerializeToString
+        ),
+        "SetForwardingPipelineConfig": grpc.unary_unary_rpc_method_handler(
+            service.SetForwardingPipelineConfig,
+            p4r.SetForwardingPipelineConfigRequest.FromString,
+            p4r.SetForwardingPipelineConfigResponse.SerializeToString,
+        ),
+        "GetForwardingPipelineConfig": grpc.unary_unary_rpc_method_handler(
+            service.GetForwardingPipelineConfig,
+            p4r.GetForwardingPipelineConfigRequest.FromString,
+            p4r.GetForwardingPipelineConfigResponse.SerializeToString,
+        ),
+        "StreamChannel": grpc.stream_stream_rpc_method_handler(
+            service.StreamChannel,
+            p4r.StreamMessageRequest.FromString,
+            p4r.StreamMessageResponse.SerializeToString,
+        ),
+        "Capabilities": grpc.unary_unary_rpc_method_handler(
+            service.Capabilities,
+            p4r.CapabilitiesRequest.FromString,
+            p4r.CapabilitiesResponse.SerializeToString,
+        ),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
