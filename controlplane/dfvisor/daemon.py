@@ -30,5 +30,6 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what gRPC has to say comes a
 def run(main: Coroutine[Any, Any, Result]) -> Result:
     """As `asyncio.run`."""
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.freeze()  # modules stay: to look through them again holds everything up for tens of ms
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)

@@ -2,7 +2,8 @@
 
 `python -m bench.traced FILE <arguments of dfvisor-agent>`. Lines `<vn> <revision> <stage> <time>
 <reads>`: the time in seconds since the epoch, taken after the switch has acknowledged; the znodes
-that the agent has read so far.
+that the agent has read so far. They are written once the change is active: to open a file in
+between would take a change longer than most of its stages.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Recorder(Tracer):
         super().__init__()
         self._path = Path(sys.argv[1])
         self._reads = 0
+        self._lines: list[str] = []
         get = ZooKeeper.get
 
         async def counted(zk: ZooKeeper, *arguments: Any) -> Any:
@@ -34,8 +36,11 @@ class Recorder(Tracer):
 
     def _note(self, vn: str, trace: Any, stage: Stage, now: float) -> None:
         if stage not in trace.reached:
-            with self._path.open("a") as file:
-                file.write(f"{vn} {trace.revision} {stage.value} {now:.6f} {self._reads}\n")
+            self._lines.append(f"{vn} {trace.revision} {stage.value} {now:.6f} {self._reads}\n")
+            if stage is Stage.ACTIVE:
+                lines, self._lines = self._lines, []
+                with self._path.open("a") as file:
+                    file.writelines(lines)
         super()._note(vn, trace, stage, now)
 
 

@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     # a batch of entries makes many objects, none of them in a cycle: look for cycles less often
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.freeze()  # what is imported stays
     options = parse_options(given)
     logging.basicConfig(
         stream=sys.stdout if options.log_console else sys.stderr,
