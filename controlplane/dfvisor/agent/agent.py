@@ -23,7 +23,6 @@ from dfvisor.agent.applied import FORMER, AppliedVns
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.book import Book
 from dfvisor.agent.directory import links
-from dfvisor.agent.flows import flow_changes
 from dfvisor.agent.follower import Follower
 from dfvisor.agent.hostkeeper import HostKeeper
 from dfvisor.agent.hosts import Outcome
@@ -135,9 +134,7 @@ class Agent:
         self._directory.on_offered = lambda vn, revision: self.tracer.slicer(
             vn, revision, time.time()
         )
-        self._directory.on_written = lambda vn, revision: self.tracer.written(
-            vn, revision, time.time()
-        )
+        self._directory.on_written = self._flows_written
         self._directory.on_activated = self._told_active
         self._link: Link | None = None
         self._wake = asyncio.Event()
@@ -145,6 +142,7 @@ class Agent:
         self._ready = asyncio.Event()  # there is something to start from
         self._fabric_dirty = False
         self._dirty: set[str] = set()
+        self._heard: dict[str, tuple[int, float]] = {}  # when a revision was last written to
         self._refusals: dict[str, str] = {}  # by owner, what the switch did not take
         self._fabric_applied = 0
         self._fabric_saved: Fabric | None = None
@@ -311,6 +309,7 @@ class Agent:
     def vn_read(self, name: str, snapshot: VnSnapshot | None) -> None:
         if snapshot is None:
             self._planner.remove_vn(name)
+            self._heard.pop(name, None)
             self.tracer.forget(name)
         else:
             self.tracer.read(
@@ -339,8 +338,20 @@ class Agent:
             self._granted[name] = grant
             self._saver.put(f"{_GRANT}{name}", encode_grant(grant))
 
+    def _flows_written(self, name: str, revision: int) -> None:
+        """By the VN's controller, for which the rest of the revision waits."""
+        self._heard[name] = (revision, asyncio.get_running_loop().time())
+        self.tracer.written(name, revision, time.time())
+
     def _overdue(self, name: str, revision: int) -> None:
-        if self._planner.set_overdue(name, revision):
+        """Look whether a revision has waited long enough: since it was prepared here, and since its
+        controller was heard.
+        """
+        loop = asyncio.get_running_loop()
+        heard, at = self._heard.get(name, (0, 0.0))
+        if heard == revision and at + ACTIVATE_AFTER_S > loop.time():
+            loop.call_at(at + ACTIVATE_AFTER_S, self._overdue, name, revision)
+        elif self._planner.set_overdue(name, revision):
             self._mark(name)
 
     def active_read(self, name: str, active: Active | None) -> None:
@@ -590,6 +601,8 @@ class Agent:
             self._fabric_applied = wanted[0]
         for one in staged:
             self._applied.publish(one, self._refusals.get(one.name))
+            if one.prepared > max(one.revision, self._heard.get(one.name, (0, 0.0))[0]):
+                self._heard[one.name] = (one.prepared, asyncio.get_running_loop().time())
         if wanted is not None and wanted[1] is not self._fabric_saved:
             # with what has followed from it: an agent that starts from it keeps what was kept
             self._fabric_saved = wanted[1]
@@ -639,10 +652,10 @@ class Agent:
             statuses = [UpdateStatus()] * len(updates)
         else:
             statuses = await self._connected().client.write_statuses(updates, at_once=at_once)
-        taken = [
-            update for update, status in zip(updates, statuses, strict=True) if not status.code
-        ]
-        self._saver.flows(flow_changes(taken))
+        if any(status.code for status in statuses):
+            pairs = zip(updates, statuses, strict=True)
+            updates = [update for update, status in pairs if not status.code]
+        self._saver.flows(updates)
         return statuses
 
     async def _write_together(

@@ -23,7 +23,7 @@ from dfvisor.agent.making import (
 )
 from dfvisor.agent.numbers import Kind, Numbers
 from dfvisor.agent.site import Site
-from dfvisor.model.named import Named
+from dfvisor.model.named import Named, content
 from dfvisor.model.records import Endpoint, Flowspace, Treatment, UnknownUnicast, VirtualNetwork
 from dfvisor.model.ternary import ETH_IPV4, ETH_IPV6, VLAN_PRESENT, expand
 from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
@@ -263,8 +263,8 @@ class Edge:
                 yield Meter("slice_meters", info.slice_id, rate_meter(rate))
 
     def _meter_id(self, flowspace: Flowspace) -> int:
-        """The flowspace's own meter; none for one that no packet meets here."""
-        if flowspace.rate is None or not self._enters_here(flowspace):
+        """The flowspace's own meter."""
+        if flowspace.rate is None:
             return NO_METER
         return self.numbers.number(Kind.METER, f"{self.vn.name}/{flowspace.name}")
 
@@ -276,13 +276,20 @@ class Edge:
 
     def classified(self, before: Mapping[str, Classified]) -> Named[Classified]:
         """What each flowspace makes here; that of one that is as `before` is taken over."""
-        found = ((name, self.classify(name, before.get(name))) for name in self.vn.flowspaces)
+        held, made = content(before).get, self._classified
+        found = [
+            (name, made(flowspace, held(name)))
+            for name, flowspace in content(self.vn.flowspaces).items()
+        ]
         return Named({name: one for name, one in found if one is not None})
 
     def classify(self, name: str, before: Classified | None) -> Classified | None:
         """What one flowspace makes here; None if there is none, or no packet can meet it."""
         flowspace = self.vn.flowspaces.get(name)
-        if flowspace is None or not self._enters_here(flowspace):
+        return None if flowspace is None else self._classified(flowspace, before)
+
+    def _classified(self, flowspace: Flowspace, before: Classified | None) -> Classified | None:
+        if not self._enters_here(flowspace):
             return None
         port = None
         if flowspace.match.endpoint is not None:

@@ -10,21 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from dfvisor.agent.backoff import Backoff
+from dfvisor.agent.flows import flow_changes
 from dfvisor.errors import StoreError
 from dfvisor.model.records import Fabric, VirtualNetwork
+from dfvisor.p4rt.pb import p4r
 from dfvisor.store.codec import Key, Record, records_of, settings_of
 from dfvisor.store.deltas import difference
 from dfvisor.store.local import Held, LocalDatabase
 
 log = logging.getLogger(__name__)
 
+LULL_S, MOST_S = 5.0, 20.0  # what comes in bulk is saved once it comes no more, or after so long
+BULK = 5000  # flow entries and flowspaces
 DELAY_S = 0.5  # changes that follow one another are saved once
 SYNCED_S = 10.0  # how often it is noted that all is up to date
 RETRY_S = 1.0  # first pause before what could not be written is tried again
@@ -51,6 +55,7 @@ class _Batch:
     vns: dict[str, Held | None] = field(default_factory=dict)
     items: dict[str, bytes | None] = field(default_factory=dict)
     flows: dict[bytes, bytes | None] = field(default_factory=dict)
+    taken: list[Sequence[p4r.Update]] = field(default_factory=list)  # and are to go into `flows`
     fabric: tuple[int, Fabric] | None = None
 
     def before(self, later: _Batch) -> _Batch:
@@ -59,6 +64,7 @@ class _Batch:
             self.vns | later.vns,
             self.items | later.items,
             self.flows | later.flows,
+            self.taken + later.taken,
             later.fabric or self.fabric,
         )
 
@@ -75,6 +81,7 @@ class Saver:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
         self._local: LocalDatabase | None = None
         self._saved: dict[str, Held] = {}  # what the file holds, once the thread is idle
+        self._sizes: dict[str, int] = {}  # flowspaces of the VNs that were saved last
         self._waiting = _Batch()
         self._wake = asyncio.Event()
         self.error = ""
@@ -103,9 +110,9 @@ class Saver:
         """What is active of the VN."""
         self.put(_ACTIVE + vn, record)
 
-    def flows(self, changes: Mapping[bytes, bytes | None]) -> None:
-        """Flow entries that the switch has taken, by key; None: deleted."""
-        self._waiting.flows.update(changes)
+    def flows(self, updates: Sequence[p4r.Update]) -> None:
+        """Updates of flow entries that the switch has taken. Not to be changed from now on."""
+        self._waiting.taken.append(updates)
         self._wake.set()
 
     async def run(self) -> None:
@@ -118,6 +125,7 @@ class Saver:
                     await asyncio.sleep(DELAY_S)
             except TimeoutError:
                 pass  # time to note that all is up to date
+            await self._lull()
             self._wake.clear()
             batch, work = self._next()
             loop = asyncio.get_running_loop()
@@ -131,6 +139,26 @@ class Saver:
                 log.info("local database: written again")
                 retry.reset()
             self.error = error
+
+    def _load(self) -> int:
+        """How many flow entries and flowspaces are to be saved, about."""
+        sizes = [
+            abs(len(held[1].flowspaces) - self._sizes.get(name, 0))
+            for name, held in self._waiting.vns.items()
+            if held is not None
+        ]
+        return sum(map(len, self._waiting.taken)) + sum(sizes)
+
+    async def _lull(self) -> None:
+        """Leave the processor to a load of them until it is over."""
+        latest = time.monotonic() + MOST_S
+        seen = 0
+        while time.monotonic() < latest:
+            waiting = self._load()
+            if waiting < BULK or waiting == seen:
+                return
+            seen = waiting
+            await asyncio.sleep(LULL_S)
 
     def flush(self) -> None:
         """Save what is waiting, and end. Blocks for as long as that takes."""
@@ -150,6 +178,7 @@ class Saver:
             before = self._saved.pop(name, None)
             if held is None:
                 work[name] = None
+                self._sizes.pop(name, None)
                 continue
             revision, vn = held
             settings = settings_of(vn)
@@ -158,11 +187,15 @@ class Saver:
             else:
                 work[name] = _Save(revision, settings, difference(before[1], vn), before[0])
             self._saved[name] = held
+            self._sizes[name] = len(vn.flowspaces)
         return batch, work
 
     def _write(self, batch: _Batch, work: Work) -> str:
         """Why it could not be written. In the thread."""
         try:
+            for updates in batch.taken:
+                batch.flows.update(flow_changes(updates))
+            batch.taken.clear()
             if self._local is None:
                 self._local = LocalDatabase(self._path)
             with self._local.transaction():

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 
 from dfvisor.agent.desired import VnPlan
-from dfvisor.agent.flows import flow_changes, slice_of
+from dfvisor.agent.flows import slice_of
 from dfvisor.agent.link import Link
 from dfvisor.agent.saver import Saver
 from dfvisor.p4rt.pb import p4r
@@ -32,7 +32,7 @@ async def forget_strangers(link: Link, plans: Mapping[str, VnPlan], saver: Saver
     known = _known(plans)
     deleted = await link.delete_flows(lambda slice_id: slice_id not in known)
     if deleted:
-        saver.flows(flow_changes(deleted))
+        saver.flows(deleted)
         log.info("deleted %d flow entries of slices that are gone", len(deleted))
 
 

@@ -138,17 +138,19 @@ class _Index:
         if names and self._parts:
             return False  # each part of another has to be looked at in view of all
         known, flowspaces, slices = self._flowspaces, content(vn.flowspaces), content(vn.slices)
+        gone: list[Flowspace] = []
         come: list[Flowspace] = []
         for name in names:
             old = known.pop(name, None)
             if old is not None:
-                self._overlaps.discard(old)
+                gone.append(old)
                 if old.match.endpoint is not None:
                     self._entrances[old.match.endpoint] -= 1
             flowspace = flowspaces.get(name)
             if flowspace is not None:
                 known[name] = flowspace
                 come.append(flowspace)
+        self._overlaps.discard(gone)
         return all(self._is_well(vn, one, slices) for one in come) and self._overlaps.extend(come)
 
     def _is_well(

@@ -177,12 +177,19 @@ class Overlaps:
             priority: _Group(group) for priority, group in _by_priority(flowspaces).items()
         }
 
-    def discard(self, flowspace: Flowspace) -> None:
-        """Forget one that is known."""
-        group = self._groups[flowspace.priority]
-        group.discard(flowspace)
-        if not group.flowspaces:
-            del self._groups[flowspace.priority]
+    def discard(self, flowspaces: Iterable[Flowspace]) -> None:
+        """Forget some that are known."""
+        for priority, gone in _by_priority(flowspaces).items():
+            group = self._groups[priority]
+            if len(gone) > max(FEW, len(group.flowspaces) // 2):
+                names = {flowspace.name for flowspace in gone}
+                left = [one for name, one in group.flowspaces.items() if name not in names]
+                self._groups[priority] = group = _Group(left)
+            else:
+                for flowspace in gone:
+                    group.discard(flowspace)
+            if not group.flowspaces:
+                del self._groups[priority]
 
     def add(self, flowspace: Flowspace) -> None:
         """Know one more."""

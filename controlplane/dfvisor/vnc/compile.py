@@ -23,7 +23,7 @@ the path classes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dfvisor.model.changes import Changed, changes, everything
@@ -135,11 +135,25 @@ class Compiler:
                 found += held.entries(switch)
         return found
 
-    def keeps(self, key: EntryKey) -> bool:
-        """Whether an entry is to be left as it is, on all switches."""
-        gre_key = key.fields[0][1]
-        held = self._by_key.get(gre_key.value) if isinstance(gre_key, Exact) else None
-        return held is not None and held.keeps(key)
+    def wanted(
+        self, switch: str, keys: Iterable[EntryKey]
+    ) -> Iterator[tuple[EntryKey, TableEntry | None]]:
+        """The entries of these keys that the switch is to hold, but of those that are to be left as
+        they are, on all switches.
+        """
+        turning = any(held.turning for held in self._by_key.values())  # else nothing is left alone
+        here = self.gre_keys(switch)
+        for key in keys:
+            gre_key = key.fields[0][1].value
+            held = self._by_key.get(gre_key)
+            if turning and held is not None and held.keeps(key):
+                continue
+            if held is None or gre_key not in here:
+                yield key, None
+            elif key.table == "flow":
+                yield key, held.flows.entries.get(key)
+            else:
+                yield key, held.entry(switch, key)
 
     def gre_keys(self, switch: str) -> frozenset[int]:
         """Of the slices that the switch carries."""
@@ -316,14 +330,11 @@ class SwitchEntries:
         self._compiler = compiler
         self._switch = switch
 
-    def entry(self, key: EntryKey) -> TableEntry | None:
-        return self._compiler.entry(self._switch, key)
+    def wanted(self, keys: Iterable[EntryKey]) -> Iterator[tuple[EntryKey, TableEntry | None]]:
+        return self._compiler.wanted(self._switch, keys)
 
     def entries(self) -> Iterable[TableEntry]:
         return self._compiler.entries(self._switch)
-
-    def keeps(self, key: EntryKey) -> bool:
-        return self._compiler.keeps(key)
 
     def gre_keys(self) -> frozenset[int]:
         return self._compiler.gre_keys(self._switch)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,9 +25,11 @@ from dfvisor.errors import SwitchError
 from dfvisor.p4rt.client import ElectionId, P4RuntimeClient
 from dfvisor.p4rt.entries import EntryKey, TableEntry, entry_key
 from dfvisor.p4rt.errors import NotPrimary, RpcFailed, SwitchUnavailable
+from dfvisor.p4rt.framing import Framer
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.tls import Credentials
+from dfvisor.p4rt.updates import Updates
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.service import ACTIVATE, ACTIVE, AT_ONCE, COMPLETE, FABRIC, HOLD, REVISION
 from dfvisor.slicer.view import TABLES
@@ -36,7 +39,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 UPDATES_PER_WRITE = 250  # of at most about 500 bytes each; the slicer takes 256 KiB
-RECENT_UPDATES = 8192  # kept, because other switches get them too before long
+RECENT_UPDATES = 131_072  # kept, because other switches get them too before long
+RECENT_S = 10.0  # without any, after which none is kept
 RECENT_SCHEMAS = 8
 KEYS_AT_A_TIME = 2000  # looked at before others get a turn
 SHOWN_FAILURES = 5
@@ -380,8 +384,8 @@ class Session:
     ) -> list[str]:
         """Write a chunk; the refusals as text."""
         refused: list[str] = []
-        updates = [_update(schema, step) for step in work]
-        statuses = await client.write_statuses(updates, metadata)
+        frames = _framer(schema).frames(work)
+        statuses = await client.write_statuses(Updates(b"".join(frames), len(frames)), metadata)
         for step, status in zip(work, statuses, strict=True):
             if status.code:
                 refused.append(f"{step.new or step.old}: {status.message or status.code}")
@@ -414,17 +418,42 @@ def _kind(step: Step) -> p4r.Update.Type.ValueType:
     return p4r.Update.INSERT if step.old is None else p4r.Update.MODIFY
 
 
-def _update(schema: Schema, step: Step) -> p4r.Update:
-    if step.new is None:
-        assert step.old is not None
-        return schema.delete(step.old)
-    return _put(schema, step.new, step.old is not None)
+class _Frames:
+    """Steps as fields of a WriteRequest; all switches of a VN get the same entries."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._framer = Framer(schema)
+        self._inserts: dict[int, tuple[TableEntry, bytes]] = {}  # by id(), which they keep alive
+        self._latest = 0.0
+
+    def frames(self, work: Iterable[Step]) -> list[bytes]:
+        """In their order."""
+        inserts, framer = self._inserts, self._framer
+        now = time.monotonic()
+        if now > self._latest + RECENT_S:
+            inserts.clear()
+        self._latest = now
+        found: list[bytes] = []
+        for step in work:
+            new = step.new
+            if new is None:
+                assert step.old is not None
+                found.append(framer.delete(step.old))
+            elif step.old is not None:
+                found.append(framer.modify(new))
+            else:
+                known = inserts.get(id(new))
+                if known is None:
+                    if len(inserts) >= RECENT_UPDATES:
+                        inserts.clear()
+                    known = inserts[id(new)] = (new, framer.insert(new))
+                found.append(known[1])
+        return found
 
 
-@lru_cache(RECENT_UPDATES)
-def _put(schema: Schema, entry: TableEntry, there: bool) -> p4r.Update:
-    """Not to be changed: all switches of a VN get the same."""
-    return schema.modify(entry) if there else schema.insert(entry)
+@lru_cache(RECENT_SCHEMAS)
+def _framer(schema: Schema) -> _Frames:
+    return _Frames(schema)
 
 
 @lru_cache(RECENT_SCHEMAS)

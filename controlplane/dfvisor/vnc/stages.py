@@ -7,10 +7,11 @@ of them is under way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import Protocol
+
+import msgspec
 
 from dfvisor.p4rt.entries import EntryKey, TableEntry
 from dfvisor.vnc.flows import CARRIED_PRIORITY
@@ -27,21 +28,20 @@ class Stage(IntEnum):
 class Wanted(Protocol):
     """What the switch is to hold; it may change while a session follows it."""
 
-    def entry(self, key: EntryKey) -> TableEntry | None: ...
+    def wanted(self, keys: Iterable[EntryKey]) -> Iterator[tuple[EntryKey, TableEntry | None]]:
+        """The entries of these keys, but of those that are to be left as they are, be they there or
+        not.
+        """
+        ...
 
     def entries(self) -> Iterable[TableEntry]: ...
-
-    def keeps(self, key: EntryKey) -> bool:
-        """Whether an entry is to be left as it is, be it there or not."""
-        ...
 
     def gre_keys(self) -> frozenset[int]:
         """Of the slices that the switch carries."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, gc=False):
     """An entry that is to be `new` instead of `old`; None: not to be there."""
 
     key: EntryKey
@@ -63,13 +63,11 @@ def steps(
     flows: list[Step] = []
     paths: list[Step] = []
     deletes: list[Step] = []
-    for key in list(pending):
-        if wanted.keeps(key):
-            del pending[key]
-            continue
-        entry, there = wanted.entry(key), held.get(key)
-        if entry == there:
-            if entry is not None:
+    left: dict[EntryKey, None] = {}
+    for key, entry in wanted.wanted(pending):
+        there = held.get(key)
+        if entry is there or entry == there:
+            if entry is not there and entry is not None:
                 held[key] = entry  # one object for all switches
         elif entry is not None:
             if key.table == "slice_forward" or key.number == CARRIED_PRIORITY:
@@ -77,13 +75,14 @@ def steps(
             elif stage >= Stage.FLOW:
                 (paths if key.table == "slice_path" else flows).append(Step(key, there, entry))
             else:
-                continue
+                left[key] = None
         elif stage is not Stage.FINISH:
-            continue
+            left[key] = None
         elif there is not None and key.fields[0][1].value in here:
             deletes.append(Step(key, there, None))
         else:  # a slice that has no entries here any more: its agent drops it
             held.pop(key, None)
-        del pending[key]
+    pending.clear()
+    pending.update(left)
     deletes.sort(key=lambda step: step.key.table != "flow")
     return forwards + paths + flows + deletes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 
 import grpc
@@ -89,14 +89,12 @@ class Fixed:
     def __init__(self, *entries: TableEntry) -> None:
         self._entries = {entry_key(entry): entry for entry in entries}
 
-    def entry(self, key: EntryKey) -> TableEntry | None:
-        return self._entries.get(key)
+    def wanted(self, keys: Iterable[EntryKey]) -> Iterator[tuple[EntryKey, TableEntry | None]]:
+        for key in keys:
+            yield key, self._entries.get(key)
 
     def entries(self) -> list[TableEntry]:
         return list(self._entries.values())
-
-    def keeps(self, key: EntryKey) -> bool:
-        return False
 
     def gre_keys(self) -> frozenset[int]:
         return frozenset(entry.key[0][1].value for entry in self._entries.values())

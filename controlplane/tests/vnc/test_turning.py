@@ -180,10 +180,10 @@ def test_new_leader_leaves_alone_what_another_class_needs_that_may_be_stamped_so
     assert turned == {"gold"} == compiler.turning
     assert paths(compiler, "s4") == [1] and compiler.classes["gold"] == 3
     kept = [key for entries in held.values() for key in entries if key.table == "slice_forward"]
-    assert all(compiler.keeps(key) for key in kept)
+    assert not list(compiler.wanted("s1", kept))
     compiler.stamp(["gold"])
     assert compiler.retire(["gold"]) is None  # all that is there has to be looked at
-    assert not any(compiler.keeps(key) for key in kept)
+    assert len(list(compiler.wanted("s1", kept))) == len(kept)
 
 
 def test_new_leader_finds_nothing_to_do_where_nothing_is_under_way() -> None:
