@@ -509,6 +509,10 @@ class Candidate:
                             ownership, self._revision, moved=self._moved
                         )
                         self._active, self._moved = active.revision, False
+                        if active.epoch != self._election_id[0]:  # restored from a copy
+                            await self._claim(ownership)
+                            self.wake()
+                            return
                     if not self._drained():
                         return
                     self._enter(Stage.FINISH, self._retire())

@@ -26,6 +26,7 @@ from dfvisor.p4rt.client import P4RuntimeClient
 from dfvisor.p4rt.entries import Exact, FieldMatch, TableEntry
 from dfvisor.p4rt.errors import RpcFailed, SwitchUnavailable
 from dfvisor.store import layout
+from dfvisor.store.export import parse, restore, take
 from dfvisor.store.zk import ZooKeeper
 from dfvisor.vnc.compile import compile_vn
 from emulation.zookeeper import ZooKeeperServer
@@ -302,6 +303,48 @@ async def test_agent_that_restarts_is_found_again_and_nothing_is_rewritten(rig: 
     added = rig.written("vnc1")[len(written) :]
     assert all(line.endswith(" 1 inserts, 0 modifies, 0 deletes") for line in added)
     assert before["s1"] < await rig.flows("s1")
+
+
+async def test_restored_copy_is_followed_by_all_and_older_leaders_are_refused(rig: Rig) -> None:
+    """The epoch is part of election ids, so a leader of before the restore writes nothing more."""
+    vn = await vn_now(rig)
+    rig.start_vnc("vnc1")
+    await rig.until_completed(VN, 1)
+    data, _ = await take(rig.database)
+    later = with_flowspace(vn, "web", 80)
+    revision = await change(rig, later)
+    await rig.until_completed(VN, revision)
+    await until_equal(rig, later)
+    before = await rig.database.read_active(VN)
+    done = await restore(rig.database, parse(data, "copy"), replace=True)
+    assert done.epoch == 1 and await vn_now(rig) == vn
+    found = await rig.database.read_vn(VN)
+    assert found is not None and found.revision > revision
+    await rig.until_completed(VN, found.revision)
+    await until_equal(rig, vn)
+
+    async def led() -> bool:
+        active = await rig.database.read_active(VN)
+        return active is not None and active.leader == "vnc1" and active.epoch == 1
+
+    await eventually(led, "the leader has taken the new epoch")
+    assert before is not None and before.epoch == 0
+    agents = await rig.database.read_agents()
+    for switch, agent in agents.items():
+        client = P4RuntimeClient(
+            agent.slicer,
+            NETWORK.fabric.switches[switch].device_id,
+            role=f"vn/{VN}",
+            election_id=(before.epoch, before.election_id),
+        )
+        try:
+            with pytest.raises(SwitchUnavailable, match=r"the leader's is .*epoch 1"):
+                await client.become_primary(5.0)
+        finally:
+            await client.close()
+    larger = with_flowspace(vn, "mail", 25)
+    await rig.until_completed(VN, await change(rig, larger))
+    await until_equal(rig, larger)
 
 
 async def test_database_that_is_away_stops_writes_and_nothing_else(
