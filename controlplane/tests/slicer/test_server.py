@@ -642,6 +642,8 @@ async def test_slice_that_goes_ends_its_streams_and_leaves_nothing_of_its_role(
     async with asyncio.timeout(5):
         await gold.wait_lost()
         await backup.wait_lost()
+    # clients hear of the end before the slicer has left their streams
+    await eventually(lambda: "slice/red/gold" not in slicer.stats())
     directory.slices["red"]["gold"] = info
     directory.change("red")
     assert "slice/red/gold" not in slicer.stats()
