@@ -7,7 +7,7 @@ names of its fields, action, names of its arguments) it is checked once that the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
 from typing import TypeAlias
 
 from dfvisor.p4rt.entries import Exact, FieldMatch, Form, Formed, Item, TableEntry, Ternary
@@ -30,16 +30,33 @@ _FIELD = {  # tags of fields that hold messages, in front of their length
     )
 }
 _UPDATE, _ENTITY, _ENTRY, _ACTION, _CALL = _FIELD.values()
-_KINDS = {  # the type of an update, and the tag of its entity
-    kind: p4r.Update(type=kind).SerializeToString() + _ENTITY
+MOST_BYTES = 1024
+"""No entry of ours is longer, nor an action; the schema encodes what is."""
+
+
+def _length(size: int) -> bytes:
+    """The length of a field, seven bits a byte, the lowest first."""
+    return bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])
+
+
+def _before(size: int, *around: bytes) -> bytes:
+    """All that stands before a field of this size: for each of the messages around it, the
+    innermost first, what stands in it before that, ending in its tag.
+    """
+    found = b""
+    for before in around:
+        found = before + _length(size + len(found)) + found
+    return found
+
+
+_BEFORE_ENTRY = {  # by the type of the update, and the entry's size
+    kind: [
+        _before(size, _ENTRY, p4r.Update(type=kind).SerializeToString() + _ENTITY, _UPDATE)
+        for size in range(MOST_BYTES)
+    ]
     for kind in (p4r.Update.INSERT, p4r.Update.MODIFY)
 }
-
-
-_LENGTHS = [  # of a field, seven bits a byte, the lowest first
-    bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7]) for size in range(2048)
-]
-"""No entry of ours is longer; the schema encodes one that is."""
+_BEFORE_CALL = [_before(size, _CALL, _ACTION) for size in range(MOST_BYTES)]
 
 
 class _Unusual(Exception):
@@ -48,6 +65,7 @@ class _Unusual(Exception):
 
 _Form: TypeAlias = "tuple[bytes, list[_Matches], bytes, list[_Param]]"
 _Template: TypeAlias = "tuple[bytes, list[_Values], bytes, list[_Param]]"
+_pick = operator.getitem
 
 
 class Framer:
@@ -58,7 +76,7 @@ class Framer:
         self._matches: dict[tuple[str, str], _Matches] = {}
         self._forms: dict[tuple[str, str, bool, tuple[str, ...]], _Form] = {}
         self._templates: dict[Form, _Template] = {}
-        self._priorities: dict[int, bytes] = {0: b""}
+        self._priorities: dict[int, bytes] = {}
 
     def insert(self, item: Item) -> bytes:
         """An INSERT of the item; SchemaError names what does not fit."""
@@ -78,20 +96,17 @@ class Framer:
         """As an update of this kind; None: for the schema to make."""
         try:
             if isinstance(item, Formed):
-                parts = self._formed(item)
+                entry = self._formed(item)
             elif isinstance(item, TableEntry) and not item.members and not item.is_default:
-                parts = self._entry(item)
+                entry = self._entry(item)
             else:
                 return None
-            entry = b"".join(parts)
-            entity = _ENTRY + _LENGTHS[len(entry)] + entry
-            update = _KINDS[kind] + _LENGTHS[len(entity)] + entity
-            return _UPDATE + _LENGTHS[len(update)] + update
+            return _BEFORE_ENTRY[kind][len(entry)] + entry
         except (_Unusual, ValueError, IndexError):
             return None
 
-    def _entry(self, item: TableEntry) -> list[bytes]:
-        """The fields of the entry's message."""
+    def _entry(self, item: TableEntry) -> bytes:
+        """The entry's message."""
         names = tuple([part[0] for part in item.key + item.args])
         form = self._forms.get((item.table, item.action, item.priority > 0, names))
         if form is None:
@@ -102,12 +117,16 @@ class Framer:
             parts.append(slot.known.get(match) or slot.encode(match))
         called = [call]
         for param, (_, value) in zip(params, item.args, strict=True):
-            called.append(param.known.get(value) or param.encode(value))
-        parts.append(_action(called))
-        parts.append(self._priority(item.priority))
-        return parts
+            called.append(param[value])
+        action = b"".join(called)
+        parts += (
+            _BEFORE_CALL[len(action)],
+            action,
+            self._priorities.get(item.priority) or self._priority(item.priority),
+        )
+        return b"".join(parts)
 
-    def _formed(self, item: Formed) -> list[bytes]:
+    def _formed(self, item: Formed) -> bytes:
         """The same of an entry of a form."""
         key = item.key
         if key.number <= 0:
@@ -116,25 +135,24 @@ class Framer:
         if template is None:
             template = self._template(item)
         head, slots, call, params = template
-        parts = [head]
-        for slot, value in zip(slots, key.values, strict=True):
-            parts.append(slot.known.get(value) or slot.encode(value))
-        called = [call]
-        for param, value in zip(params, item.args, strict=True):
-            called.append(param.known.get(value) or param.encode(value))
-        parts.append(_action(called))
-        parts.append(self._priority(key.number))
-        return parts
+        action = b"".join((call, *map(_pick, params, item.args)))
+        return b"".join(
+            (
+                head,
+                *map(_pick, slots, key.values),
+                _BEFORE_CALL[len(action)],
+                action,
+                self._priorities.get(key.number) or self._priority(key.number),
+            )
+        )
 
     def _priority(self, priority: int) -> bytes:
-        data = self._priorities.get(priority)
-        if data is None:
-            if priority < 0:
-                raise _Unusual
-            if len(self._priorities) >= MOST_KNOWN:
-                self._priorities.clear()
-            data = p4r.TableEntry(priority=priority).SerializeToString()
-            self._priorities[priority] = data
+        if priority < 0:
+            raise _Unusual
+        if len(self._priorities) >= MOST_KNOWN:
+            self._priorities.clear()
+        data = p4r.TableEntry(priority=priority).SerializeToString()
+        self._priorities[priority] = data
         return data
 
     def _form(self, entry: TableEntry, names: tuple[str, ...]) -> _Form:
@@ -170,19 +188,19 @@ class Framer:
         return template
 
 
-class _Values:
-    """Values of a field under one mask (None: exact), as `_Matches`."""
+class _Values(dict[int, bytes]):
+    """Values of a field under one mask (None: exact), as `_Matches`; _Unusual at one that may not
+    fit.
+    """
 
     def __init__(self, matches: _Matches, mask: int | None) -> None:
-        self.known: dict[int, bytes] = {}
         self._matches = matches
         self._mask = mask
 
-    def encode(self, value: int) -> bytes:
-        """_Unusual if it may not fit."""
-        if len(self.known) >= MOST_KNOWN:
-            self.known.clear()
-        data = self.known[value] = self._matches.made(value, self._mask)
+    def __missing__(self, value: int) -> bytes:
+        if len(self) >= MOST_KNOWN:
+            self.clear()
+        data = self[value] = self._matches.made(value, self._mask)
         return data
 
 
@@ -241,11 +259,12 @@ class _Matches:
         return data[: len(data) - len(behind) - length], behind
 
 
-class _Param:
-    """Values of a parameter, as fields of the action's message: the few that were met first."""
+class _Param(dict[int, bytes]):
+    """Values of a parameter, as fields of the action's message, the few that were met first;
+    _Unusual at one that does not fit.
+    """
 
     def __init__(self, param: Param) -> None:
-        self.known: dict[int, bytes] = {}
         self._end = 1 << param.width
         self._before = [
             p4r.Action(params=[p4r.Action.Param(param_id=param.id, value=bytes(length))])
@@ -254,19 +273,11 @@ class _Param:
             for length in range(1, (param.width + 7) // 8 + 1)
         ]
 
-    def encode(self, value: int) -> bytes:
-        """_Unusual if it does not fit."""
+    def __missing__(self, value: int) -> bytes:
         if not 0 <= value < self._end:
             raise _Unusual
         length = (value.bit_length() + 7) // 8 or 1
         data = self._before[length - 1] + value.to_bytes(length, "big")
-        if len(self.known) < FEW_KNOWN:
-            self.known[value] = data
+        if len(self) < FEW_KNOWN:
+            self[value] = data
         return data
-
-
-def _action(called: Sequence[bytes]) -> bytes:
-    """The action of an entry, as a field of its message."""
-    action = b"".join(called)
-    action = _CALL + _LENGTHS[len(action)] + action
-    return _ACTION + _LENGTHS[len(action)] + action
