@@ -49,6 +49,9 @@ from softswitch.server.streams import Stream
 log = logging.getLogger(__name__)
 
 API_VERSION = "1.4.0"
+HIT_ONLY_KEY = "softswitch-hit-only"
+"""Metadata of a Read: ids of tables, with commas, of which entries that have counted nothing need
+not be told. Not P4Runtime's, so other switches tell them."""
 UPDATES_PER_TURN = 128
 """Updates applied before other RPCs get a turn on the event loop."""
 
@@ -311,11 +314,12 @@ class P4RuntimeService:
         answers: list[Iterator[p4r.ReadResponse]] = []
         try:
             self._check_device(request.device_id)
+            hit = _hit_only(context)
             async with self._state:
                 pipeline = self._pipeline()
                 for entity in request.entities:
                     try:
-                        answers.append(pipeline.read(entity))
+                        answers.append(pipeline.read(entity, hit=hit))
                     except RequestError as error:
                         errors.append(error)
                     else:
@@ -491,6 +495,18 @@ def _stream_error(error: RequestError, message: p4r.StreamMessageRequest) -> p4r
     else:
         answer.other.SetInParent()
     return answer
+
+
+def _hit_only(context: _Context) -> frozenset[int]:
+    """The tables of which the caller wants no entries that have counted nothing."""
+    found: set[int] = set()
+    for key, value in context.invocation_metadata() or ():
+        if key == HIT_ONLY_KEY:
+            try:
+                found.update(map(int, str(value).split(",")))
+            except ValueError as error:
+                raise invalid(f"{HIT_ONLY_KEY}: table ids are expected, not {value!r}") from error
+    return frozenset(found)
 
 
 async def _send(stream: Stream, context: _Context) -> None:
