@@ -159,7 +159,15 @@ def _expand_one(match: Match) -> list[TernaryMatch]:
         l4_src,
         l4_dst,
         tcp_flags,
-    ) = astuple(canonical(match))
+    ) = astuple(match)
+    ipv4 = ipv4_src is not None or ipv4_dst is not None
+    if eth_type is None:  # as `canonical` has it, without the copy
+        if ipv4:
+            eth_type = ETH_IPV4
+        elif ipv6_src is not None or ipv6_dst is not None:
+            eth_type = ETH_IPV6
+    if fragment is None and (l4_src is not None or l4_dst is not None or tcp_flags is not None):
+        fragment = False
     masks: list[tuple[str, int]] = []
     values: list[int] = []
     if eth_src is not None:
@@ -174,15 +182,16 @@ def _expand_one(match: Match) -> list[TernaryMatch]:
     if vlan is not None:
         masks.append(_VLAN)
         values.append(0 if vlan == UNTAGGED else VLAN_PRESENT | vlan)
-    for network, of_length in (
-        (ipv4_src, _IPV4_SRC),
-        (ipv4_dst, _IPV4_DST),
-        (ipv6_src, _IPV6_SRC),
-        (ipv6_dst, _IPV6_DST),
-    ):
-        if network is not None and (length := network.prefixlen):
-            masks.append(of_length[length])
-            values.append(int(network.network_address))
+    if ipv4 or ipv6_src is not None or ipv6_dst is not None:
+        for network, of_length in (
+            (ipv4_src, _IPV4_SRC),
+            (ipv4_dst, _IPV4_DST),
+            (ipv6_src, _IPV6_SRC),
+            (ipv6_dst, _IPV6_DST),
+        ):
+            if network is not None and (length := network.prefixlen):
+                masks.append(of_length[length])
+                values.append(int(network.network_address))
     if ip_proto is not None:
         masks.append(_PROTO)
         values.append(ip_proto)
