@@ -7,15 +7,17 @@ names of its fields, action, names of its arguments) it is checked once that the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
-from dfvisor.p4rt.entries import Exact, FieldMatch, Item, TableEntry, Ternary
+from dfvisor.p4rt.entries import Exact, FieldMatch, Form, Formed, Item, TableEntry, Ternary
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.pb import p4r
 from dfvisor.p4rt.shapes import MatchKind, Param, Slot
 from dfvisor.p4rt.updates import framed
 
 MOST_KNOWN = 65536  # matches of a field that are kept, and forms
+FEW_KNOWN = 256  # values of a parameter: most are met often, or never again
 
 _FIELD = {  # tags of fields that hold messages, in front of their length
     name: bytes([message.DESCRIPTOR.fields_by_name[field].number << 3 | 2])
@@ -28,7 +30,16 @@ _FIELD = {  # tags of fields that hold messages, in front of their length
     )
 }
 _UPDATE, _ENTITY, _ENTRY, _ACTION, _CALL = _FIELD.values()
-_SHORT = [bytes([length]) for length in range(128)]
+_KINDS = {  # the type of an update, and the tag of its entity
+    kind: p4r.Update(type=kind).SerializeToString() + _ENTITY
+    for kind in (p4r.Update.INSERT, p4r.Update.MODIFY)
+}
+
+
+_LENGTHS = [  # of a field, seven bits a byte, the lowest first
+    bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7]) for size in range(2048)
+]
+"""No entry of ours is longer; the schema encodes one that is."""
 
 
 class _Unusual(Exception):
@@ -36,6 +47,7 @@ class _Unusual(Exception):
 
 
 _Form: TypeAlias = "tuple[bytes, list[_Matches], bytes, list[_Param]]"
+_Template: TypeAlias = "tuple[bytes, list[_Values], bytes, list[_Param]]"
 
 
 class Framer:
@@ -45,56 +57,84 @@ class Framer:
         self._schema = schema
         self._matches: dict[tuple[str, str], _Matches] = {}
         self._forms: dict[tuple[str, str, bool, tuple[str, ...]], _Form] = {}
-        self._priorities: dict[int, bytes] = {}
+        self._templates: dict[Form, _Template] = {}
+        self._priorities: dict[int, bytes] = {0: b""}
 
     def insert(self, item: Item) -> bytes:
         """An INSERT of the item; SchemaError names what does not fit."""
-        found = self._entry(p4r.Update.INSERT, item)
+        found = self._framed(p4r.Update.INSERT, item)
         return framed(self._schema.insert(item)) if found is None else found
 
     def modify(self, item: Item) -> bytes:
         """A MODIFY of the item."""
-        found = self._entry(p4r.Update.MODIFY, item)
+        found = self._framed(p4r.Update.MODIFY, item)
         return framed(self._schema.modify(item)) if found is None else found
 
     def delete(self, item: Item) -> bytes:
         """A DELETE of the item."""
         return framed(self._schema.delete(item))
 
-    def _entry(self, kind: p4r.Update.Type.ValueType, item: Item) -> bytes | None:
-        if not isinstance(item, TableEntry) or item.members or item.is_default:
+    def _framed(self, kind: p4r.Update.Type.ValueType, item: Item) -> bytes | None:
+        """As an update of this kind; None: for the schema to make."""
+        try:
+            if isinstance(item, Formed):
+                parts = self._formed(item)
+            elif isinstance(item, TableEntry) and not item.members and not item.is_default:
+                parts = self._entry(item)
+            else:
+                return None
+            entry = b"".join(parts)
+            entity = _ENTRY + _LENGTHS[len(entry)] + entry
+            update = _KINDS[kind] + _LENGTHS[len(entity)] + entity
+            return _UPDATE + _LENGTHS[len(update)] + update
+        except (_Unusual, ValueError, IndexError):
             return None
-        if item.priority < 0:
-            return None
+
+    def _entry(self, item: TableEntry) -> list[bytes]:
+        """The fields of the entry's message."""
         names = tuple([part[0] for part in item.key + item.args])
         form = self._forms.get((item.table, item.action, item.priority > 0, names))
-        try:
-            if form is None:
-                form = self._form(item, names)
-            head, slots, call, params = form
-            parts = [head]
-            for slot, (_, match) in zip(slots, item.key, strict=True):
-                parts.append(slot.known.get(match) or slot.encode(match))
-            called = [call]
-            for param, (_, value) in zip(params, item.args, strict=True):
-                called.append(param.encode(value))
-        except (_Unusual, ValueError):
-            return None
-        action = b"".join(called)
-        action = _CALL + _length(action) + action
-        parts.append(_ACTION + _length(action) + action)
-        if item.priority:
-            parts.append(self._priorities.get(item.priority) or self._priority(item.priority))
-        entry = b"".join(parts)
-        entity = _ENTRY + _length(entry) + entry
-        update = _SHORT[8] + _SHORT[kind] + _ENTITY + _length(entity) + entity
-        return _UPDATE + _length(update) + update
+        if form is None:
+            form = self._form(item, names)
+        head, slots, call, params = form
+        parts = [head]
+        for slot, (_, match) in zip(slots, item.key, strict=True):
+            parts.append(slot.known.get(match) or slot.encode(match))
+        called = [call]
+        for param, (_, value) in zip(params, item.args, strict=True):
+            called.append(param.known.get(value) or param.encode(value))
+        parts.append(_action(called))
+        parts.append(self._priority(item.priority))
+        return parts
+
+    def _formed(self, item: Formed) -> list[bytes]:
+        """The same of an entry of a form."""
+        key = item.key
+        if key.number <= 0:
+            raise _Unusual
+        template = self._templates.get(item.form)
+        if template is None:
+            template = self._template(item)
+        head, slots, call, params = template
+        parts = [head]
+        for slot, value in zip(slots, key.values, strict=True):
+            parts.append(slot.known.get(value) or slot.encode(value))
+        called = [call]
+        for param, value in zip(params, item.args, strict=True):
+            called.append(param.known.get(value) or param.encode(value))
+        parts.append(_action(called))
+        parts.append(self._priority(key.number))
+        return parts
 
     def _priority(self, priority: int) -> bytes:
-        if len(self._priorities) >= MOST_KNOWN:
-            self._priorities.clear()
-        data = p4r.TableEntry(priority=priority).SerializeToString()
-        self._priorities[priority] = data
+        data = self._priorities.get(priority)
+        if data is None:
+            if priority < 0:
+                raise _Unusual
+            if len(self._priorities) >= MOST_KNOWN:
+                self._priorities.clear()
+            data = p4r.TableEntry(priority=priority).SerializeToString()
+            self._priorities[priority] = data
         return data
 
     def _form(self, entry: TableEntry, names: tuple[str, ...]) -> _Form:
@@ -118,6 +158,33 @@ class Framer:
         self._forms[entry.table, entry.action, entry.priority > 0, names] = form
         return form
 
+    def _template(self, item: Formed) -> _Template:
+        """How entries of its form are made; what the schema refuses it says now."""
+        entry = item.entry
+        head, slots, call, params = self._form(entry, tuple(n for n, _ in entry.key + entry.args))
+        masks = [mask for _, mask in item.key.form.fields]
+        values = [_Values(slot, mask) for slot, mask in zip(slots, masks, strict=True)]
+        if len(self._templates) >= MOST_KNOWN:
+            self._templates.clear()
+        self._templates[item.form] = template = (head, values, call, params)
+        return template
+
+
+class _Values:
+    """Values of a field under one mask (None: exact), as `_Matches`."""
+
+    def __init__(self, matches: _Matches, mask: int | None) -> None:
+        self.known: dict[int, bytes] = {}
+        self._matches = matches
+        self._mask = mask
+
+    def encode(self, value: int) -> bytes:
+        """_Unusual if it may not fit."""
+        if len(self.known) >= MOST_KNOWN:
+            self.known.clear()
+        data = self.known[value] = self._matches.made(value, self._mask)
+        return data
+
 
 class _Matches:
     """Matches of a field of a table, as fields of the entry's message: those met lately."""
@@ -129,27 +196,34 @@ class _Matches:
 
     def encode(self, match: FieldMatch) -> bytes:
         """Of any match; _Unusual if it may not fit."""
-        slot = self._slot
-        mask = 0
-        if slot.kind is MatchKind.TERNARY and isinstance(match, Ternary):
-            mask = match.mask
-            if not 0 < mask < 1 << slot.width or match.value & ~mask:
-                raise _Unusual
-        elif slot.kind is not MatchKind.EXACT or not isinstance(match, Exact):
+        if isinstance(match, Ternary):
+            data = self.made(match.value, match.mask)
+        elif isinstance(match, Exact):
+            data = self.made(match.value, None)
+        else:
             raise _Unusual
-        value = match.value
+        if len(self.known) >= MOST_KNOWN:
+            self.known.clear()
+        self.known[match] = data
+        return data
+
+    def made(self, value: int, mask: int | None) -> bytes:
+        """Of a value under a mask; None: of an exact one."""
+        slot = self._slot
+        if mask is None:
+            if slot.kind is not MatchKind.EXACT:
+                raise _Unusual
+        elif slot.kind is not MatchKind.TERNARY or not 0 < mask < 1 << slot.width or value & ~mask:
+            raise _Unusual
         if not 0 <= value < 1 << slot.width:
             raise _Unusual
         length = (value.bit_length() + 7) // 8 or 1
-        around = self._around.get((length, mask))
+        around = self._around.get((length, mask or 0))
         if around is None:
-            around = self._around[length, mask] = self._pieces(length, mask)
-        if len(self.known) >= MOST_KNOWN:
-            self.known.clear()
-            self._around.clear()
-        data = around[0] + value.to_bytes(length, "big") + around[1]
-        self.known[match] = data
-        return data
+            if len(self._around) >= MOST_KNOWN:
+                self._around.clear()
+            around = self._around[length, mask or 0] = self._pieces(length, mask or 0)
+        return around[0] + value.to_bytes(length, "big") + around[1]
 
     def _pieces(self, length: int, mask: int) -> tuple[bytes, bytes]:
         """What stands before and behind a value."""
@@ -168,9 +242,10 @@ class _Matches:
 
 
 class _Param:
-    """Values of a parameter, as fields of the action's message."""
+    """Values of a parameter, as fields of the action's message: the few that were met first."""
 
     def __init__(self, param: Param) -> None:
+        self.known: dict[int, bytes] = {}
         self._end = 1 << param.width
         self._before = [
             p4r.Action(params=[p4r.Action.Param(param_id=param.id, value=bytes(length))])
@@ -184,17 +259,14 @@ class _Param:
         if not 0 <= value < self._end:
             raise _Unusual
         length = (value.bit_length() + 7) // 8 or 1
-        return self._before[length - 1] + value.to_bytes(length, "big")
+        data = self._before[length - 1] + value.to_bytes(length, "big")
+        if len(self.known) < FEW_KNOWN:
+            self.known[value] = data
+        return data
 
 
-def _length(data: bytes) -> bytes:
-    """The length of a field, seven bits a byte, the lowest first."""
-    size = len(data)
-    if size < 128:
-        return _SHORT[size]
-    found = bytearray()
-    while size >= 128:
-        found.append(size & 127 | 128)
-        size >>= 7
-    found.append(size)
-    return bytes(found)
+def _action(called: Sequence[bytes]) -> bytes:
+    """The action of an entry, as a field of its message."""
+    action = b"".join(called)
+    action = _CALL + _LENGTHS[len(action)] + action
+    return _ACTION + _LENGTHS[len(action)] + action
