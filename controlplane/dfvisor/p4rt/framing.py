@@ -7,6 +7,8 @@ names of its fields, action, names of its arguments) it is checked once that the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import getitem
 from typing import TypeAlias
 
 from dfvisor.p4rt.entries import Exact, FieldMatch, Item, TableEntry, Ternary
@@ -46,49 +48,72 @@ class Framer:
         self._matches: dict[tuple[str, str], _Matches] = {}
         self._forms: dict[tuple[str, str, bool, tuple[str, ...]], _Form] = {}
         self._priorities: dict[int, bytes] = {}
+        self._insert = _Before(p4r.Update.INSERT)
+        self._modify = _Before(p4r.Update.MODIFY)
 
     def insert(self, item: Item) -> bytes:
         """An INSERT of the item; SchemaError names what does not fit."""
-        found = self._entry(p4r.Update.INSERT, item)
+        found = self._entry(self._insert, item)
         return framed(self._schema.insert(item)) if found is None else found
+
+    def inserts(self, entries: Sequence[TableEntry]) -> bytes:
+        """INSERTs of entries in their order. All are of one table, without members, with the same
+        fields and action, and with or without priority.
+        """
+        if not entries:
+            return b""
+        try:
+            form = self._form_of(entries[0])
+            if form is None:
+                raise _Unusual
+            found: list[bytes] = []
+            for entry in entries:
+                body = self._body(form, entry)
+                found += (self._insert[len(body)], body)
+            return b"".join(found)
+        except (_Unusual, ValueError):
+            return b"".join(map(self.insert, entries))
 
     def modify(self, item: Item) -> bytes:
         """A MODIFY of the item."""
-        found = self._entry(p4r.Update.MODIFY, item)
+        found = self._entry(self._modify, item)
         return framed(self._schema.modify(item)) if found is None else found
 
     def delete(self, item: Item) -> bytes:
         """A DELETE of the item."""
         return framed(self._schema.delete(item))
 
-    def _entry(self, kind: p4r.Update.Type.ValueType, item: Item) -> bytes | None:
+    def _entry(self, before: _Before, item: Item) -> bytes | None:
+        try:
+            form = self._form_of(item)
+            if form is None or not isinstance(item, TableEntry):
+                return None
+            body = self._body(form, item)
+        except (_Unusual, ValueError):
+            return None
+        return before[len(body)] + body
+
+    def _form_of(self, item: Item) -> _Form | None:
+        """None: for the schema to encode."""
         if not isinstance(item, TableEntry) or item.members or item.is_default:
             return None
         if item.priority < 0:
             return None
         names = tuple([part[0] for part in item.key + item.args])
         form = self._forms.get((item.table, item.action, item.priority > 0, names))
-        try:
-            if form is None:
-                form = self._form(item, names)
-            head, slots, call, params = form
-            parts = [head]
-            for slot, (_, match) in zip(slots, item.key, strict=True):
-                parts.append(slot.known.get(match) or slot.encode(match))
-            called = [call]
-            for param, (_, value) in zip(params, item.args, strict=True):
-                called.append(param.encode(value))
-        except (_Unusual, ValueError):
-            return None
-        action = b"".join(called)
-        action = _CALL + _length(action) + action
-        parts.append(_ACTION + _length(action) + action)
-        if item.priority:
-            parts.append(self._priorities.get(item.priority) or self._priority(item.priority))
-        entry = b"".join(parts)
-        entity = _ENTRY + _length(entry) + entry
-        update = _SHORT[8] + _SHORT[kind] + _ENTITY + _length(entity) + entity
-        return _UPDATE + _length(update) + update
+        return self._form(item, names) if form is None else form
+
+    def _body(self, form: _Form, entry: TableEntry) -> bytes:
+        """The entry's message."""
+        head, slots, call, params = form
+        if len(slots) != len(entry.key):
+            raise _Unusual
+        for param, (_, value) in zip(params, entry.args, strict=True):
+            call += param.encode(value)
+        parts = [head, *map(getitem, slots, entry.key), _ACTIONS[len(call)], call]
+        if entry.priority:
+            parts.append(self._priorities.get(entry.priority) or self._priority(entry.priority))
+        return b"".join(parts)
 
     def _priority(self, priority: int) -> bytes:
         if len(self._priorities) >= MOST_KNOWN:
@@ -119,18 +144,21 @@ class Framer:
         return form
 
 
-class _Matches:
+class _Matches(dict[tuple[str, FieldMatch], bytes]):
     """Matches of a field of a table, as fields of the entry's message: those met lately."""
 
     def __init__(self, slot: Slot) -> None:
-        self.known: dict[FieldMatch, bytes] = {}
+        super().__init__()
         self._slot = slot
         self._around: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # by length and mask
 
-    def encode(self, match: FieldMatch) -> bytes:
+    def __missing__(self, part: tuple[str, FieldMatch]) -> bytes:
         """Of any match; _Unusual if it may not fit."""
+        name, match = part
         slot = self._slot
         mask = 0
+        if name != slot.name:
+            raise _Unusual
         if slot.kind is MatchKind.TERNARY and isinstance(match, Ternary):
             mask = match.mask
             if not 0 < mask < 1 << slot.width or match.value & ~mask:
@@ -144,11 +172,11 @@ class _Matches:
         around = self._around.get((length, mask))
         if around is None:
             around = self._around[length, mask] = self._pieces(length, mask)
-        if len(self.known) >= MOST_KNOWN:
-            self.known.clear()
+        if len(self) >= MOST_KNOWN:
+            self.clear()
             self._around.clear()
         data = around[0] + value.to_bytes(length, "big") + around[1]
-        self.known[match] = data
+        self[part] = data
         return data
 
     def _pieces(self, length: int, mask: int) -> tuple[bytes, bytes]:
@@ -165,6 +193,34 @@ class _Matches:
             sample.exact.value = bytes(length)
         data = entry.SerializeToString()
         return data[: len(data) - len(behind) - length], behind
+
+
+class _Before(dict[int, bytes]):
+    """What stands before an entry's message in an update, as a field of a WriteRequest, by the
+    length of the message.
+    """
+
+    def __init__(self, kind: p4r.Update.Type.ValueType) -> None:
+        super().__init__()
+        self._kind = _SHORT[8] + _SHORT[kind] + _ENTITY
+
+    def __missing__(self, size: int) -> bytes:
+        entry = _ENTRY + _length(size)
+        entity = self._kind + _length(len(entry) + size) + entry
+        self[size] = found = _UPDATE + _length(len(entity) + size) + entity
+        return found
+
+
+class _Actions(dict[int, bytes]):
+    """What stands before an action in an entry's message, by the action's length."""
+
+    def __missing__(self, size: int) -> bytes:
+        call = _CALL + _length(size)
+        self[size] = found = _ACTION + _length(len(call) + size) + call
+        return found
+
+
+_ACTIONS = _Actions()
 
 
 class _Param:
@@ -187,9 +243,8 @@ class _Param:
         return self._before[length - 1] + value.to_bytes(length, "big")
 
 
-def _length(data: bytes) -> bytes:
+def _length(size: int) -> bytes:
     """The length of a field, seven bits a byte, the lowest first."""
-    size = len(data)
     if size < 128:
         return _SHORT[size]
     found = bytearray()
