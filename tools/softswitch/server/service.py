@@ -21,7 +21,7 @@ from grpc import StatusCode
 from softswitch.errors import EngineError
 from softswitch.server.answers import packed
 from softswitch.server.arbitration import Arbitration, Standing
-from softswitch.server.batches import write_at_once, write_each
+from softswitch.server.batches import WriteCall, write_at_once, write_each
 from softswitch.server.dataplane import Builder, DataPlane
 from softswitch.server.errors import (
     SPACE,
@@ -41,7 +41,6 @@ from softswitch.server.pipeline import Pipeline, from_engine, realize
 from softswitch.server.ports import PortHost
 from softswitch.server.reconcile import carry_over, carry_values_over, refusal
 from softswitch.server.rollback import Batch, failed_batch
-from softswitch.server.rpc import WriteCall
 from softswitch.server.schema import PacketField
 from softswitch.server.status import DETAILS_KEY, batch_status
 from softswitch.server.streams import Stream
