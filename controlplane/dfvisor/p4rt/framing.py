@@ -7,7 +7,8 @@ names of its fields, action, names of its arguments) it is checked once that the
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Sequence
+from operator import getitem
 from typing import TypeAlias
 
 from dfvisor.p4rt.entries import Exact, FieldMatch, Form, Formed, Item, TableEntry, Ternary
@@ -30,33 +31,11 @@ _FIELD = {  # tags of fields that hold messages, in front of their length
     )
 }
 _UPDATE, _ENTITY, _ENTRY, _ACTION, _CALL = _FIELD.values()
-MOST_BYTES = 1024
-"""No entry of ours is longer, nor an action; the schema encodes what is."""
 
-
-def _length(size: int) -> bytes:
-    """The length of a field, seven bits a byte, the lowest first."""
-    return bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])
-
-
-def _before(size: int, *around: bytes) -> bytes:
-    """All that stands before a field of this size: for each of the messages around it, the
-    innermost first, what stands in it before that, ending in its tag.
-    """
-    found = b""
-    for before in around:
-        found = before + _length(size + len(found)) + found
-    return found
-
-
-_BEFORE_ENTRY = {  # by the type of the update, and the entry's size
-    kind: [
-        _before(size, _ENTRY, p4r.Update(type=kind).SerializeToString() + _ENTITY, _UPDATE)
-        for size in range(MOST_BYTES)
-    ]
-    for kind in (p4r.Update.INSERT, p4r.Update.MODIFY)
-}
-_BEFORE_CALL = [_before(size, _CALL, _ACTION) for size in range(MOST_BYTES)]
+_LENGTHS = [  # of a field, seven bits a byte, the lowest first
+    bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7]) for size in range(2048)
+]
+"""No entry of ours is longer; the schema encodes one that is."""
 
 
 class _Unusual(Exception):
@@ -65,7 +44,6 @@ class _Unusual(Exception):
 
 _Form: TypeAlias = "tuple[bytes, list[_Matches], bytes, list[_Param]]"
 _Template: TypeAlias = "tuple[bytes, list[_Values], bytes, list[_Param]]"
-_pick = operator.getitem
 
 
 class Framer:
@@ -76,55 +54,64 @@ class Framer:
         self._matches: dict[tuple[str, str], _Matches] = {}
         self._forms: dict[tuple[str, str, bool, tuple[str, ...]], _Form] = {}
         self._templates: dict[Form, _Template] = {}
-        self._priorities: dict[int, bytes] = {}
+        self._priorities: dict[int, bytes] = {0: b""}
+        self._insert = _Before(p4r.Update.INSERT)
+        self._modify = _Before(p4r.Update.MODIFY)
 
     def insert(self, item: Item) -> bytes:
         """An INSERT of the item; SchemaError names what does not fit."""
-        found = self._framed(p4r.Update.INSERT, item)
+        found = self._framed(self._insert, item)
         return framed(self._schema.insert(item)) if found is None else found
+
+    def inserts(self, entries: Sequence[TableEntry]) -> bytes:
+        """INSERTs of entries in their order. All are of one table, without members, with the same
+        fields and action, and with or without priority.
+        """
+        if not entries:
+            return b""
+        if entries[0].members or entries[0].is_default:
+            return b"".join(map(self.insert, entries))
+        try:
+            form = self._form_of(entries[0])
+            found: list[bytes] = []
+            for entry in entries:
+                body = self._entry(form, entry)
+                found += (self._insert[len(body)], body)
+            return b"".join(found)
+        except (_Unusual, ValueError, IndexError):
+            return b"".join(map(self.insert, entries))
 
     def modify(self, item: Item) -> bytes:
         """A MODIFY of the item."""
-        found = self._framed(p4r.Update.MODIFY, item)
+        found = self._framed(self._modify, item)
         return framed(self._schema.modify(item)) if found is None else found
 
     def delete(self, item: Item) -> bytes:
         """A DELETE of the item."""
         return framed(self._schema.delete(item))
 
-    def _framed(self, kind: p4r.Update.Type.ValueType, item: Item) -> bytes | None:
-        """As an update of this kind; None: for the schema to make."""
+    def _framed(self, before: _Before, item: Item) -> bytes | None:
+        """As an update of a kind; None: for the schema to make."""
         try:
             if isinstance(item, Formed):
                 entry = self._formed(item)
             elif isinstance(item, TableEntry) and not item.members and not item.is_default:
-                entry = self._entry(item)
+                entry = self._entry(self._form_of(item), item)
             else:
                 return None
-            return _BEFORE_ENTRY[kind][len(entry)] + entry
+            return before[len(entry)] + entry
         except (_Unusual, ValueError, IndexError):
             return None
 
-    def _entry(self, item: TableEntry) -> bytes:
+    def _entry(self, form: _Form, item: TableEntry) -> bytes:
         """The entry's message."""
-        names = tuple([part[0] for part in item.key + item.args])
-        form = self._forms.get((item.table, item.action, item.priority > 0, names))
-        if form is None:
-            form = self._form(item, names)
         head, slots, call, params = form
-        parts = [head]
-        for slot, (_, match) in zip(slots, item.key, strict=True):
-            parts.append(slot.known.get(match) or slot.encode(match))
-        called = [call]
+        if len(slots) != len(item.key):
+            raise _Unusual
         for param, (_, value) in zip(params, item.args, strict=True):
-            called.append(param[value])
-        action = b"".join(called)
-        parts += (
-            _BEFORE_CALL[len(action)],
-            action,
-            self._priorities.get(item.priority) or self._priority(item.priority),
-        )
-        return b"".join(parts)
+            call += param.known.get(value) or param.encode(value)
+        matches = map(getitem, slots, item.key)
+        return b"".join([head, *matches, _ACTIONS[len(call)], call, self._priority(item.priority)])
 
     def _formed(self, item: Formed) -> bytes:
         """The same of an entry of a form."""
@@ -135,25 +122,28 @@ class Framer:
         if template is None:
             template = self._template(item)
         head, slots, call, params = template
-        action = b"".join((call, *map(_pick, params, item.args)))
-        return b"".join(
-            (
-                head,
-                *map(_pick, slots, key.values),
-                _BEFORE_CALL[len(action)],
-                action,
-                self._priorities.get(key.number) or self._priority(key.number),
-            )
-        )
+        if len(slots) != len(key.values):
+            raise _Unusual
+        for param, value in zip(params, item.args, strict=True):
+            call += param.known.get(value) or param.encode(value)
+        matches = map(getitem, slots, key.values)
+        return b"".join([head, *matches, _ACTIONS[len(call)], call, self._priority(key.number)])
 
     def _priority(self, priority: int) -> bytes:
-        if priority < 0:
-            raise _Unusual
-        if len(self._priorities) >= MOST_KNOWN:
-            self._priorities.clear()
-        data = p4r.TableEntry(priority=priority).SerializeToString()
-        self._priorities[priority] = data
+        data = self._priorities.get(priority)
+        if data is None:
+            if priority < 0:
+                raise _Unusual
+            if len(self._priorities) >= MOST_KNOWN:
+                self._priorities.clear()
+            data = p4r.TableEntry(priority=priority).SerializeToString()
+            self._priorities[priority] = data
         return data
+
+    def _form_of(self, entry: TableEntry) -> _Form:
+        names = tuple([part[0] for part in entry.key + entry.args])
+        form = self._forms.get((entry.table, entry.action, entry.priority > 0, names))
+        return self._form(entry, names) if form is None else form
 
     def _form(self, entry: TableEntry, names: tuple[str, ...]) -> _Form:
         """How entries with these names are made; what the schema refuses it says now."""
@@ -189,40 +179,43 @@ class Framer:
 
 
 class _Values(dict[int, bytes]):
-    """Values of a field under one mask (None: exact), as `_Matches`; _Unusual at one that may not
-    fit.
-    """
+    """Values of a field under one mask (None: exact), as `_Matches`."""
 
     def __init__(self, matches: _Matches, mask: int | None) -> None:
+        super().__init__()
         self._matches = matches
         self._mask = mask
 
     def __missing__(self, value: int) -> bytes:
+        """_Unusual if it may not fit."""
         if len(self) >= MOST_KNOWN:
             self.clear()
         data = self[value] = self._matches.made(value, self._mask)
         return data
 
 
-class _Matches:
+class _Matches(dict[tuple[str, FieldMatch], bytes]):
     """Matches of a field of a table, as fields of the entry's message: those met lately."""
 
     def __init__(self, slot: Slot) -> None:
-        self.known: dict[FieldMatch, bytes] = {}
+        super().__init__()
         self._slot = slot
         self._around: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # by length and mask
 
-    def encode(self, match: FieldMatch) -> bytes:
+    def __missing__(self, part: tuple[str, FieldMatch]) -> bytes:
         """Of any match; _Unusual if it may not fit."""
+        name, match = part
+        if name != self._slot.name:
+            raise _Unusual
         if isinstance(match, Ternary):
             data = self.made(match.value, match.mask)
         elif isinstance(match, Exact):
             data = self.made(match.value, None)
         else:
             raise _Unusual
-        if len(self.known) >= MOST_KNOWN:
-            self.known.clear()
-        self.known[match] = data
+        if len(self) >= MOST_KNOWN:
+            self.clear()
+        self[part] = data
         return data
 
     def made(self, value: int, mask: int | None) -> bytes:
@@ -259,12 +252,11 @@ class _Matches:
         return data[: len(data) - len(behind) - length], behind
 
 
-class _Param(dict[int, bytes]):
-    """Values of a parameter, as fields of the action's message, the few that were met first;
-    _Unusual at one that does not fit.
-    """
+class _Param:
+    """Values of a parameter, as fields of the action's message: the few that were met first."""
 
     def __init__(self, param: Param) -> None:
+        self.known: dict[int, bytes] = {}
         self._end = 1 << param.width
         self._before = [
             p4r.Action(params=[p4r.Action.Param(param_id=param.id, value=bytes(length))])
@@ -273,11 +265,40 @@ class _Param(dict[int, bytes]):
             for length in range(1, (param.width + 7) // 8 + 1)
         ]
 
-    def __missing__(self, value: int) -> bytes:
+    def encode(self, value: int) -> bytes:
+        """_Unusual if it does not fit."""
         if not 0 <= value < self._end:
             raise _Unusual
         length = (value.bit_length() + 7) // 8 or 1
         data = self._before[length - 1] + value.to_bytes(length, "big")
-        if len(self) < FEW_KNOWN:
-            self[value] = data
+        if len(self.known) < FEW_KNOWN:
+            self.known[value] = data
         return data
+
+
+class _Before(dict[int, bytes]):
+    """What stands before an entry's message in an update of a kind, as a field of a WriteRequest,
+    by the length of the message.
+    """
+
+    def __init__(self, kind: p4r.Update.Type.ValueType) -> None:
+        super().__init__()
+        self._kind = p4r.Update(type=kind).SerializeToString() + _ENTITY
+
+    def __missing__(self, size: int) -> bytes:
+        entry = _ENTRY + _LENGTHS[size]
+        entity = self._kind + _LENGTHS[len(entry) + size] + entry
+        self[size] = found = _UPDATE + _LENGTHS[len(entity) + size] + entity
+        return found
+
+
+class _Actions(dict[int, bytes]):
+    """What stands before an action in an entry's message, by the action's length."""
+
+    def __missing__(self, size: int) -> bytes:
+        call = _CALL + _LENGTHS[size]
+        self[size] = found = _ACTION + _LENGTHS[len(call) + size] + call
+        return found
+
+
+_ACTIONS = _Actions()

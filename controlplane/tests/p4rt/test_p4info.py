@@ -158,6 +158,27 @@ def test_entries_with_their_form_apart_are_told_apart_as_those_spelled_out() -> 
         assert entry_key(compact(one)) == entry_key(one) and rank(compact(one)) == rank(one)
 
 
+@given(st.lists(table_entries(), max_size=3))
+def test_entries_of_one_form_framed_are_one_after_the_other(entries: list[TableEntry]) -> None:
+    for entry in entries:
+        higher = msgspec.structs.replace(entry, priority=entry.priority + (entry.priority > 0))
+        alike = [entry, higher, entry]
+        assert FRAMER.inserts(alike) == b"".join(map(FRAMER.insert, alike))
+    assert FRAMER.inserts([]) == b""
+
+
+def test_entries_framed_at_once_whose_fields_differ_are_framed_all_the_same() -> None:
+    entry = TableEntry("classifier", CLASSIFIER_KEY, 7, "classify", CLASSIFY)
+    for key in (CLASSIFIER_KEY[:1], (CLASSIFIER_KEY[0], PORT), (*CLASSIFIER_KEY, PORT)):
+        try:
+            wanted = FRAMER.insert(entry) + FRAMER.insert(msgspec.structs.replace(entry, key=key))
+        except SchemaError:
+            with pytest.raises(SchemaError):
+                FRAMER.inserts([entry, msgspec.structs.replace(entry, key=key)])
+        else:
+            assert FRAMER.inserts([entry, msgspec.structs.replace(entry, key=key)]) == wanted
+
+
 @pytest.mark.parametrize(
     "match", [Ternary(3, 2), Ternary(0, 0), Ternary(1 << 9, 1 << 9), Ternary(-1, 1), Exact(3)]
 )
