@@ -189,8 +189,12 @@ class Book:
     def written(self, item: Item, *, deleted: bool = False) -> None:
         """The switch has accepted this item of `pending`, or its deletion."""
         place = self._place(identity(item))
+        if not deleted and item is place.wanted:  # most often
+            place.written = item
+            self._touched.pop(place, None)
+            return
         place.written = None if deleted or is_reset(item) else item
-        if place.written is place.wanted or place.written == place.wanted:
+        if place.written == place.wanted:
             self._touched.pop(place, None)
             if place.wanted is None:
                 del self._places[place.key]

@@ -15,8 +15,15 @@ from dfvisor.agent.numbers import Kind, Numbers
 from dfvisor.agent.probing import FABRIC_VN
 from dfvisor.agent.site import Peer, Route, Site
 from dfvisor.model.changes import changes
-from dfvisor.model.named import Named
-from dfvisor.model.records import DEFAULT_PUNT_PPS, Endpoint, MissPolicy, Slice, VirtualNetwork
+from dfvisor.model.named import Named, differing
+from dfvisor.model.records import (
+    DEFAULT_PUNT_PPS,
+    Endpoint,
+    Flowspace,
+    MissPolicy,
+    Slice,
+    VirtualNetwork,
+)
 from dfvisor.p4rt.entries import (
     CloneSession,
     DigestSubscription,
@@ -251,7 +258,8 @@ def vn_plan(
     if before is not None and before.inputs is not None and before.inputs.same(inputs):
         changed = changes(before.vn, vn)
         if not changed.structure and not changed.endpoints:
-            return _with_flowspaces(replace(before, inputs=inputs), vn, changed.flowspaces)
+            change = differing(before.vn.flowspaces, vn.flowspaces)
+            return _with_flowspaces(replace(before, inputs=inputs), vn, change)
     home = site.is_home(vn)
     carried = [slice_ for slice_ in vn.slices.values() if _carries(site, vn, slice_, home)]
     if not carried:
@@ -320,13 +328,15 @@ def vn_plan(
     )
 
 
-def _with_flowspaces(before: VnPlan, vn: VirtualNetwork, names: Collection[str]) -> VnPlan:
-    """The plan of a VN of which only these flowspaces differ."""
+def _with_flowspaces(
+    before: VnPlan, vn: VirtualNetwork, change: Mapping[str, Flowspace | None]
+) -> VnPlan:
+    """The plan of a VN of which only these flowspaces differ (None: it has gone)."""
     edge, classified = before.edge, before.classified
     if edge is not None:
         edge = replace(edge, vn=vn)
-        if names:  # else nobody need look at what is perhaps a former copy
-            classified = classified.changed(edge.classify(names, classified))
+        if change:  # else nobody need look at what is perhaps a former copy
+            classified = classified.changed(edge.classify(change))
     return replace(before, vn=vn, classified=classified, edge=edge)
 
 

@@ -6,7 +6,7 @@ Who may enter (access_port, source_guard), who is known (known_host), what is an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
@@ -275,23 +275,27 @@ class Edge:
 
     def classified(self, before: Mapping[str, Classified]) -> Named[Classified]:
         """What each flowspace makes here; that of one that is as `before` is taken over."""
-        found = self.classify(content(self.vn.flowspaces), before)
-        return Named({name: one for name, one in found.items() if one is not None})
+        held, made = content(before), self._classified
+        found: dict[str, Classified] = {}
+        for name, flowspace in content(self.vn.flowspaces).items():
+            one = made(flowspace, held.get(name))
+            if one is not None:
+                found[name] = one
+        return Named(found)
 
     def classify(
-        self, names: Iterable[str], before: Mapping[str, Classified]
-    ) -> dict[str, Classified | None]:
-        """What each of these flowspaces makes here, as `classified`; None if there is none, or no
-        packet can meet it.
-        """
-        flowspaces, held, made = content(self.vn.flowspaces), content(before), self._classified
-        found: dict[str, Classified | None] = {}
-        for name in names:
-            flowspace = flowspaces.get(name)
-            found[name] = None if flowspace is None else made(flowspace, held.get(name))
-        return found
+        self, flowspaces: Mapping[str, Flowspace | None]
+    ) -> Mapping[str, Classified | None]:
+        """What each of these makes here, as `classified`; None if that is nothing."""
+        made = self._classified
+        return {
+            name: None if flowspace is None else made(flowspace)
+            for name, flowspace in flowspaces.items()
+        }
 
-    def _classified(self, flowspace: Flowspace, before: Classified | None) -> Classified | None:
+    def _classified(
+        self, flowspace: Flowspace, before: Classified | None = None
+    ) -> Classified | None:
         entrance, rate = flowspace.match.endpoint, flowspace.rate
         port = None
         if entrance is not None:

@@ -73,6 +73,10 @@ class LocalNumbers:
         """All names that have a number."""
         return dict(self._known[kind])
 
+    def holds(self, kind: Kind, name: str) -> bool:
+        """Whether a name has a number."""
+        return name in self._known[kind]
+
     def give_up(self, kind: Kind, name: str) -> None:
         """Free the number of a name, if it has one."""
         if name in self._known[kind]:

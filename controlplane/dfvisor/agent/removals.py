@@ -43,7 +43,9 @@ class Removals:
                 self._whole = True
                 continue
             for flowspace in differing(old.vn.flowspaces, new.vn.flowspaces):
-                self._meters.add(f"{name}/{flowspace}")
+                meter = f"{name}/{flowspace}"
+                if self._numbers.holds(Kind.METER, meter):
+                    self._meters.add(meter)
         self._plans = dict(plans)
 
     async def finish(self, link: Link, slicer: Slicer | None, *, refused: bool) -> None:
