@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -140,3 +141,11 @@ def test_strange_entry_read_back_is_deleted_and_missing_one_inserted() -> None:
     carry_out(book, switch)
     book.read_back([entry(2), entry(7)])
     assert book.pending() == Changes(inserts=(entry(1),), deletes=(entry(7),))
+
+
+def test_change_after_a_bulk_looks_at_little_again() -> None:
+    book, switch = Book(), {}
+    small = sys.getsizeof(book._touched)
+    book.set_part("a", [entry(value) for value in range(5000)])
+    assert carry_out(book, switch) == 5000
+    assert sys.getsizeof(book._touched) == small  # going through a dict goes through its room
