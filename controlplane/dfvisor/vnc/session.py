@@ -323,7 +323,7 @@ class Session:
         """
         try:
             at_once = {**metadata, AT_ONCE: str(AT_ONCE_MS)}
-            return await self._write(client, schema, work, held, at_once)
+            return await self._write(client, schema, work, held, at_once, prompt=True)
         except RpcFailed as error:
             if error.code is not grpc.StatusCode.ABORTED:
                 raise
@@ -381,11 +381,14 @@ class Session:
         work: Sequence[Step],
         held: dict[EntryKey, TableEntry],
         metadata: Mapping[str, str],
+        *,
+        prompt: bool = False,
     ) -> list[str]:
         """Write a chunk; the refusals as text."""
         refused: list[str] = []
         frames = _framer(schema).frames(work)
-        statuses = await client.write_statuses(Updates(b"".join(frames), len(frames)), metadata)
+        updates = Updates(b"".join(frames), len(frames))
+        statuses = await client.write_statuses(updates, metadata, prompt=prompt)
         for step, status in zip(work, statuses, strict=True):
             if status.code:
                 refused.append(f"{step.new or step.old}: {status.message or status.code}")
