@@ -247,6 +247,18 @@ class Engine:
         """Overwrite an entry's counter."""
         self._entry(self._table(table), handle, "sw_direct_write", packets, bytes_)
 
+    def direct_counted(self, table: str) -> dict[int, tuple[int, int]]:
+        """(packets, bytes) of the entries that have counted anything, by handle."""
+        index, room = self._table(table).index, 64
+        while True:
+            handles, cells = (ctypes.c_uint64 * room)(), (Counter * room)()
+            what = f"table '{table}'"
+            count = self._c.call(what, "sw_direct_counted", index, handles, cells, room)
+            if count <= room:
+                pairs = zip(handles[:count], cells, strict=False)
+                return {handle: (cell.packets, cell.bytes) for handle, cell in pairs}
+            room = count + room
+
     def counter_read(self, counter: str, first: int, count: int) -> list[tuple[int, int]]:
         """(packets, bytes) of `count` cells from `first` on."""
         index = self._counter(counter, first, count)

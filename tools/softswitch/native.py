@@ -112,6 +112,7 @@ _FUNCTIONS = {
     "sw_entry_count": ((_PTR, _U32, _PTR), _INT),
     "sw_direct_read": ((_PTR, _U32, _U64, _PTR, _PTR), _INT),
     "sw_direct_write": ((_PTR, _U32, _U64, _U64, _U64), _INT),
+    "sw_direct_counted": ((_PTR, _U32, _PTR, _PTR, _U32), _INT),
     "sw_counter_read": ((_PTR, _U32, _U32, _U32, _PTR), _INT),
     "sw_counter_write": ((_PTR, _U32, _U32, _U64, _U64), _INT),
     "sw_group_set": ((_PTR, _U32, _U32, _PTR), _INT),

@@ -25,7 +25,8 @@ from dfvisor.p4rt.entries import (
     Member,
     Meter,
     TableEntry,
-    entry_key,
+    identity,
+    spelled,
 )
 from dfvisor.p4rt.ports import NEIGHBOUR, SliceInfo
 
@@ -106,13 +107,15 @@ class VnPlan:
 
     @property
     def items(self) -> tuple[Item, ...]:
-        """All items; of two that flowspaces make with one identity, that of the lower name."""
+        """All items, spelled out; of two that flowspaces make with one identity, that of the lower
+        name.
+        """
         found = {
-            entry_key(item): item
+            identity(item): item
             for _, one in sorted(self.classified.items(), reverse=True)
             for item in one.items
         }
-        return (*self.base, *found.values())
+        return tuple(map(spelled, (*self.base, *found.values())))
 
     @property
     def access(self) -> bool:
@@ -322,8 +325,8 @@ def _with_flowspaces(before: VnPlan, vn: VirtualNetwork, names: Collection[str])
     edge, classified = before.edge, before.classified
     if edge is not None:
         edge = replace(edge, vn=vn)
-        change = {name: edge.classify(name, classified.get(name)) for name in names}
-        classified = classified.changed(change)
+        if names:  # else nobody need look at what is perhaps a former copy
+            classified = classified.changed(edge.classify(names, classified))
     return replace(before, vn=vn, classified=classified, edge=edge)
 
 

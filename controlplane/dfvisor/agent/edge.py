@@ -6,8 +6,9 @@ Who may enter (access_port, source_guard), who is known (known_host), what is an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
@@ -25,18 +26,21 @@ from dfvisor.agent.numbers import Kind, Numbers
 from dfvisor.agent.site import Site
 from dfvisor.model.named import Named, content
 from dfvisor.model.records import Endpoint, Flowspace, Treatment, UnknownUnicast, VirtualNetwork
-from dfvisor.model.ternary import ETH_IPV4, ETH_IPV6, VLAN_PRESENT, expand
+from dfvisor.model.ternary import ETH_IPV4, ETH_IPV6, MOST_SHAPES, VLAN_PRESENT, Masks, expand
 from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
 from dfvisor.p4rt.entries import (
-    EntryKey,
     Exact,
     FieldMatch,
+    Form,
+    Formed,
+    FormedKey,
     Item,
+    KeyForm,
     Meter,
     MulticastGroup,
     TableEntry,
     Ternary,
-    entry_key,
+    formed,
 )
 from dfvisor.p4rt.ports import SliceInfo
 
@@ -69,14 +73,13 @@ class Address:
 
 
 class Classified(msgspec.Struct, frozen=True, gc=False):
-    """A flowspace's classifier entries and its meter, the identities of these, and what they depend
-    on: VN id, slice id, port, meter.
+    """A flowspace's classifier entries and its meter, and what they depend on: VN id, slice id,
+    port, meter.
     """
 
     flowspace: Flowspace
     context: tuple[int, int, int | None, int]
-    items: tuple[TableEntry | Meter, ...]
-    keys: tuple[EntryKey, ...]
+    items: tuple[Formed | Meter, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +105,16 @@ class Edge:
         best_effort = self.slices[self.vn.best_effort_slice.name].slice_id
         for port in self.ports.values():
             yield self._access_port(port, best_effort)
-            yield entry(
-                "classifier",
-                "classify",
-                (("vn", Exact(self.vn_id)), ("port", whole(port.number, 9))),
-                CATCH_ALL_PRIORITY,
-                slice_id=best_effort,
-                cookie=NO_FLOWSPACE,
-                meter_id=NO_METER,
+            yield formed(
+                entry(
+                    "classifier",
+                    "classify",
+                    (("vn", Exact(self.vn_id)), ("port", whole(port.number, 9))),
+                    CATCH_ALL_PRIORITY,
+                    slice_id=best_effort,
+                    cookie=NO_FLOWSPACE,
+                    meter_id=NO_METER,
+                )
             )
         if self.vn.source_guard:
             for endpoint in self.local:
@@ -264,39 +269,37 @@ class Edge:
 
     def _meter_id(self, flowspace: Flowspace) -> int:
         """The flowspace's own meter."""
-        if flowspace.rate is None:
-            return NO_METER
         return self.numbers.number(Kind.METER, f"{self.vn.name}/{flowspace.name}")
-
-    def _enters_here(self, flowspace: Flowspace) -> bool:
-        name = flowspace.match.endpoint
-        return name is None or where(self.vn.endpoints[name]) == self.site.name
 
     # -- flowspaces
 
     def classified(self, before: Mapping[str, Classified]) -> Named[Classified]:
         """What each flowspace makes here; that of one that is as `before` is taken over."""
-        held, made = content(before).get, self._classified
-        found = [
-            (name, made(flowspace, held(name)))
-            for name, flowspace in content(self.vn.flowspaces).items()
-        ]
-        return Named({name: one for name, one in found if one is not None})
+        found = self.classify(content(self.vn.flowspaces), before)
+        return Named({name: one for name, one in found.items() if one is not None})
 
-    def classify(self, name: str, before: Classified | None) -> Classified | None:
-        """What one flowspace makes here; None if there is none, or no packet can meet it."""
-        flowspace = self.vn.flowspaces.get(name)
-        return None if flowspace is None else self._classified(flowspace, before)
+    def classify(
+        self, names: Iterable[str], before: Mapping[str, Classified]
+    ) -> dict[str, Classified | None]:
+        """What each of these flowspaces makes here, as `classified`; None if there is none, or no
+        packet can meet it.
+        """
+        flowspaces, held, made = content(self.vn.flowspaces), content(before), self._classified
+        return {
+            name: None if (one := flowspaces.get(name)) is None else made(one, held.get(name))
+            for name in names
+        }
 
     def _classified(self, flowspace: Flowspace, before: Classified | None) -> Classified | None:
-        if not self._enters_here(flowspace):
-            return None
-        port = None
-        if flowspace.match.endpoint is not None:
-            entrance = self.vn.endpoints[flowspace.match.endpoint].port
-            port = entrance.port if entrance else None
+        port, entrance = None, flowspace.match.endpoint
+        if entrance is not None:
+            endpoint = self.vn.endpoints[entrance]
+            if where(endpoint) != self.site.name:
+                return None
+            port = endpoint.port.port if endpoint.port else None
         slice_id = self.slices[flowspace.slice].slice_id
-        meter_id = self._meter_id(flowspace)
+        rate = flowspace.rate
+        meter_id = NO_METER if rate is None else self._meter_id(flowspace)
         context = (self.vn_id, slice_id, port, meter_id)
         if (
             before is not None
@@ -304,12 +307,10 @@ class Edge:
             and (before.flowspace is flowspace or before.flowspace == flowspace)
         ):
             return before
-        items: tuple[TableEntry | Meter, ...] = tuple(
-            _classifier_entries(self.vn.name, flowspace, *context)
-        )
-        if flowspace.rate is not None and meter_id != NO_METER:
-            items += (Meter("flow_meters", meter_id, rate_meter(flowspace.rate)),)
-        return Classified(flowspace, context, items, tuple(map(entry_key, items)))
+        items: tuple[Formed | Meter, ...] = _classifier_entries(self.vn.name, flowspace, *context)
+        if rate is not None:
+            items += (Meter("flow_meters", meter_id, rate_meter(rate)),)
+        return Classified(flowspace, context, items)
 
 
 def where(endpoint: Endpoint) -> str:
@@ -321,28 +322,26 @@ def where(endpoint: Endpoint) -> str:
 
 def _classifier_entries(
     vn: str, flowspace: Flowspace, vn_id: int, slice_id: int, port: int | None, meter_id: int
-) -> Iterator[TableEntry]:
-    at: tuple[tuple[str, FieldMatch], ...] = (("vn", Exact(vn_id)),)
-    if port is not None:
-        at += (("port", Ternary(port, PORT_MASK)),)
+) -> tuple[Formed, ...]:
+    at = (vn_id,) if port is None else (vn_id, port)
+    denied = flowspace.treatment is Treatment.DENY
     cookie = flowspace_cookie(vn, flowspace.name)
+    args = (cookie,) if denied else (slice_id, cookie, meter_id)
     priority = flowspace.priority + CATCH_ALL_PRIORITY
-    for found in expand(flowspace.match, bidirectional=flowspace.bidirectional):
-        key = at + tuple(
-            [
-                (name, Ternary(value, mask))
-                for (name, mask), value in zip(found.masks, found.values, strict=True)
-            ]
-        )
-        if flowspace.treatment is Treatment.DENY:
-            yield entry("classifier", "classify_deny", key, priority, cookie=cookie)
-        else:
-            yield entry(
-                "classifier",
-                "classify",
-                key,
-                priority,
-                slice_id=slice_id,
-                cookie=cookie,
-                meter_id=meter_id,
-            )
+    found: list[Formed] = []
+    for one in expand(flowspace.match, bidirectional=flowspace.bidirectional):
+        form = _form(one.masks, port is not None, denied)
+        found.append(Formed(form, FormedKey(form.key, at + one.values, priority), args))
+    return tuple(found)
+
+
+@lru_cache(MOST_SHAPES)
+def _form(masks: Masks, at_port: bool, denied: bool) -> Form:
+    """Of the classifier's entries with these masks."""
+    fields: tuple[tuple[str, int | None], ...] = (("vn", None),)
+    if at_port:
+        fields += (("port", PORT_MASK),)
+    key = KeyForm("classifier", fields + masks)
+    if denied:
+        return Form(key, "classify_deny", ("cookie",))
+    return Form(key, "classify", ("slice_id", "cookie", "meter_id"))

@@ -15,7 +15,13 @@ import msgspec
 from dfvisor.agent.backoff import Backoff
 from dfvisor.agent.desired import VnPlan
 from dfvisor.agent.link import Link
-from dfvisor.agent.readings import COUNTED_TABLES, Legend, drop_cells, readings
+from dfvisor.agent.readings import (
+    COUNTED_TABLES,
+    SPARSE_TABLES,
+    Legend,
+    drop_cells,
+    readings,
+)
 from dfvisor.errors import StoreError, SwitchError
 from dfvisor.store.database import GlobalDatabase
 from dfvisor.store.stats import AgentInfo, Applied, Latency, RoleCount, SwitchStats
@@ -130,7 +136,7 @@ class Statistics:
         plans = self._plans()
         at = time.time()
         entries, drops = await link.client.read_statistics(
-            COUNTED_TABLES, "drops", tuple(drop_cells(plans))
+            COUNTED_TABLES, "drops", tuple(drop_cells(plans)), sparse=SPARSE_TABLES
         )
         self._legend.follow(plans)
         found = readings(self._switch, at, self._legend, entries, drops)

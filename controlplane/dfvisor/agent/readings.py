@@ -16,21 +16,34 @@ from dfvisor.p4rt.entries import TableEntry
 from dfvisor.store.stats import Counter, Drop, PortCounters, SwitchStats
 
 COUNTED_TABLES = ("access_port", "classifier", "slice", "flow", "slice_forward", "bridge")
+SPARSE_TABLES = ("classifier", "flow")
+"""An entry or more for each flowspace; told are those that have counted something."""
+REMADE = 1000  # flowspaces: after a change of more their cookies are found anew when asked for
 
 
 @dataclass(slots=True)
 class Legend:
-    """What the switch-local numbers stand for; VNs by name elsewhere. Kept up with `follow`."""
+    """What the switch-local numbers stand for; VNs by name elsewhere. Kept up with `follow`, but
+    for the flowspaces of VNs of which none has counted anything: these are found when asked for.
+    """
 
     switch: str = ""
     vns: dict[int, str] = field(default_factory=dict)
     slices: dict[int, tuple[str, str]] = field(default_factory=dict)
     best_effort: dict[str, str] = field(default_factory=dict)
     keys: dict[int, tuple[str, str]] = field(default_factory=dict)
-    flowspaces: dict[tuple[str, int], str] = field(default_factory=dict)
     endpoints: dict[tuple[str, int], str] = field(default_factory=dict)
     ports: dict[tuple[str, int], str] = field(default_factory=dict)
     _plans: dict[str, VnPlan] = field(default_factory=dict)
+    _flowspaces: dict[str, dict[int, str]] = field(default_factory=dict)  # by VN, by cookie
+
+    def flowspace(self, vn: str, cookie: int) -> str | None:
+        """The flowspace of a present VN that has this cookie."""
+        known = self._flowspaces.get(vn)
+        if known is None:
+            names = self._plans[vn].vn.flowspaces
+            known = self._flowspaces[vn] = {flowspace_cookie(vn, name): name for name in names}
+        return known.get(cookie)
 
     def follow(self, plans: Mapping[str, VnPlan]) -> None:
         """The VNs present on the switch from now on; costs what is new of them."""
@@ -65,19 +78,28 @@ class Legend:
     def _follow_records(
         self, name: str, old: VirtualNetwork | None, new: VirtualNetwork | None
     ) -> None:
-        before = old.flowspaces if old is not None else {}
-        after = new.flowspaces if new is not None else {}
-        for flowspace, record in differing(before, after).items():
-            cookie = (name, flowspace_cookie(name, flowspace))
-            if record is None:
-                self.flowspaces.pop(cookie, None)
-            else:
-                self.flowspaces[cookie] = flowspace
+        self._follow_flowspaces(name, old, new)
         self._follow_endpoints(
             name,
             old.endpoints if old is not None else {},
             new.endpoints if new is not None else {},
         )
+
+    def _follow_flowspaces(
+        self, name: str, old: VirtualNetwork | None, new: VirtualNetwork | None
+    ) -> None:
+        known = self._flowspaces.get(name)
+        if known is None:
+            return
+        changed = differing(old.flowspaces, new.flowspaces) if old and new else None
+        if changed is None or len(changed) > REMADE:
+            del self._flowspaces[name]
+            return
+        for flowspace, record in changed.items():
+            if record is None:
+                known.pop(flowspace_cookie(name, flowspace), None)
+            else:
+                known[flowspace_cookie(name, flowspace)] = flowspace
 
     def _follow_endpoints(
         self, name: str, old: Mapping[str, Endpoint], new: Mapping[str, Endpoint]
@@ -208,7 +230,7 @@ def _subject(made: Legend, entry: TableEntry) -> tuple[str, str, str, str, int] 
 
 def _flowspace(made: Legend, vn: str, cookie: int) -> str:
     """A controller of a tenant's own may write cookies of its own."""
-    return made.flowspaces.get((vn, cookie), f"cookie {cookie:#x}")
+    return made.flowspace(vn, cookie) or f"cookie {cookie:#x}"
 
 
 def _field(entry: TableEntry, name: str) -> int:

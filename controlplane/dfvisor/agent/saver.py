@@ -72,12 +72,19 @@ class _Batch:
 class Saver:
     """Saves to the database at `path`. `run` it, and `flush` at the end.
 
-    `in_sync` tells whether what is held is what the global database says.
+    `in_sync` tells whether what is held is what the global database says, `loading` whether what
+    comes in bulk is still being worked at.
     """
 
-    def __init__(self, path: Path, in_sync: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        in_sync: Callable[[], bool] = lambda: False,
+        loading: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._path = path
         self._in_sync = in_sync
+        self._loading = loading
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
         self._local: LocalDatabase | None = None
         self._saved: dict[str, Held] = {}  # what the file holds, once the thread is idle
@@ -155,7 +162,7 @@ class Saver:
         seen = 0
         while time.monotonic() < latest:
             waiting = self._load()
-            if waiting < BULK or waiting == seen:
+            if waiting < BULK or (waiting == seen and not self._loading()):
                 return
             seen = waiting
             await asyncio.sleep(LULL_S)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dfvisor.agent.book import Book
 from dfvisor.agent.link import Link
 from dfvisor.agent.planner import Planner, Staged
-from dfvisor.p4rt.entries import Changes, TableEntry
+from dfvisor.p4rt.entries import Changes, Formed
 from dfvisor.p4rt.pb import p4r
 
 MOST_UPDATES = 32
@@ -66,6 +66,6 @@ def _goes_along(staged: Staged, changes: Changes, updates: int) -> bool:
     if staged.error is not None or staged.kept or staged.gone:
         return False
     return len(changes) + updates <= MOST_UPDATES and all(
-        isinstance(item, TableEntry) and item.table == ALONE
+        isinstance(item, Formed) and item.table == ALONE
         for item in (*changes.inserts, *changes.modifies, *changes.deletes)
     )

@@ -7,17 +7,17 @@ Everything else is checked as a whole, and so is what does not look well: `valid
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from dfvisor.errors import Problem
 from dfvisor.model.changes import Changed
-from dfvisor.model.named import content
+from dfvisor.model.named import content, differing
 from dfvisor.model.overlap import Overlaps
 from dfvisor.model.permissions import permission_problems
 from dfvisor.model.records import Endpoint, Fabric, Flowspace, Slice, Treatment, VirtualNetwork
 from dfvisor.model.types import PortRef
-from dfvisor.model.validate import match_problems
+from dfvisor.model.validate import PORT_PROTOCOLS, match_problems
 
 Whole = Callable[[VirtualNetwork], list[Problem]]
 """The checks of a whole VN."""
@@ -89,7 +89,7 @@ class _Index:
             if not self._fits(endpoint):
                 return False
             self._add(endpoint)
-        return self._follow_flowspaces(vn, changed.flowspaces) and all(
+        return self._follow_flowspaces(good, vn) and all(
             not self._entrances[name]
             or (name in vn.endpoints and vn.endpoints[name].port is not None)
             for name in changed.endpoints
@@ -134,22 +134,17 @@ class _Index:
 
     # -- flowspaces
 
-    def _follow_flowspaces(self, vn: VirtualNetwork, names: Iterable[str]) -> bool:
-        if names and self._parts:
+    def _follow_flowspaces(self, good: VirtualNetwork, vn: VirtualNetwork) -> bool:
+        changed = differing(good.flowspaces, vn.flowspaces)
+        if changed and self._parts:
             return False  # each part of another has to be looked at in view of all
-        known, flowspaces, slices = self._flowspaces, content(vn.flowspaces), content(vn.slices)
-        gone: list[Flowspace] = []
-        come: list[Flowspace] = []
-        for name in names:
-            old = known.pop(name, None)
-            if old is not None:
-                gone.append(old)
-                if old.match.endpoint is not None:
-                    self._entrances[old.match.endpoint] -= 1
-            flowspace = flowspaces.get(name)
-            if flowspace is not None:
-                known[name] = flowspace
-                come.append(flowspace)
+        known, slices = self._flowspaces, content(vn.slices)
+        gone = [known.pop(name) for name in known.keys() & changed.keys()]
+        for old in gone:
+            if old.match.endpoint is not None:
+                self._entrances[old.match.endpoint] -= 1
+        come = [one for one in changed.values() if one is not None]
+        known.update((one.name, one) for one in come)
         self._overlaps.discard(gone)
         return all(self._is_well(vn, one, slices) for one in come) and self._overlaps.extend(come)
 
@@ -157,15 +152,24 @@ class _Index:
         self, vn: VirtualNetwork, flowspace: Flowspace, slices: Mapping[str, Slice]
     ) -> bool:
         slice_ = slices.get(flowspace.slice)
-        if slice_ is None or match_problems(flowspace):
+        if slice_ is None or flowspace.under is not None:
             return False
-        if flowspace.under is not None:
+        match = flowspace.match
+        ordinary = (  # looked at here, as there may be very many
+            match.eth_type is None
+            and match.ipv6_src is None
+            and match.ipv6_dst is None
+            and match.tcp_flags is None
+            and not match.fragment
+            and match.ip_proto in PORT_PROTOCOLS
+        )
+        if not ordinary and match_problems(flowspace):
             return False
         if flowspace.readers and any(permission_problems(vn, flowspace)):
             return False
         if flowspace.treatment is Treatment.TO_CONTROLLER and slice_.best_effort:
             return False
-        entrance = flowspace.match.endpoint
+        entrance = match.endpoint
         if entrance is not None:
             endpoint = vn.endpoints.get(entrance)
             if endpoint is None or endpoint.port is None or flowspace.bidirectional:

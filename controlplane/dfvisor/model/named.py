@@ -4,7 +4,8 @@ All copies that came from one another share one dict. It holds the content of th
 looked at last; each of the others knows what differs from the copy that it is next to (version
 trees by rerooting, H. G. Baker, "Shallow binding makes functional arrays fast", 1991). So looking
 at the newest of them costs as much as a dict, and looking at an older one first undoes what came
-since. Two copies are compared along the way between them.
+since. Two copies are compared along the way between them. A copy of which most is new gets a dict
+of its own, and knows what it came from as long as that one is there.
 
 Going through all records goes through those of the moment when that began, whatever is looked at
 meanwhile. Not to be used by two threads at once: looking changes what is behind.
@@ -113,23 +114,33 @@ class Named(Mapping[str, T], Generic[T]):
         return {**other, **self.plain()}
 
     def changed(self, change: Mapping[str, T | None]) -> Named[T]:
-        """With these records; None: without. The same object if that makes no difference."""
+        """With these records; None: without. Those that are equal to what is there stay what they
+        are. The same object if that makes no difference.
+        """
         data = self._here()
         back: dict[str, T | _Gone] = {}
         for name, record in change.items():
             held = data.get(name, _GONE)
-            if held is not (_GONE if record is None else record):
+            if record is None:
+                if held is not _GONE:
+                    back[name] = held
+            elif held is not record and (held is _GONE or held != record):
                 back[name] = held
         if not back:
             return self
-        for name in back:
-            record = change[name]
+        found = dict(change) if len(back) == len(change) else {name: change[name] for name in back}
+        apart = len(back) > len(data)  # then the way back would be longer than the copy
+        if apart:
+            data = data.copy()
+        for name, record in found.items():
             if record is None:
                 del data[name]
             else:
                 data[name] = record
         made: Named[T] = Named(data)
-        self._data, self._next, self._changes = None, made, back
+        made._known = (ref(self), found)
+        if not apart:
+            self._data, self._next, self._changes = None, made, back
         return made
 
     # -- comparing
@@ -140,6 +151,10 @@ class Named(Mapping[str, T], Generic[T]):
         Asked by many of the same two, and then answered once.
         """
         if self._known is not None and self._known[0]() is old:
+            return self._known[1]
+        if old._known is not None and old._known[0]() is self:
+            content = self._here()
+            self._known = (ref(old), {name: content.get(name) for name in old._known[1]})
             return self._known[1]
         touched = old._until(self)
         if touched is not None:  # the old one's; what comes first is what is looked at most

@@ -56,7 +56,7 @@ def conflicts(flowspaces: Iterable[Flowspace], limit: int = 100) -> list[tuple[s
 
 
 def _disagree(group: Iterable[Flowspace]) -> bool:
-    return len(set(map(_outcome, group))) > 1
+    return len(set(_outcomes(group))) > 1
 
 
 _Outcome: TypeAlias = tuple[str, Treatment, str]
@@ -65,6 +65,10 @@ _Outcome: TypeAlias = tuple[str, Treatment, str]
 def _outcome(flowspace: Flowspace) -> _Outcome:
     meter = "" if flowspace.rate is None else flowspace.name
     return flowspace.slice, flowspace.treatment, meter
+
+
+def _outcomes(flowspaces: Iterable[Flowspace]) -> list[_Outcome]:
+    return [(f.slice, f.treatment, "" if f.rate is None else f.name) for f in flowspaces]
 
 
 def _conflicts(group: Sequence[Flowspace], limit: int) -> list[tuple[int, int]]:
@@ -227,8 +231,9 @@ def _by_priority(flowspaces: Iterable[Flowspace]) -> dict[int, list[Flowspace]]:
 
 
 class _Group:
-    """Flowspaces of one priority, indexed by the field that tells most of them apart when the group
-    is made.
+    """Flowspaces of one priority. As long as they all have one outcome none conflicts with another,
+    wherever they are; only then places become of interest, and are indexed by the field that tells
+    most of them apart at that moment.
 
     Each interval of that field is kept under the smallest aligned block that holds it. One that
     meets another either begins within it, or its block holds the other's beginning.
@@ -241,13 +246,12 @@ class _Group:
         self._boxes: dict[str, tuple[Box, ...]] = {}  # of those that were looked at
         self._blocks: dict[int, dict[int, set[str]]] = {}  # by level, by block
         self._begins: list[tuple[int, str]] = []
-        shown = flowspaces[:: len(flowspaces) // SHOWN | 1]
-        self._field = _telling([one for flowspace in shown for one in self._boxes_of(flowspace)])
+        self._field: int | None = None  # None: places are not indexed yet
         self._put(flowspaces)
 
     def extend(self, flowspaces: Sequence[Flowspace]) -> bool:
         """Know these, too; False, and the group is of no more use, if there is a conflict."""
-        if len({*self._outcomes, *map(_outcome, flowspaces)}) == 1:  # then they may overlap
+        if len({*self._outcomes, *_outcomes(flowspaces)}) == 1:  # then they may overlap
             self._put(flowspaces)
             return True
         for flowspace in flowspaces:
@@ -257,12 +261,24 @@ class _Group:
         return True
 
     def _put(self, flowspaces: Sequence[Flowspace]) -> None:
+        self._outcomes.update(_outcomes(flowspaces))
+        self.flowspaces.update([(flowspace.name, flowspace) for flowspace in flowspaces])
+        if self._field is not None:
+            self._place(flowspaces)
+        elif len(self._outcomes) > 1:
+            self._index()
+
+    def _index(self) -> None:
+        every = list(self.flowspaces.values())
+        shown = every[:: len(every) // SHOWN | 1]
+        self._field = _telling([one for flowspace in shown for one in self._boxes_of(flowspace)])
+        self._place(every)
+
+    def _place(self, flowspaces: Sequence[Flowspace]) -> None:
         begins: list[tuple[int, str]] = []
         blocks = self._blocks
-        self._outcomes.update(map(_outcome, flowspaces))
         for flowspace in flowspaces:
             name = flowspace.name
-            self.flowspaces[name] = flowspace
             for low, high in self._intervals(flowspace):
                 level = (low ^ high).bit_length()
                 of_level = blocks.get(level)
@@ -288,6 +304,8 @@ class _Group:
         if not self._outcomes[outcome]:
             del self._outcomes[outcome]
         self._boxes.pop(flowspace.name, None)
+        if self._field is None:
+            return
         for low, high in self._intervals(held):
             level = (low ^ high).bit_length()
             blocks = self._blocks[level]  # two boxes of one flowspace may be in one block
@@ -301,6 +319,8 @@ class _Group:
         outcome = _outcome(flowspace)
         if self._outcomes.keys() <= {outcome}:
             return False
+        if self._field is None:
+            self._index()
         for new in self._boxes_of(flowspace):
             low, high = self._interval(new)
             start = bisect_left(self._begins, (low, ""))
@@ -320,12 +340,13 @@ class _Group:
 
     def _interval(self, box: Box) -> tuple[int, int]:
         """In the field of the index, and not negative."""
+        assert self._field is not None, "places are indexed"
         low, high = box.intervals[self._field]
         return low + 1, high + 1
 
     def _intervals(self, flowspace: Flowspace) -> list[tuple[int, int]]:
         """Those of its boxes, which need not be made for that where the field says it all."""
-        if not flowspace.bidirectional:
+        if not flowspace.bidirectional and self._field is not None:
             value = getattr(flowspace.match, _SAID[self._field])
             if isinstance(value, PortRange):
                 return [(value.low + 1, value.high + 1)]

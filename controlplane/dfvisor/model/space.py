@@ -7,6 +7,7 @@ for each combination of masks in use, however many flowspaces there are.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -151,20 +152,28 @@ class Spaces:
             gone = [name for name, flowspace in looked.items() if flowspace is None]
         else:
             gone = [name for name in self._held if name not in vn.flowspaces]
-        shrunk = {self._forget(name) for name in gone if name in self._held}
-        come: dict[str, list[TernaryMatch]] = {}
+        every = self._held
+        shrunk = {self._forget(name) for name in gone if name in every}
+        come: defaultdict[str, list[TernaryMatch]] = defaultdict(list)
         for name, flowspace in looked.items():
             if flowspace is None:
                 continue
-            held = self._held.get(name)
-            mac = _entrance(vn, flowspace.match)
+            held = every.get(name)
+            match = flowspace.match
+            mac = None if match.endpoint is None else _entrance(vn, match)
             if held is not None:
                 if (held[0] is flowspace or held[0] == flowspace) and held[1] == mac:
                     continue
                 shrunk.add(self._forget(name))
-            keys = () if flowspace.treatment is Treatment.DENY else _keys(flowspace, mac)
-            come.setdefault(flowspace.slice, []).extend(keys)
-            self._held[name] = (flowspace, mac, keys)
+            if flowspace.treatment is Treatment.DENY:
+                every[name] = (flowspace, mac, ())
+                continue
+            if mac is None:
+                keys = expand(match, bidirectional=flowspace.bidirectional)
+            else:
+                keys = _keys(flowspace, mac)
+            come[flowspace.slice] += keys
+            every[name] = (flowspace, mac, keys)
         for slice_name, found in come.items():
             self.of(slice_name).put(found)
         if not same:

@@ -7,8 +7,8 @@ several keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TypeAlias
 
 import msgspec
@@ -39,32 +39,46 @@ WIDTHS: Mapping[str, int] = {
     "tcp_flags": 8,
 }
 _WHOLE = {name: (1 << width) - 1 for name, width in WIDTHS.items()}
+_PREFIX = ("ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst")
 
 Masks: TypeAlias = tuple[tuple[str, int], ...]
 """Field names with masks other than 0, in any order that the caller keeps to."""
 Values: TypeAlias = tuple[int, ...]
 
-
-def _prefixes_of(name: str) -> list[tuple[str, int]]:
-    """The field with the mask of each prefix length."""
-    width, whole = WIDTHS[name], _WHOLE[name]
-    return [(name, whole ^ whole >> length) for length in range(width + 1)]
-
-
-# shared by all keys: to see that two have the same masks is to see that they are the same objects
-_EXACT = {name: (name, whole) for name, whole in _WHOLE.items()}
-_PREFIX = {name: _prefixes_of(name) for name in ("ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst")}
+# What a match says of each field is its shape, a number: of an address the length of its prefix, of
+# TCP flags their mask, of all others, in one bit, that they are said. Keys of a shape share masks.
+_PLACES = {  # lowest bit and number of bits
+    "eth_src": (0, 1),
+    "eth_dst": (1, 1),
+    "eth_type": (2, 1),
+    "vlan_tci": (3, 1),
+    "ip_proto": (4, 1),
+    "ip_dscp": (5, 1),
+    "is_fragment": (6, 1),
+    "l4_src": (7, 1),
+    "l4_dst": (8, 1),
+    "tcp_flags": (9, 8),
+    "ipv4_src": (17, 6),
+    "ipv4_dst": (23, 6),
+    "ipv6_src": (29, 8),
+    "ipv6_dst": (37, 8),
+}
+_ETH_SRC, _ETH_DST, _ETH_TYPE, _VLAN, _PROTO, _DSCP, _FRAGMENT, _L4_SRC, _L4_DST = (
+    1 << place for place, bits in _PLACES.values() if bits == 1
+)
+_TCP_FLAGS, _IPV4_SRC, _IPV4_DST, _IPV6_SRC, _IPV6_DST = (
+    place for place, bits in _PLACES.values() if bits > 1
+)
 _FLAGS = [("tcp_flags", mask) for mask in range(1 << WIDTHS["tcp_flags"])]
-_ETH_SRC, _ETH_DST, _ETH_TYPE = _EXACT["eth_src"], _EXACT["eth_dst"], _EXACT["eth_type"]
-_VLAN, _PROTO, _DSCP = _EXACT["vlan_tci"], _EXACT["ip_proto"], _EXACT["ip_dscp"]
-_FRAGMENT, _L4_SRC, _L4_DST = _EXACT["is_fragment"], _EXACT["l4_src"], _EXACT["l4_dst"]
-_IPV4_SRC, _IPV4_DST = _PREFIX["ipv4_src"], _PREFIX["ipv4_dst"]
-_IPV6_SRC, _IPV6_DST = _PREFIX["ipv6_src"], _PREFIX["ipv6_dst"]
 _ANY_PORT = [(0, 0)]
+MOST_SHAPES = 4096  # that are remembered
+_MASKS: dict[int, Masks] = {}
 
 
 class TernaryMatch(msgspec.Struct, frozen=True, gc=False):
-    """One ternary key: values under masks, value & ~mask == 0, in the order of WIDTHS."""
+    """One ternary key: values under masks, value & ~mask == 0, in the order of WIDTHS. Those of
+    `expand` with equal masks share them, so that this is most often seen at once.
+    """
 
     masks: Masks
     values: Values
@@ -159,75 +173,103 @@ def _expand_one(match: Match) -> list[TernaryMatch]:
         l4_src,
         l4_dst,
         tcp_flags,
-    ) = astuple(canonical(match))
-    masks: list[tuple[str, int]] = []
+    ) = astuple(match)
+    shape = 0
     values: list[int] = []
     if eth_src is not None:
-        masks.append(_ETH_SRC)
+        shape |= _ETH_SRC
         values.append(eth_src.value)
     if eth_dst is not None:
-        masks.append(_ETH_DST)
+        shape |= _ETH_DST
         values.append(eth_dst.value)
+    if eth_type is None:  # as in `canonical`
+        if ipv4_src is not None or ipv4_dst is not None:
+            eth_type = ETH_IPV4
+        elif ipv6_src is not None or ipv6_dst is not None:
+            eth_type = ETH_IPV6
     if eth_type is not None:
-        masks.append(_ETH_TYPE)
+        shape |= _ETH_TYPE
         values.append(eth_type)
     if vlan is not None:
-        masks.append(_VLAN)
+        shape |= _VLAN
         values.append(0 if vlan == UNTAGGED else VLAN_PRESENT | vlan)
-    for network, of_length in (
-        (ipv4_src, _IPV4_SRC),
-        (ipv4_dst, _IPV4_DST),
-        (ipv6_src, _IPV6_SRC),
-        (ipv6_dst, _IPV6_DST),
-    ):
-        if network is not None and (length := network.prefixlen):
-            masks.append(of_length[length])
-            values.append(int(network.network_address))
+    if ipv4_src is not None and (length := ipv4_src.prefixlen):
+        shape |= length << _IPV4_SRC
+        values.append(int(ipv4_src.network_address))
+    if ipv4_dst is not None and (length := ipv4_dst.prefixlen):
+        shape |= length << _IPV4_DST
+        values.append(int(ipv4_dst.network_address))
+    if ipv6_src is not None and (length := ipv6_src.prefixlen):
+        shape |= length << _IPV6_SRC
+        values.append(int(ipv6_src.network_address))
+    if ipv6_dst is not None and (length := ipv6_dst.prefixlen):
+        shape |= length << _IPV6_DST
+        values.append(int(ipv6_dst.network_address))
     if ip_proto is not None:
-        masks.append(_PROTO)
+        shape |= _PROTO
         values.append(ip_proto)
     if dscp is not None:
-        masks.append(_DSCP)
+        shape |= _DSCP
         values.append(dscp)
     if fragment is not None:
-        masks.append(_FRAGMENT)
+        shape |= _FRAGMENT
         values.append(int(fragment))
-    plain = (l4_src is None or l4_src.low == l4_src.high) and (
-        l4_dst is None or l4_dst.low == l4_dst.high
-    )
-    if plain:
-        if l4_src is not None:
-            masks.append(_L4_SRC)
-            values.append(l4_src.low)
-        if l4_dst is not None:
-            masks.append(_L4_DST)
-            values.append(l4_dst.low)
-        if tcp_flags is not None and tcp_flags[1]:
-            masks.append(_FLAGS[tcp_flags[1]])
-            values.append(tcp_flags[0] & tcp_flags[1])
-        return [TernaryMatch(tuple(masks), tuple(values))]
-    last: tuple[tuple[str, int], ...] = ()
-    flags: tuple[int, ...] = ()
+    elif l4_src is not None or l4_dst is not None or tcp_flags is not None:
+        shape |= _FRAGMENT
+        values.append(0)
+    flags: Values = ()
     if tcp_flags is not None and tcp_flags[1]:
-        last = (_FLAGS[tcp_flags[1]],)
         flags = (tcp_flags[0] & tcp_flags[1],)
-    keys: list[TernaryMatch] = []
+    if (l4_src is not None and l4_src.low != l4_src.high) or (
+        l4_dst is not None and l4_dst.low != l4_dst.high
+    ):
+        last = (_FLAGS[tcp_flags[1]],) if tcp_flags is not None and flags else ()
+        return [
+            TernaryMatch(_shared((*_masks(shape), *names, *last)), (*values, *ports, *flags))
+            for names, ports in _ports(l4_src, l4_dst)
+        ]
+    if l4_src is not None:
+        shape |= _L4_SRC
+        values.append(l4_src.low)
+    if l4_dst is not None:
+        shape |= _L4_DST
+        values.append(l4_dst.low)
+    if tcp_flags is not None and flags:
+        shape |= tcp_flags[1] << _TCP_FLAGS
+        values.extend(flags)
+    return [TernaryMatch(_MASKS.get(shape) or _masks(shape), tuple(values))]
+
+
+def _masks(shape: int) -> Masks:
+    """The masks of a shape, the same object every time."""
+    found: list[tuple[str, int]] = []
+    for name, width in WIDTHS.items():
+        place, bits = _PLACES[name]
+        said = shape >> place & (1 << bits) - 1
+        if said and name in _PREFIX:
+            found.append((name, _WHOLE[name] ^ _WHOLE[name] >> said))
+        elif said:
+            found.append((name, said if name == "tcp_flags" else (1 << width) - 1))
+    if len(_MASKS) >= MOST_SHAPES:
+        _MASKS.clear()
+    return _MASKS.setdefault(shape, _shared(tuple(found)))
+
+
+@lru_cache(MOST_SHAPES)
+def _shared(masks: Masks) -> Masks:
+    """The object that stands for all that are equal, as far as is remembered."""
+    return masks
+
+
+def _ports(
+    l4_src: PortRange | None, l4_dst: PortRange | None
+) -> Iterator[tuple[list[tuple[str, int]], list[int]]]:
+    """Masks and values for all that ranges of ports are made of."""
     for src in _ANY_PORT if l4_src is None else prefixes(l4_src):
         for dst in _ANY_PORT if l4_dst is None else prefixes(l4_dst):
-            ports = [
-                (_port(name, mask), value)
+            said = [
+                (name, value, mask)
                 for name, (value, mask) in (("l4_src", src), ("l4_dst", dst))
                 if mask
             ]
-            keys.append(
-                TernaryMatch(
-                    (*masks, *[port for port, _ in ports], *last),
-                    (*values, *[value for _, value in ports], *flags),
-                )
-            )
-    return keys
-
-
-@cache
-def _port(name: str, mask: int) -> tuple[str, int]:
-    return _EXACT[name] if mask == PORT_MAX else (name, mask)
+            yield [(name, mask) for name, _, mask in said], [value for _, value, _ in said]

@@ -33,7 +33,7 @@ from dfvisor.model.records import (
 from dfvisor.model.source import Path
 from dfvisor.model.types import Mac, PortRef
 
-_PORT_PROTOCOLS = frozenset(IP_PROTOCOLS[name] for name in ("tcp", "udp", "sctp"))
+PORT_PROTOCOLS = frozenset(IP_PROTOCOLS[name] for name in ("tcp", "udp", "sctp"))
 _IP_TYPES = (ETH_TYPES["ipv4"], ETH_TYPES["ipv6"])
 
 
@@ -396,7 +396,7 @@ def match_problems(flowspace: Flowspace) -> list[str]:
         for used, name in ((ipv4, "ipv4"), (ipv6, "ipv6")):
             if used and match.eth_type != ETH_TYPES[name]:
                 found.append(f"{name} addresses need eth_type {name}, not 0x{match.eth_type:04x}")
-    if ports and match.ip_proto not in _PORT_PROTOCOLS:
+    if ports and match.ip_proto not in PORT_PROTOCOLS:
         found.append("l4_src and l4_dst need ip_proto tcp, udp or sctp")
     if match.tcp_flags is not None and match.ip_proto != IP_PROTOCOLS["tcp"]:
         found.append("tcp_flags needs ip_proto tcp")

@@ -54,6 +54,7 @@ from dfvisor.p4rt.updates import Updates
 log = logging.getLogger(__name__)
 
 WRITE = "/p4.v1.P4Runtime/Write"
+HIT_ONLY_KEY = "softswitch-hit-only"  # metadata of a Read, which other switches do not know
 RPC_TIMEOUT_S = 10.0
 PIPELINE_TIMEOUT_S = 60.0  # a switch may compile what it is given
 NO_CPU_PORT = grpc.StatusCode.FAILED_PRECONDITION.value[0]  # of a PacketOut
@@ -87,6 +88,9 @@ class CounterValue:
 
     packets: int
     bytes: int
+
+
+_NOTHING = CounterValue(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,12 +483,16 @@ class P4RuntimeClient:
 
     # -- reads
 
-    async def read(self, entities: Iterable[p4r.Entity]) -> list[p4r.Entity]:
+    async def read(
+        self, entities: Iterable[p4r.Entity], metadata: Metadata | None = None
+    ) -> list[p4r.Entity]:
         """The entities that the server has for these wildcards, from all messages of the answer."""
         request = p4r.ReadRequest(device_id=self.device_id, role=self.role or "")
         request.entities.extend(entities)
         found: list[p4r.Entity] = []
-        call = self._stub.Read(request, timeout=RPC_TIMEOUT_S)
+        call = self._stub.Read(
+            request, timeout=RPC_TIMEOUT_S, metadata=tuple((metadata or {}).items())
+        )
         try:
             async for answer in call:
                 found += answer.entities
@@ -572,19 +580,31 @@ class P4RuntimeClient:
         return found
 
     async def read_statistics(
-        self, tables: tuple[str, ...], name: str, indexes: tuple[int, ...]
+        self,
+        tables: tuple[str, ...],
+        name: str,
+        indexes: tuple[int, ...],
+        *,
+        sparse: tuple[str, ...] = (),
     ) -> tuple[list[CountedEntry], dict[int, CounterValue]]:
-        """As `read_direct` of the tables and `read_counters`, in one request where that will do."""
+        """As `read_direct` of the tables and `read_counters`, in one request where that will do.
+        Of the tables that are `sparse`, too, entries that have counted nothing are left out.
+        """
+        ids = frozenset(self._need_schema().table(table).id for table in sparse)
+        hint = {HIT_ONLY_KEY: ",".join(map(str, sorted(ids)))} if ids else {}
         if len(indexes) > CELLS_PER_READ:
-            return await self.read_direct(*tables), await self.read_counters(name, indexes)
+            counted = await self.read(self._wildcards(tables), hint)
+            return await self._counted(tables, counted, ids), await self.read_counters(
+                name, indexes
+            )
         asked = (tables, name, indexes)
         if self._asked is None or self._asked[0] != asked:
             self._asked = (asked, [*self._wildcards(tables), *self._cells(name, indexes)])
         entries: list[p4r.Entity] = []
         cells: list[p4r.Entity] = []
-        for entity in await self.read(self._asked[1]):
+        for entity in await self.read(self._asked[1], hint):
             (entries if entity.HasField("table_entry") else cells).append(entity)
-        return await self._counted(tables, entries), _cell_values(cells)
+        return await self._counted(tables, entries, ids), _cell_values(cells)
 
     def _wildcards(self, tables: Iterable[str]) -> list[p4r.Entity]:
         schema = self._need_schema()
@@ -606,7 +626,10 @@ class P4RuntimeClient:
         return cells
 
     async def _counted(
-        self, tables: tuple[str, ...], entities: Iterable[p4r.Entity]
+        self,
+        tables: tuple[str, ...],
+        entities: Iterable[p4r.Entity],
+        sparse: frozenset[int] = frozenset(),
     ) -> list[CountedEntry]:
         schema = self._need_schema()
         found: list[CountedEntry] = []
@@ -617,6 +640,8 @@ class P4RuntimeClient:
                 await asyncio.sleep(0)
             message = entity.table_entry
             counter = _counter(message.counter_data)
+            if counter == _NOTHING and message.table_id in sparse:
+                continue
             message.ClearField("counter_data")
             data = message.SerializeToString()
             entry = known.get(data) or schema.decode_entry(message)

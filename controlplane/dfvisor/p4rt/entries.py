@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 
 import msgspec
@@ -111,6 +112,62 @@ class TableEntry(msgspec.Struct, frozen=True, gc=False):
         return f"{self.table} {key}{priority} -> {action}"
 
 
+class KeyForm(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+    """A table, and the fields of a key with their masks (None: exact), in the order of the P4Info;
+    none is LPM.
+    """
+
+    table: str
+    fields: tuple[tuple[str, int | None], ...]
+
+
+class Form(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+    """What entries have in common that differ in values and priority alone."""
+
+    key: KeyForm
+    action: str
+    params: tuple[str, ...]
+
+
+class FormedKey(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+    """What identifies an entry: as `EntryKey`."""
+
+    form: KeyForm
+    values: tuple[int, ...]
+    number: int
+
+
+class Formed(msgspec.Struct, frozen=True, gc=False):
+    """A table entry of which there are many: hardly more than its values, as its form is shared."""
+
+    form: Form
+    key: FormedKey
+    args: tuple[int, ...]
+
+    @property
+    def table(self) -> str:
+        """The name of the table."""
+        return self.key.form.table
+
+    @property
+    def entry(self) -> TableEntry:
+        """The same, spelled out."""
+        form, key = self.form, self.key
+        return TableEntry(
+            form.key.table,
+            tuple(
+                (name, Exact(value) if mask is None else Ternary(value, mask))
+                for (name, mask), value in zip(form.key.fields, key.values, strict=True)
+            ),
+            key.number,
+            form.action,
+            tuple(zip(form.params, self.args, strict=True)),
+        )
+
+    def __str__(self) -> str:
+        return str(self.entry)
+
+
 @dataclass(frozen=True, slots=True)
 class MulticastGroup:
     """A group of the packet replication engine: copies as (egress port, replication id)."""
@@ -173,7 +230,7 @@ class DigestSubscription:
         return f"digest {self.digest}"
 
 
-Item: TypeAlias = TableEntry | MulticastGroup | CloneSession | Meter | DigestSubscription
+Item: TypeAlias = TableEntry | Formed | MulticastGroup | CloneSession | Meter | DigestSubscription
 
 
 class EntryKey(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
@@ -186,6 +243,11 @@ class EntryKey(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     number: int
 
 
+Identity: TypeAlias = EntryKey | FormedKey
+"""Of items of one table either the one or the other."""
+
+MANY = frozenset(("classifier",))
+"""The tables of the agent's whose entries are kept as `Formed`."""
 MULTICAST = "multicast"
 CLONE = "clone"
 METER = "meter"
@@ -227,11 +289,48 @@ TABLE_ORDER = (
 _RANK = {table: place for place, table in enumerate(TABLE_ORDER)}
 
 
+def formed(entry: TableEntry) -> Formed:
+    """The entry without what it shares with others; it has no LPM field, no set of actions, and is
+    no default entry.
+    """
+    fields: list[tuple[str, int | None]] = []
+    values: list[int] = []
+    for name, match in entry.key:
+        assert not isinstance(match, Lpm), "no table in MANY has such a field"
+        fields.append((name, match.mask if isinstance(match, Ternary) else None))
+        values.append(match.value)
+    key = KeyForm(entry.table, tuple(fields))
+    return Formed(
+        Form(key, entry.action, tuple([name for name, _ in entry.args])),
+        FormedKey(key, tuple(values), entry.priority),
+        tuple([value for _, value in entry.args]),
+    )
+
+
+def compact(item: Item) -> Item:
+    """The item as it is kept: an entry of a table in MANY is `Formed`."""
+    if isinstance(item, TableEntry) and item.table in MANY and not item.is_default:
+        return formed(item)
+    return item
+
+
+def spelled(item: Item) -> Item:
+    """The item with nothing shared: the reverse of `compact`."""
+    return item.entry if isinstance(item, Formed) else item
+
+
+def identity(item: Item) -> Identity:
+    """What identifies an item that is kept."""
+    return item.key if isinstance(item, Formed) else entry_key(item)
+
+
 def entry_key(item: Item) -> EntryKey:
     """What identifies an item: items of one identity are states of one thing."""
     match item:
         case TableEntry():
             return EntryKey(item.table, item.key, item.priority)
+        case Formed():
+            return entry_key(item.entry)
         case MulticastGroup():
             return EntryKey(MULTICAST, (), item.group_id)
         case CloneSession():
@@ -244,7 +343,7 @@ def entry_key(item: Item) -> EntryKey:
 
 def rank(item: Item) -> int:
     """The place of the item's table in TABLE_ORDER; unknown tables come last."""
-    if isinstance(item, TableEntry):
+    if isinstance(item, Formed | TableEntry):
         return _RANK.get(item.table, len(_RANK))
     return _RANK.get(entry_key(item).table.partition("/")[0], len(_RANK))
 
@@ -284,25 +383,35 @@ def diff(actual: Iterable[Item], desired: Iterable[Item]) -> Changes:
 
 def diff_maps(actual: Mapping[EntryKey, Item], desired: Mapping[EntryKey, Item]) -> Changes:
     """As `diff`, for states that are kept by identity."""
+    return turned(
+        chain(
+            ((actual.get(key), item) for key, item in desired.items()),
+            ((item, None) for key, item in actual.items() if key not in desired),
+        )
+    )
+
+
+def turned(pairs: Iterable[tuple[Item | None, Item | None]]) -> Changes:
+    """The fewest writes, each in its place, that turn the first of each two of one identity into
+    the second; None: there is none.
+    """
     inserts: list[Item] = []
     modifies: list[Item] = []
     deletes: list[Item] = []
-    for key, item in desired.items():
-        held = actual.get(key)
-        if held == item:
+    for held, item in pairs:
+        if held is item or held == item:
             continue
-        if held is None and _reset(item) is None:
+        if item is None:
+            assert held is not None, "they differ"
+            reset = _reset(held)
+            if reset is None:
+                deletes.append(held)
+            elif not is_reset(held):
+                modifies.append(reset)
+        elif held is None and _reset(item) is None:
             inserts.append(item)
         elif held is not None or not is_reset(item):
             modifies.append(item)
-    for key, item in actual.items():
-        if key in desired:
-            continue
-        reset = _reset(item)
-        if reset is None:
-            deletes.append(item)
-        elif not is_reset(item):
-            modifies.append(reset)
     inserts.sort(key=rank)
     modifies.sort(key=rank)
     deletes.sort(key=rank, reverse=True)

@@ -14,6 +14,7 @@ from dfvisor.p4rt.entries import (
     DigestSubscription,
     Exact,
     FieldMatch,
+    Formed,
     Item,
     Lpm,
     Member,
@@ -147,6 +148,8 @@ class Schema:
         match item:
             case TableEntry():
                 return p4r.Entity(table_entry=self.encode_entry(item))
+            case Formed():
+                return p4r.Entity(table_entry=self.encode_entry(item.entry))
             case MulticastGroup() | CloneSession():
                 return p4r.Entity(packet_replication_engine_entry=encode_replication(item))
             case Meter():
@@ -187,7 +190,7 @@ class Schema:
         """A DELETE of the item; only its identity is sent."""
         entity = self.encode(item)
         match item:
-            case TableEntry():
+            case TableEntry() | Formed():
                 entity.table_entry.ClearField("action")
             case MulticastGroup():
                 group = entity.packet_replication_engine_entry.multicast_group_entry

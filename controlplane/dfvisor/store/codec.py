@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
@@ -17,7 +18,7 @@ from dfvisor.errors import StoreError
 from dfvisor.model import plain as form
 from dfvisor.model.granted import parse_grant, render_grant
 from dfvisor.model.grants import Grant
-from dfvisor.model.named import Named
+from dfvisor.model.named import Named, differing, named
 from dfvisor.model.plain import Problems
 from dfvisor.model.records import (
     Endpoint,
@@ -226,14 +227,31 @@ def settings_in(name: str, revision: Revision, path: str) -> VirtualNetwork:
     )
 
 
-def assemble(settings: VirtualNetwork, records: Mapping[Key, Record]) -> VirtualNetwork:
-    """The VN of these settings with these records, in order of their names."""
+def assemble(
+    settings: VirtualNetwork,
+    records: Iterable[tuple[Key, Record]],
+    later: Mapping[Key, Record | None] = MappingProxyType({}),
+    base: VirtualNetwork | None = None,
+) -> VirtualNetwork:
+    """The VN of these settings with these records, changed by the `later` ones (None: without).
+    They are in order of their names, unless they come from those of `base`: a VN that was read
+    before, to which the new one can then be compared at the cost of what differs.
+    """
     kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
-    for (kind, name), record in records.items():
+    for (kind, name), record in records:
         kinds[kind][name] = record
-    found: dict[str, Any] = {
-        kind: Named({name: held[name] for name in sorted(held)}) for kind, held in kinds.items()
-    }
+    for (kind, name), one in later.items():
+        if one is None:
+            kinds[kind].pop(name, None)
+        else:
+            kinds[kind][name] = one
+    found: dict[str, Any] = {}
+    for kind, held in kinds.items():
+        if base is None:
+            found[kind] = Named({name: held[name] for name in sorted(held)})
+        else:
+            before: Named[Any] = named(getattr(base, kind))
+            found[kind] = before.changed(differing(before, held))
     return replace(settings, **found)
 
 
@@ -294,11 +312,11 @@ def decode_records(plain: Mapping[str, Any], path: str) -> dict[Key, Record]:
     """Records by kind and name from their plain form; StoreError lists every bad one."""
     problems = Problems()
     found: dict[Key, Record] = {}
-    for kind, named in plain.items():
-        if kind not in _PARSERS or not isinstance(named, dict):
+    for kind, held in plain.items():
+        if kind not in _PARSERS or not isinstance(held, dict):
             raise StoreError(f"{path}: bad record: there are no {kind!r}")
         parse = _PARSERS[kind]
-        for name, value in named.items():
+        for name, value in held.items():
             record = parse(name, value, (kind, name), problems)
             if record is not None:
                 found[kind, name] = record

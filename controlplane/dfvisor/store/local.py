@@ -337,7 +337,7 @@ class LocalDatabase:
             except msgspec.DecodeError as error:
                 raise StoreError(f"{self._path}: {name}: {kind}.{label}: {error}") from error
         own = self._read(settings, name).vns[name]
-        return assemble(own, decode_records(kinds, f"{self._path}: {name}"))
+        return assemble(own, decode_records(kinds, f"{self._path}: {name}").items())
 
     def summaries(self) -> list[Summary]:
         """What is held of VNs, without reading it all."""

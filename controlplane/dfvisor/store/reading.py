@@ -5,7 +5,9 @@ and earlier ones out of the history.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 from dfvisor.errors import StoreError
 from dfvisor.model.grants import Grant
@@ -108,20 +110,13 @@ class VnReader:
                 touched=frozenset(change),
             )
         pages = await self._read_pages(name, record)
-        records: dict[Key, Record] = {}
-        for _, page in pages.values():
-            records |= page
         later = since(record, record.paged, path)
         if later is None:
             raise StoreError(
                 f"{path}: bad record: changes since revision {record.paged} are missing"
             )
-        for key, one in later.items():
-            if one is None:
-                records.pop(key, None)
-            else:
-                records[key] = one
-        return snapshot_of(record, assemble(settings, records), stat, grant)
+        base = held.vn if held is not None else None
+        return snapshot_of(record, assemble(settings, _records(pages), later, base), stat, grant)
 
     async def _read_pages(self, name: str, record: Revision) -> Pages:
         """The pages of the revision; those held are not read again."""
@@ -179,13 +174,14 @@ class VnReader:
             }
         except NoNode as error:  # trimmed since, and its pages collected
             raise not_kept(name, revision) from error
-        vn = assemble(
-            settings_in(name, last, path),
-            {k: r for _, page in pages.values() for k, r in page.items()},
-        )
+        vn = assemble(settings_in(name, last, path), _records(pages))
         for number in range(last.paged + 1, revision + 1):
             entry = await self.history.record(name, number)
             if entry.delta is None:
                 raise StoreError(f"{path}: bad record: revision {number} has no changes")
             vn = changed(vn, from_delta(entry.delta, layout.history_of(name, number)))
         return vn
+
+
+def _records(pages: Pages) -> Iterator[tuple[Key, Record]]:
+    return chain.from_iterable(page.items() for _, page in pages.values())

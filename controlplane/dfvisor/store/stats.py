@@ -19,6 +19,7 @@ class Counter(msgspec.Struct, frozen=True, kw_only=True):
     `table` is the short P4 name (`classifier`, `slice`, `flow`, `slice_forward`, `bridge`, ...).
     `kind` and `name` say which record of the VN the entries came from: kind `flowspace`,
     `endpoint`, `slice` or `best-effort` (packets of an access port that no flowspace matched).
+    Flowspaces and best effort are left out as long as they have counted nothing.
     Where the counter belongs to one access port, `port` is its number; otherwise 0.
     """
 

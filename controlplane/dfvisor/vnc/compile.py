@@ -27,14 +27,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dfvisor.model.changes import Changed, changes, everything
-from dfvisor.model.records import Fabric, Flowspace, Slice, VirtualNetwork
+from dfvisor.model.named import content
+from dfvisor.model.records import Fabric, Flowspace, Match, Slice, VirtualNetwork
 from dfvisor.p4rt.entries import EntryKey, Exact, TableEntry
+from dfvisor.vnc.batches import Batch
 from dfvisor.vnc.flows import FLOW_TREATMENTS, CompileError, inside
 from dfvisor.vnc.places import Places
 from dfvisor.vnc.routing import Routing, Trees, route
 from dfvisor.vnc.slices import FIRST_CLASS, Keys, QosSlice, Work
 
 __all__ = ["CompileError", "Compiler", "Entries", "SwitchEntries", "Update", "compile_vn"]
+
+BULK = 250
+"""So many flowspaces are looked at at once."""
 
 Entries = dict[str, frozenset[TableEntry]]
 """Entries by switch. A switch with none is there too if the VN is present on it."""
@@ -159,6 +164,11 @@ class Compiler:
         """Of the slices that the switch carries."""
         return frozenset(key for key, held in self._by_key.items() if switch in held.switches)
 
+    def holds(self, switch: str, batch: Batch) -> bool:
+        """Whether the switch is surely to hold the entries of a batch as they are there."""
+        held = self._by_key.get(batch.gre_key)
+        return held is not None and switch in held.switches and held.flows.holds(batch)
+
     # -- changes
 
     def update(
@@ -275,6 +285,9 @@ class Compiler:
         self, vn: VirtualNetwork, names: Collection[str], joining: set[str], work: Work
     ) -> None:
         """Look at these flowspaces again, and at all of slices that are new."""
+        new: dict[str, list[tuple[Flowspace, Match]]] = {}
+        if len(names) >= BULK:
+            names, new = self._sort_out(vn, frozenset(names))
         found: dict[str, set[EntryKey]] = {held: set() for held in self._slices}
         for name in names:
             flowspace = vn.flowspaces.get(name)
@@ -286,10 +299,32 @@ class Compiler:
                     found[held.name] |= held.flows.drop(name)
         for held in self._slices.values():
             work.add(held.switches, found[held.name])
-        if joining and len(names) < len(vn.flowspaces):
+        for slice_name, flowspaces in new.items():
+            held = self._slices[slice_name]
+            work.add(held.switches, held.flows.add(flowspaces))
+        for slice_name in joining:
+            held = self._slices[slice_name]
             for flowspace in vn.flowspaces.values():
-                if flowspace.slice in joining and _enters(flowspace.slice, flowspace):
-                    self._slices[flowspace.slice].flows.put(flowspace, inside(vn, flowspace))
+                if _enters(slice_name, flowspace):
+                    held.flows.put(flowspace, inside(vn, flowspace))
+
+    def _sort_out(
+        self, vn: VirtualNetwork, names: frozenset[str]
+    ) -> tuple[frozenset[str], dict[str, list[tuple[Flowspace, Match]]]]:
+        """Of these flowspaces, those to be looked at one by one; and by slice those that are in no
+        slice yet, with their matches.
+        """
+        known = {name for held in self._slices.values() for name in held.flows.flowspaces & names}
+        new: dict[str, list[tuple[Flowspace, Match]]] = {name: [] for name in self._slices}
+        left = known | (names - vn.flowspaces.keys())
+        for name, flowspace in content(vn.flowspaces).items():  # as they lie in memory
+            if name not in names or name in known:
+                continue
+            if flowspace.match.endpoint is not None or name in self._entrances:
+                left.add(name)
+            elif flowspace.slice in new and flowspace.treatment in FLOW_TREATMENTS:
+                new[flowspace.slice].append((flowspace, flowspace.match))
+        return frozenset(left), new
 
     def _bind(self, flowspace: str, endpoint: str | None) -> None:
         before = self._entrances.pop(flowspace, None)
@@ -317,9 +352,10 @@ def _check(
                 f"virtual network {vn.name}: endpoint {endpoint.name} is at {place}, "
                 f"which the fabric does not have"
             )
+    known = content(vn.flowspaces)
     for name in flowspaces:
-        flowspace = vn.flowspaces.get(name)
-        if flowspace is not None:
+        flowspace = known.get(name)
+        if flowspace is not None and flowspace.match.endpoint is not None:
             inside(vn, flowspace)
 
 
@@ -332,6 +368,9 @@ class SwitchEntries:
 
     def wanted(self, keys: Iterable[EntryKey]) -> Iterator[tuple[EntryKey, TableEntry | None]]:
         return self._compiler.wanted(self._switch, keys)
+
+    def holds(self, batch: Batch) -> bool:
+        return self._compiler.holds(self._switch, batch)
 
     def entries(self) -> Iterable[TableEntry]:
         return self._compiler.entries(self._switch)

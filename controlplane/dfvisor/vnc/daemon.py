@@ -66,12 +66,16 @@ class Daemon:
         self._shared: tuple[str, ...] = ()  # the VNs that were shared out
         self._database: GlobalDatabase | None = None
         self._synced = time.time()
-        self._saver = Saver(directory / LOCAL_DATABASE, lambda: self.in_sync)
+        self._saver = Saver(directory / LOCAL_DATABASE, lambda: self.in_sync, self._loading)
 
     @property
     def in_sync(self) -> bool:
         """Whether the global database can be heard; what is held is then what it says."""
         return self._database is not None and self._database.connected
+
+    def _loading(self) -> bool:
+        """Whether a VN is on its way to its switches."""
+        return any(candidate.advancing for candidate, _ in self._candidates.values())
 
     def reading(self) -> Reading:
         """For the metrics; may be called from another thread."""

@@ -13,16 +13,27 @@ They are the same on all switches of the slice:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, KeysView, Mapping
+from operator import getitem
+from weakref import ref
 
 import msgspec
 
 from dfvisor.errors import DFVisorError
 from dfvisor.model.records import Flowspace, Match, Treatment, VirtualNetwork
-from dfvisor.model.ternary import WIDTHS, expand
+from dfvisor.model.ternary import WIDTHS, Masks, expand
 from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
-from dfvisor.p4rt.entries import EntryKey, Exact, Key, TableEntry, Ternary, entry_key
+from dfvisor.p4rt.entries import (
+    EntryKey,
+    Exact,
+    FieldMatch,
+    Key,
+    TableEntry,
+    Ternary,
+    entry_key,
+)
 from dfvisor.slicer.view import SLICE_ID
+from dfvisor.vnc.batches import Batch
 
 UNDECIDED = ("path_class", Ternary(0, 0xFFF))
 """A packet from an access port, or from a foreign peer."""
@@ -45,6 +56,30 @@ class CompileError(DFVisorError):
     """Records that contradict each other; validation would have refused them."""
 
 
+_Rows = tuple[list[EntryKey], list[TableEntry]]
+"""Keys and entries of one form."""
+
+
+class _Made(msgspec.Struct, frozen=True, gc=False):
+    """What a flowspace's entries were made from."""
+
+    flowspace: Flowspace
+    match: Match
+
+
+class _Parts(dict[int, tuple[str, FieldMatch]]):
+    """Parts of keys by their value: those of one field under one mask, each made once."""
+
+    def __init__(self, name: str, mask: int) -> None:
+        super().__init__()
+        self._name = name
+        self._mask = mask
+
+    def __missing__(self, value: int) -> tuple[str, FieldMatch]:
+        self[value] = found = (self._name, Ternary(value, self._mask))
+        return found
+
+
 class Flows:
     """Entries by key. Of two flowspaces with the same match and priority, whose treatment is then
     equal, the first by name has the entry.
@@ -53,11 +88,12 @@ class Flows:
     def __init__(self, vn: str, gre_key: int) -> None:
         self._vn = vn
         self._gre_key = gre_key
-        self._made: dict[str, tuple[Flowspace, Match, tuple[Key, ...]]] = {}
+        self._made: dict[str, _Made] = {}
         self._of: dict[str, tuple[TableEntry, ...]] = {}  # by source
         self._first: dict[EntryKey, TableEntry] = {}
         self._source: dict[EntryKey, str] = {}
         self._twins: dict[EntryKey, dict[str, TableEntry]] = {}  # where there are several
+        self._batch: ref[Batch] | None = None  # the latest, unless an entry of it has changed
 
     @property
     def entries(self) -> Mapping[EntryKey, TableEntry]:
@@ -65,17 +101,68 @@ class Flows:
         return self._first
 
     @property
-    def flowspaces(self) -> Iterable[str]:
+    def flowspaces(self) -> KeysView[str]:
         """Names of those that have entries."""
         return self._made.keys()
+
+    def holds(self, batch: Batch) -> bool:
+        """Whether a batch's entries are surely as they were when it was made."""
+        return self._batch is not None and self._batch() is batch
+
+    def add(self, flowspaces: Iterable[tuple[Flowspace, Match]]) -> Collection[EntryKey]:
+        """`put` many flowspaces that are not there yet. The keys are a batch, unless an entry is
+        two flowspaces'.
+        """
+        made, of, first, source = self._made, self._of, self._first, self._source
+        parts: dict[tuple[str, int], _Parts] = {}
+        forms: dict[tuple[Treatment, Masks], tuple[Key, list[_Parts], _Rows]] = {}
+        rows: dict[tuple[Treatment, tuple[str, ...]], _Rows] = {}
+        others: set[EntryKey] = set()
+        for flowspace, match in flowspaces:
+            name, treatment = flowspace.name, flowspace.treatment
+            args = (("cookie", flowspace_cookie(self._vn, name)),)
+            priority = flowspace.priority + FLOWSPACE_PRIORITY
+            action = _ACTIONS[treatment]
+            new: list[tuple[_Rows, EntryKey, TableEntry]] = []
+            for one in expand(match, bidirectional=flowspace.bidirectional):
+                form = forms.get((treatment, one.masks))
+                if form is None:
+                    fields = [parts.setdefault(part, _Parts(*part)) for part in one.masks]
+                    names = tuple(part[0] for part in one.masks)
+                    form = (
+                        _at(self._gre_key, treatment),
+                        fields,
+                        rows.setdefault((treatment, names), ([], [])),
+                    )
+                    forms[treatment, one.masks] = form
+                at, known, row = form
+                fields_ = (*at, *map(getitem, known, one.values))
+                key = EntryKey("flow", fields_, priority)
+                if key in first:
+                    others |= self.put(flowspace, match)
+                    break
+                new.append((row, key, TableEntry("flow", fields_, priority, action, args)))
+            else:
+                made[name] = _Made(flowspace, match)
+                of[name] = tuple([entry for _, _, entry in new])
+                for row, key, entry in new:
+                    first[key], source[key] = entry, name
+                    row[0].append(key)
+                    row[1].append(entry)
+        batch = Batch(self._gre_key, rows.values())
+        if others:
+            return others.union(batch)
+        self._batch = ref(batch)
+        return batch
 
     def put(self, flowspace: Flowspace, match: Match) -> set[EntryKey]:
         """Set a flowspace, whose match is as can be told inside the fabric; keys that changed."""
         held = self._made.get(flowspace.name)
-        if held is not None and held[0] == flowspace and held[1] == match:
+        made = _Made(flowspace, match)
+        if held == made:
             return set()
-        keys = tuple(_keys(self._gre_key, flowspace, match))
-        self._made[flowspace.name] = (flowspace, match, keys)
+        keys = _keys(self._gre_key, flowspace, match)
+        self._made[flowspace.name] = made
         found: set[EntryKey] = set()
         self._put(flowspace.name, tuple(self._entries(flowspace, keys)), found)
         return found
@@ -124,6 +211,9 @@ class Flows:
             self._claim(key, source, entry, changed)
         if entries:
             self._of[source] = entries
+        batch = None if self._batch is None else self._batch()
+        if batch is not None and not batch.apart(changed):
+            self._batch = None
 
     def _claim(self, key: EntryKey, source: str, entry: TableEntry, changed: set[EntryKey]) -> None:
         holder = self._source.get(key, source)
@@ -178,9 +268,7 @@ def inside(vn: VirtualNetwork, flowspace: Flowspace) -> Match:
 
 
 def _keys(gre_key: int, flowspace: Flowspace, match: Match) -> Iterator[Key]:
-    at: Key = ((SLICE_ID, Exact(gre_key)),)
-    if flowspace.treatment is not Treatment.PERMIT:
-        at += (UNDECIDED,)
+    at = _at(gre_key, flowspace.treatment)
     for one in expand(match, bidirectional=flowspace.bidirectional):
         yield at + tuple(
             [
@@ -188,6 +276,12 @@ def _keys(gre_key: int, flowspace: Flowspace, match: Match) -> Iterator[Key]:
                 for (name, mask), value in zip(one.masks, one.values, strict=True)
             ]
         )
+
+
+def _at(gre_key: int, treatment: Treatment) -> Key:
+    """What all keys of flowspaces of a treatment begin with."""
+    at: Key = ((SLICE_ID, Exact(gre_key)),)
+    return at if treatment is Treatment.PERMIT else (*at, UNDECIDED)
 
 
 def _whole(mac: int) -> Ternary:

@@ -127,6 +127,11 @@ class Candidate:
         return self._claimed and self._ownership is not None and self._ownership.is_leader
 
     @property
+    def advancing(self) -> bool:
+        """Whether switches have yet to get what is wanted."""
+        return self._stage is not None
+
+    @property
     def progress(self) -> dict[str, Progress]:
         """By switch, while leading."""
         return {name: session.progress for name, (session, _) in self._sessions.items()}

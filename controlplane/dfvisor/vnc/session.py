@@ -33,7 +33,8 @@ from dfvisor.p4rt.updates import Updates
 from dfvisor.slicer.roles import Role
 from dfvisor.slicer.service import ACTIVATE, ACTIVE, AT_ONCE, COMPLETE, FABRIC, HOLD, REVISION
 from dfvisor.slicer.view import TABLES
-from dfvisor.vnc.stages import Stage, Step, Wanted, steps
+from dfvisor.vnc.batches import Batch, Portion
+from dfvisor.vnc.stages import Stage, Step, Wanted, as_they_are, steps
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ class Session:
         self._target: Target | None = None
         self._done: Target | None = None
         self._pending: dict[EntryKey, None] | None = None  # to be looked at; None: all
+        self._batches: list[Batch] = []  # to be written, or looked at as well
         self._client: P4RuntimeClient | None = None  # while connected
         self._telling: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -126,7 +128,10 @@ class Session:
             self._pending = None
         elif self._pending is not None:
             for group in keys:
-                self._pending.update(dict.fromkeys(group))
+                if isinstance(group, Batch):
+                    self._batches.append(group)
+                else:
+                    self._pending.update(dict.fromkeys(group))
         self._changed.set()
 
     def reached(self, target: Target) -> bool:
@@ -235,25 +240,31 @@ class Session:
             if target is not self._target:
                 return
             self._pending = every
-        pending = self._pending
+            self._batches.clear()
+        pending, whole = self._pending, list[Batch]()
+        if self._batches and target.stage > Stage.FORWARD:
+            batches, self._batches = self._batches, []
+            whole = as_they_are(held, target.wanted, target.stage, pending, batches)
         work = steps(held, target.wanted, target.stage, pending)
-        async with self._turns if len(work) > UPDATES_PER_WRITE else nullcontext():
-            refused = await self._carry_out(client, schema, held, target, work)
+        count = len(work) + sum(map(len, whole))
+        async with self._turns if count > UPDATES_PER_WRITE else nullcontext():
+            refused = await self._carry_out(client, schema, held, target, work, whole)
         if refused is None:
             if self._pending is pending:  # to be looked at with the next target
                 pending.update((step.key, None) for step in work)
+                self._batches = whole + self._batches
             return
         self.refusing = bool(refused)
         if refused:
             shown = "; ".join(refused[:SHOWN_FAILURES])
-            raise SwitchError(f"{len(refused)} of {len(work)} updates refused: {shown}")
-        if work:
+            raise SwitchError(f"{len(refused)} of {count} updates refused: {shown}")
+        if count:
             kinds = [_kind(step) for step in work]
             log.info(
                 "VN %s, switch %s: %d inserts, %d modifies, %d deletes",
                 self.vn,
                 self.switch,
-                kinds.count(p4r.Update.INSERT),
+                kinds.count(p4r.Update.INSERT) + sum(map(len, whole)),
                 kinds.count(p4r.Update.MODIFY),
                 kinds.count(p4r.Update.DELETE),
             )
@@ -272,6 +283,7 @@ class Session:
         held: dict[EntryKey, TableEntry],
         target: Target,
         work: Sequence[Step],
+        batches: Iterable[Batch],
     ) -> list[str] | None:
         """Write, once the agent has got as far; the refusals as text. None, and nothing was done,
         if there is another target before.
@@ -288,10 +300,12 @@ class Session:
         elif target.stage is Stage.FLOW and target.alone:
             last[ACTIVATE] = number
         sure = confirmed and target.stage is not Stage.FINISH
-        chunks = [
+        chunks: list[Sequence[Step] | Portion] = [
             work[start : start + UPDATES_PER_WRITE]
             for start in range(0, len(work), UPDATES_PER_WRITE)
         ]
+        for batch in batches:
+            chunks += batch.portions(UPDATES_PER_WRITE)
         if not chunks and (last or not sure):
             chunks.append([])
         refused: list[str] = []
@@ -314,7 +328,7 @@ class Session:
         self,
         client: P4RuntimeClient,
         schema: Schema,
-        work: Sequence[Step],
+        work: Sequence[Step] | Portion,
         held: dict[EntryKey, TableEntry],
         metadata: Mapping[str, str],
     ) -> list[str] | None:
@@ -378,7 +392,7 @@ class Session:
         self,
         client: P4RuntimeClient,
         schema: Schema,
-        work: Sequence[Step],
+        work: Sequence[Step] | Portion,
         held: dict[EntryKey, TableEntry],
         metadata: Mapping[str, str],
         *,
@@ -386,9 +400,13 @@ class Session:
     ) -> list[str]:
         """Write a chunk; the refusals as text."""
         refused: list[str] = []
-        frames = _framer(schema).frames(work)
-        updates = Updates(b"".join(frames), len(frames))
+        updates = _framer(schema).updates(work)
         statuses = await client.write_statuses(updates, metadata, prompt=prompt)
+        if isinstance(work, Portion):
+            if not any(status.code for status in statuses):
+                held.update(work.entries)
+                return []
+            work = [Step(key, None, entry) for key, entry in work.entries.items()]
         for step, status in zip(work, statuses, strict=True):
             if status.code:
                 refused.append(f"{step.new or step.old}: {status.message or status.code}")
@@ -429,8 +447,13 @@ class _Frames:
         self._inserts: dict[int, tuple[TableEntry, bytes]] = {}  # by id(), which they keep alive
         self._latest = 0.0
 
-    def frames(self, work: Iterable[Step]) -> list[bytes]:
+    def updates(self, work: Sequence[Step] | Portion) -> Updates:
         """In their order."""
+        if isinstance(work, Portion):
+            return work.updates(self._framer)
+        return Updates(b"".join(self._frames(work)), len(work))
+
+    def _frames(self, work: Iterable[Step]) -> list[bytes]:
         inserts, framer = self._inserts, self._framer
         now = time.monotonic()
         if now > self._latest + RECENT_S:

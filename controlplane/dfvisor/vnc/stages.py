@@ -7,13 +7,14 @@ of them is under way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from typing import Protocol
 
 import msgspec
 
 from dfvisor.p4rt.entries import EntryKey, TableEntry
+from dfvisor.vnc.batches import Batch
 from dfvisor.vnc.flows import CARRIED_PRIORITY
 
 
@@ -32,6 +33,10 @@ class Wanted(Protocol):
         """The entries of these keys, but of those that are to be left as they are, be they there or
         not.
         """
+        ...
+
+    def holds(self, batch: Batch) -> bool:
+        """Whether the switch is surely to hold the entries of a batch as they are there."""
         ...
 
     def entries(self) -> Iterable[TableEntry]: ...
@@ -86,3 +91,23 @@ def steps(
     pending.update(left)
     deletes.sort(key=lambda step: step.key.table != "flow")
     return forwards + paths + flows + deletes
+
+
+def as_they_are(
+    held: Mapping[EntryKey, TableEntry],
+    wanted: Wanted,
+    stage: Stage,
+    pending: dict[EntryKey, None],
+    batches: Iterable[Batch],
+) -> list[Batch]:
+    """Of these batches those that are inserted as they are in this stage, after the `steps`; the
+    keys of the others go on `pending`, to be looked at.
+    """
+    found: list[Batch] = []
+    for batch in batches:
+        new = batch.apart(held.keys()) and batch.apart(pending.keys())
+        if stage is Stage.FLOW and new and wanted.holds(batch):
+            found.append(batch)
+        else:
+            pending.update(dict.fromkeys(batch))
+    return found

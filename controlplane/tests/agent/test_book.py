@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from dfvisor.agent.book import Book, Clash
+from dfvisor.model.named import Named
 from dfvisor.p4rt.entries import Changes, Exact, Item, TableEntry, by_key, entry_key
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +62,48 @@ def test_switch_follows_any_sequence_of_parts_and_failures(
     ]
     assert switch == by_key(wanted)
     assert carry_out(book, switch) == 0
+
+
+@dataclass(frozen=True)
+class Wants:
+    """A source: these values, each with an argument."""
+
+    values: frozenset[int]
+    arg: int
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        return tuple(entry(value, self.arg) for value in sorted(self.values))
+
+
+sources = st.dictionaries(
+    st.sampled_from("abcd"), st.builds(Wants, st.frozensets(st.integers(0, 3)), st.integers(0, 1))
+)
+
+
+@given(st.lists(st.tuples(sources, st.frozensets(st.integers(0, 4)))), st.booleans())
+def test_of_sources_that_want_one_entry_the_lowest_name_has_it(
+    sequence: list[tuple[dict[str, Wants], frozenset[int]]], lose: bool
+) -> None:
+    book, switch = Book(), {}
+    held: Named[Wants] = Named()
+    for wanted, fail in sequence:
+        changes = {name: wanted.get(name) for name in "abcd"}
+        held = held.changed({n: w for n, w in changes.items() if w is not None or n in held})
+        book.set_part("vn", [entry(9)], held)
+        carry_out(book, switch, fail)
+        carry_out(book, switch)
+        if lose:
+            switch = {entry_key(entry(9)): entry(9), entry_key(entry(8)): entry(8)}
+            book.read_back(switch.values())
+            carry_out(book, switch)
+        items = [item for name in sorted(wanted, reverse=True) for item in wanted[name].items]
+        assert switch == by_key([entry(9), *items]) == by_key(book.desired)
+        assert {book.owner_of(item) for item in items} <= {"vn"}
+        assert len(book._places) == len(switch) and not book._touched
+    book.set_part("vn", [])
+    carry_out(book, switch)
+    assert not switch and not book._places and not book._parts
 
 
 def test_change_of_one_part_writes_only_its_difference() -> None:

@@ -171,6 +171,8 @@ def test_legend_after_changes_is_that_of_the_whole(data: st.DataObject) -> None:
             plans[name] = plan
         kept.follow(plans)
         wanted = legend("s1", plans)
+        for present in plans if data.draw(st.booleans()) or kept._flowspaces else ():
+            assert kept.flowspace(present, 0) is wanted.flowspace(present, 0) is None
         kept._plans, wanted._plans = {}, {}
         assert kept == wanted
         kept._plans = dict(plans)

@@ -74,6 +74,25 @@ async def test_load_of_entries_is_saved_once_it_is_over(
     assert spent > saver_module.DELAY_S + 0.9
 
 
+async def test_load_that_is_still_worked_at_is_saved_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saver_module, "BULK", 10)
+    monkeypatch.setattr(saver_module, "LULL_S", 0.02)
+    path = tmp_path / "local.db"
+    left = [False, True, True, True]  # what is said when asked, from the last
+    one = Saver(path, loading=lambda: not held(path) and left.pop())
+    one.flows(updates(0, 20))
+    task = asyncio.create_task(one.run())
+    deadline = time.monotonic() + DEADLINE_S
+    while not held(path):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert not left
+
+
 async def test_load_of_entries_that_does_not_end_is_saved_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

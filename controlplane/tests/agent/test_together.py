@@ -11,7 +11,7 @@ import pytest
 from dfvisor.agent.link import Link
 from dfvisor.agent.together import MOST_UPDATES, write_together
 from dfvisor.model.records import Flowspace, Match, VirtualNetwork
-from dfvisor.p4rt.entries import Changes, TableEntry
+from dfvisor.p4rt.entries import Changes, Formed
 from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.pb import p4r
 
@@ -67,9 +67,7 @@ async def test_revision_that_waits_takes_effect_with_its_flow_entries() -> None:
     assert await written(desk, link)
     ((updates, changes),) = link.sent
     assert updates == 1
-    assert {item.table for item in changes.inserts if isinstance(item, TableEntry)} == {
-        "classifier"
-    }
+    assert {item.table for item in changes.inserts if isinstance(item, Formed)} == {"classifier"}
     assert not len(desk.book.pending())
     assert desk.stage().revision == 2
 

@@ -162,6 +162,10 @@ async def test_counters_of_entries_and_cells_are_read(
         for wanted in ((3, 1), (3, 1), tuple(range(5000))):  # in one request, again, and in more
             entries, some = await client.read_statistics(("access_port", "slice"), "drops", wanted)
             assert entries == [counted] and some == {cell: CounterValue(0, 0) for cell in wanted}
+            entries, _ = await client.read_statistics(
+                ("access_port", "slice"), "drops", wanted, sparse=("access_port",)
+            )
+            assert entries == []
 
 
 async def test_second_client_with_a_lower_id_is_not_primary(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import msgspec
 import pytest
 from dfvisor.agent.pipeline import P4INFO_NAME, default_directory
@@ -18,6 +20,12 @@ from dfvisor.p4rt.entries import (
     MulticastGroup,
     TableEntry,
     Ternary,
+    compact,
+    entry_key,
+    formed,
+    identity,
+    rank,
+    spelled,
 )
 from dfvisor.p4rt.errors import SchemaError
 from dfvisor.p4rt.framing import Framer
@@ -27,7 +35,7 @@ from dfvisor.p4rt.replication import decode_replication, encode_replication
 from dfvisor.p4rt.shapes import Action, Field, MatchKind
 from dfvisor.p4rt.updates import framed
 from dfvisor.p4rt.values import decode_value, encode_value
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 SCHEMA = Schema.load((default_directory() / P4INFO_NAME).read_text())
@@ -108,6 +116,67 @@ def test_entry_framed_is_the_update_that_the_schema_makes(
     if len(entry.key) > 1:
         with pytest.raises(SchemaError):
             FRAMER.insert(msgspec.structs.replace(entry, key=entry.key[::-1]))
+
+
+@given(table_entries(), st.data())
+def test_entry_with_its_form_apart_is_the_same_and_framed_alike(
+    entry: TableEntry, data: st.DataObject
+) -> None:
+    assume(not entry.members and not any(isinstance(match, Lpm) for _, match in entry.key))
+    lean = formed(entry)
+    assert lean.entry == spelled(lean) == entry and str(lean) == str(entry)
+    assert FRAMER.insert(lean) == framed(SCHEMA.insert(entry))
+    assert FRAMER.modify(lean) == framed(SCHEMA.modify(entry))
+    assert FRAMER.delete(lean) == framed(SCHEMA.delete(entry))
+    wrong = [msgspec.structs.replace(entry, priority=0 if entry.priority else 7)]
+    value = data.draw(st.sampled_from([-1, 1 << 128]))
+    if entry.args:  # what the schema refuses is refused, although the form is known
+        name, _ = entry.args[-1]
+        wrong.append(msgspec.structs.replace(entry, args=(*entry.args[:-1], (name, value))))
+    if entry.key:
+        name, match = entry.key[-1]
+        other = msgspec.structs.replace(match, value=value)
+        wrong.append(msgspec.structs.replace(entry, key=(*entry.key[:-1], (name, other))))
+    for one in wrong:
+        with pytest.raises(SchemaError):
+            FRAMER.insert(formed(one))
+
+
+def test_entries_with_their_form_apart_are_told_apart_as_those_spelled_out() -> None:
+    key, args = CLASSIFIER_KEY, CLASSIFY
+    entries = [
+        TableEntry("classifier", fields, priority, action, args[: 3 if action == "classify" else 1])
+        for fields in (key, key[:1], (key[0], PORT), (key[0], ("ip_proto", Ternary(6, 7))))
+        for priority in (1, 2)
+        for action in ("classify", "classify_deny")
+    ]
+    entries += [msgspec.structs.replace(entries[0], args=(*args[:2], ("meter_id", 1)))]
+    for one, other in product(entries, repeat=2):
+        same = entry_key(one) == entry_key(other)
+        assert (identity(compact(one)) == identity(compact(other))) is same
+        assert (compact(one) == compact(other)) is (one == other)
+        assert entry_key(compact(one)) == entry_key(one) and rank(compact(one)) == rank(one)
+
+
+@given(st.lists(table_entries(), max_size=3))
+def test_entries_of_one_form_framed_are_one_after_the_other(entries: list[TableEntry]) -> None:
+    for entry in entries:
+        higher = msgspec.structs.replace(entry, priority=entry.priority + (entry.priority > 0))
+        alike = [entry, higher, entry]
+        assert FRAMER.inserts(alike) == b"".join(map(FRAMER.insert, alike))
+    assert FRAMER.inserts([]) == b""
+
+
+def test_entries_framed_at_once_whose_fields_differ_are_framed_all_the_same() -> None:
+    entry = TableEntry("classifier", CLASSIFIER_KEY, 7, "classify", CLASSIFY)
+    for key in (CLASSIFIER_KEY[:1], (CLASSIFIER_KEY[0], PORT), (*CLASSIFIER_KEY, PORT)):
+        try:
+            wanted = FRAMER.insert(entry) + FRAMER.insert(msgspec.structs.replace(entry, key=key))
+        except SchemaError:
+            with pytest.raises(SchemaError):
+                FRAMER.inserts([entry, msgspec.structs.replace(entry, key=key)])
+        else:
+            assert FRAMER.inserts([entry, msgspec.structs.replace(entry, key=key)]) == wanted
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_pages_hold_exactly_the_records(vn: VirtualNetwork, max_bytes: int) -> N
         records = decode_page(page.data, "page")
         assert not records.keys() & found.keys()
         found |= records
-    assert assemble(settings_of(vn), found) == vn
+    assert assemble(settings_of(vn), found.items()) == vn
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))

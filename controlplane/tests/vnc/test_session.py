@@ -12,6 +12,7 @@ from dfvisor.p4rt.entries import EntryKey, TableEntry, entry_key
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.p4rt.ports import UpdateStatus
 from dfvisor.slicer.server import SlicerServer
+from dfvisor.vnc.batches import Batch
 from dfvisor.vnc.session import UPDATES_PER_WRITE, Session, Target
 from dfvisor.vnc.stages import Stage
 
@@ -92,6 +93,9 @@ class Fixed:
     def wanted(self, keys: Iterable[EntryKey]) -> Iterator[tuple[EntryKey, TableEntry | None]]:
         for key in keys:
             yield key, self._entries.get(key)
+
+    def holds(self, batch: Batch) -> bool:
+        return all(key in self._entries for key in batch)
 
     def entries(self) -> list[TableEntry]:
         return list(self._entries.values())
@@ -286,3 +290,48 @@ async def test_only_the_entries_that_are_said_to_have_changed_are_looked_at(benc
     bench.session.aim(aimed, [[entry_key(flow(RED_GOLD.key, 82))]])
     await eventually(lambda: bench.session.reached(aimed))
     assert bench.holds(flow(RED_GOLD.slice_id, 80), flow(RED_GOLD.slice_id, 82))
+
+
+def batch_of(*entries: TableEntry) -> Batch:
+    return Batch(RED_GOLD.key, [([entry_key(entry) for entry in entries], entries)])
+
+
+async def test_batch_is_written_whole_and_what_is_refused_of_it_is_tried_again(
+    bench: Bench,
+) -> None:
+    first = flow(RED_GOLD.key, 80)
+    bench.session.aim(target(1, first))
+    await bench.start()
+    await eventually(lambda: bench.session.progress.revision == 1)
+    new = [flow(RED_GOLD.key, port) for port in range(1000, 1000 + 2 * UPDATES_PER_WRITE)]
+    there = [flow(RED_GOLD.slice_id, port) for port in (80, *range(1000, 1000 + len(new)))]
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    bad = entry_key(there[-1])
+    bench.switch.refuse = lambda one: UpdateStatus(code if entry_key(one) == bad else 0, "full")
+    bench.session.aim(target(2, first, *new, stage=Stage.FLOW), [batch_of(*new)])
+    await eventually(lambda: f"1 of {len(new)} updates refused" in bench.session.progress.error)
+    assert bench.holds(*there[:-1])
+    bench.switch.refuse = lambda entry: UpdateStatus()
+    await eventually(lambda: bench.holds(*there))
+
+
+async def test_batch_waits_for_its_stage_and_for_a_target_that_the_agent_has_prepared(
+    bench: Bench,
+) -> None:
+    bench.session.aim(target(1, flow(RED_GOLD.key, 80)))
+    await bench.start()
+    await eventually(lambda: bench.session.progress.revision == 1)
+    wanted = [flow(RED_GOLD.key, 80), flow(RED_GOLD.key, 81), flow(RED_GOLD.key, 82)]
+    aimed = target(2, *wanted, stage=Stage.FORWARD)
+    bench.session.aim(aimed, [batch_of(*wanted[1:])])
+    await eventually(lambda: bench.session.reached(aimed))
+    assert bench.holds(flow(RED_GOLD.slice_id, 80))
+    bench.directory.revisions["red"] = 2
+    bench.session.aim(target(3, *wanted, stage=Stage.FLOW), [])  # which no agent has yet
+    await asyncio.sleep(0.1)  # more time would change nothing
+    assert bench.holds(flow(RED_GOLD.slice_id, 80))
+    last = target(2, *wanted, stage=Stage.FLOW)
+    bench.session.aim(last, [])
+    await eventually(lambda: bench.session.reached(last))
+    assert bench.holds(*[flow(RED_GOLD.slice_id, port) for port in (80, 81, 82)])
+    assert bench.switch.batches == [1, 2]

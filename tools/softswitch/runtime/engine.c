@@ -316,6 +316,29 @@ int sw_direct_write(struct sw_engine *e, uint32_t table, uint64_t handle, uint64
     return x ? 0 : -ENOENT;
 }
 
+/* Looking for them keeps no packet out, however many entries there are. */
+int sw_direct_counted(struct sw_engine *e, uint32_t table, uint64_t *handles,
+                      struct sw_counter *counters, uint32_t most) {
+    const struct sw_table *t = &e->tables[table];
+    uint32_t found = 0;
+    sw_edit(e);
+    for (uint32_t i = 0; i < t->n_handles; i++) {
+        const struct sw_entry *x = t->handles[i].entry;
+        if (!x || !(__atomic_load_n(&x->packets, __ATOMIC_RELAXED) |
+                    __atomic_load_n(&x->bytes, __ATOMIC_RELAXED)))
+            continue;
+        if (found < most) {
+            sw_lock(e);
+            handles[found] = x->handle;
+            counters[found] = (struct sw_counter){x->packets, x->bytes};
+            sw_unlock(e);
+        }
+        found++;
+    }
+    sw_edited(e);
+    return (int)found;
+}
+
 int sw_counter_read(struct sw_engine *e, uint32_t counter, uint32_t first, uint32_t count,
                     struct sw_counter *out) {
     if ((uint64_t)first + count > sw_program.counter_sizes[counter])

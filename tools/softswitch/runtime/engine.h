@@ -252,6 +252,10 @@ int sw_direct_read(struct sw_engine *e, uint32_t table, uint64_t handle, uint64_
                    uint64_t *bytes);
 int sw_direct_write(struct sw_engine *e, uint32_t table, uint64_t handle, uint64_t packets,
                     uint64_t bytes);
+/* Handles and counters of the entries that have counted anything, `most` at most; returns how many
+ * there are. */
+int sw_direct_counted(struct sw_engine *e, uint32_t table, uint64_t *handles,
+                      struct sw_counter *counters, uint32_t most);
 int sw_counter_read(struct sw_engine *e, uint32_t counter, uint32_t first, uint32_t count,
                     struct sw_counter *out);
 int sw_counter_write(struct sw_engine *e, uint32_t counter, uint32_t index, uint64_t packets,

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import takewhile
 
 from softswitch.server.errors import RequestError
 from softswitch.server.pb import p4r
 from softswitch.server.pipeline import Pipeline
 from softswitch.server.rollback import Batch, failed_batch
-from softswitch.server.rpc import WriteCall
 
 PER_TURN = 512
 """Plain updates applied before other RPCs get a turn on the event loop."""
 COST = 4
 """How many plain ones take as long as one that is not."""
+
+
+@dataclass(slots=True)
+class WriteCall:
+    """A WriteRequest, and the bytes in which it came."""
+
+    request: p4r.WriteRequest
+    raw: bytes
+
+    @classmethod
+    def parse(cls, raw: bytes) -> WriteCall:
+        """Raises DecodeError."""
+        return cls(p4r.WriteRequest.FromString(raw), raw)
 
 
 def write_each(

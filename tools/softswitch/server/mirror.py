@@ -6,7 +6,7 @@ copy, not a computation. Which entry a key belongs to is asked of the engine, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from softswitch.server.dataplane import DataPlane
@@ -110,10 +110,20 @@ class Mirror:
         """Handle and TableEntry of all."""
         yield from self._encoded.items()
 
-    def selected(self, query: p4r.TableEntry) -> Iterator[tuple[int, bytes]]:
+    def selected(
+        self, query: p4r.TableEntry, among: Collection[int] | None = None
+    ) -> Iterator[tuple[int, bytes]]:
         """Handle and TableEntry of those that a read of this entry asks for: with its key and its
-        priority, action and metadata, as far as they are set. Raises INVALID_ARGUMENT."""
+        priority, action and metadata, as far as they are set; `among` these handles (None: all).
+        Raises INVALID_ARGUMENT."""
         found = self._with_key(query) if query.match else self.items()
+        if among is not None:
+            held = self._encoded
+            found = (
+                ((handle, encoded) for handle, encoded in found if handle in among)
+                if query.match
+                else ((handle, held[handle]) for handle in among if handle in held)
+            )
         action = query.action.action.action_id if query.HasField("action") else None
         if action is None and not (query.priority or query.metadata or query.controller_metadata):
             return found

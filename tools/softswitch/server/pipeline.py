@@ -6,7 +6,7 @@ All calls come from the event loop's thread, under the service's state lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import ClassVar
 
@@ -197,8 +197,9 @@ class Pipeline:
 
     # -- reading ------------------------------------------------------------------------------
 
-    def read(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
-        """The messages that answer one entity of a read, each made when asked for.
+    def read(self, entity: p4r.Entity, *, hit: Collection[int] = ()) -> Iterator[p4r.ReadResponse]:
+        """The messages that answer one entity of a read, each made when asked for. `hit` are
+        tables of which entries that have counted nothing are left out where counters are read.
 
         What they hold is decided before the first message, except for counter arrays, which are
         read message by message.
@@ -208,15 +209,15 @@ class Pipeline:
             raise invalid("read of an entity without a type")
         reader = self._READERS.get(name)
         try:
+            if name == "table_entry":
+                rows = self._table_rows(entity.table_entry, hit)
+                return messages(rows, put_table_entry)
             if reader is not None:
                 return reader(self, entity)
         except EngineError as error:
             raise from_engine(error) from error
         self._refuse_unless_none_exist(name, entity)
         return iter(())
-
-    def _read_table(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
-        return messages(self._table_rows(entity.table_entry), put_table_entry)
 
     def _read_direct_counter(self, entity: p4r.Entity) -> Iterator[p4r.ReadResponse]:
         return messages(self._direct_counter_rows(entity.direct_counter_entry), put_direct_counter)
@@ -246,12 +247,16 @@ class Pipeline:
             registers.check_index(chosen[0], index)
         return chain.from_iterable(registers.read(self.engine, r, index) for r in chosen)
 
-    def _table_rows(self, query: p4r.TableEntry) -> list[Row]:
+    def _table_rows(self, query: p4r.TableEntry, hit: Collection[int]) -> list[Row]:
         if query.table_id:
-            return self.table(query.table_id).rows(query)
+            return self.table(query.table_id).rows(query, hit=query.table_id in hit)
         if query.match or query.HasField("action") or query.priority or query.metadata:
             raise invalid("reading all tables (table id 0) takes no other filter")
-        return [row for table in self.tables.values() for row in table.rows(query)]
+        return [
+            row
+            for number, table in self.tables.items()
+            for row in table.rows(query, hit=number in hit)
+        ]
 
     def _direct_counter_rows(self, query: p4r.DirectCounterEntry) -> list[Row]:
         entry = query.table_entry
@@ -347,7 +352,6 @@ class Pipeline:
     _READERS: ClassVar[
         Mapping[str, Callable[[Pipeline, p4r.Entity], Iterator[p4r.ReadResponse]]]
     ] = {
-        "table_entry": _read_table,
         "direct_counter_entry": _read_direct_counter,
         "direct_meter_entry": _read_direct_meter,
         "register_entry": _read_registers,

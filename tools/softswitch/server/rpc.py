@@ -1,31 +1,18 @@
-"""The RPCs of P4Runtime and how their messages are read: a Write keeps its bytes beside it."""
+"""The RPCs of P4Runtime and how their messages are read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
 
+from softswitch.server.batches import WriteCall
 from softswitch.server.pb import p4r
 
 if TYPE_CHECKING:
     from softswitch.server.service import P4RuntimeService
 
 SERVICE = "p4.v1.P4Runtime"
-
-
-@dataclass(slots=True)
-class WriteCall:
-    """A WriteRequest, and the bytes in which it came."""
-
-    request: p4r.WriteRequest
-    raw: bytes
-
-    @classmethod
-    def parse(cls, raw: bytes) -> WriteCall:
-        """Raises DecodeError."""
-        return cls(p4r.WriteRequest.FromString(raw), raw)
 
 
 def add_to_server(service: P4RuntimeService, server: grpc.aio.Server) -> None:

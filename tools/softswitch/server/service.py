@@ -21,7 +21,7 @@ from grpc import StatusCode
 from softswitch.errors import EngineError
 from softswitch.server.answers import packed
 from softswitch.server.arbitration import Arbitration, Standing
-from softswitch.server.batches import write_at_once, write_each
+from softswitch.server.batches import WriteCall, write_at_once, write_each
 from softswitch.server.dataplane import Builder, DataPlane
 from softswitch.server.errors import (
     SPACE,
@@ -41,7 +41,6 @@ from softswitch.server.pipeline import Pipeline, from_engine, realize
 from softswitch.server.ports import PortHost
 from softswitch.server.reconcile import carry_over, carry_values_over, refusal
 from softswitch.server.rollback import Batch, failed_batch
-from softswitch.server.rpc import WriteCall
 from softswitch.server.schema import PacketField
 from softswitch.server.status import DETAILS_KEY, batch_status
 from softswitch.server.streams import Stream
@@ -53,6 +52,9 @@ WRITE_ON_STREAM = ("p4runtime-write-on-stream", "1")
 """In the initial metadata of each stream: `other` of a request may be a WriteRequest there. It is
 answered, in the order of the requests, by `other` with the google.rpc.Status of the Write. A call
 costs a client twice as much time."""
+HIT_ONLY_KEY = "softswitch-hit-only"
+"""Metadata of a Read: ids of tables, with commas, of which entries that have counted nothing need
+not be told. Not P4Runtime's, so other switches tell them."""
 UPDATES_PER_TURN = 128
 """Updates applied before other RPCs get a turn on the event loop."""
 
@@ -337,11 +339,12 @@ class P4RuntimeService:
         answers: list[Iterator[p4r.ReadResponse]] = []
         try:
             self._check_device(request.device_id)
+            hit = _hit_only(context)
             async with self._state:
                 pipeline = self._pipeline()
                 for entity in request.entities:
                     try:
-                        answers.append(pipeline.read(entity))
+                        answers.append(pipeline.read(entity, hit=hit))
                     except RequestError as error:
                         errors.append(error)
                     else:
@@ -517,6 +520,18 @@ def _stream_error(error: RequestError, message: p4r.StreamMessageRequest) -> p4r
     else:
         answer.other.SetInParent()
     return answer
+
+
+def _hit_only(context: _Context) -> frozenset[int]:
+    """The tables of which the caller wants no entries that have counted nothing."""
+    found: set[int] = set()
+    for key, value in context.invocation_metadata() or ():
+        if key == HIT_ONLY_KEY:
+            try:
+                found.update(map(int, str(value).split(",")))
+            except ValueError as error:
+                raise invalid(f"{HIT_ONLY_KEY}: table ids are expected, not {value!r}") from error
+    return frozenset(found)
 
 
 async def _send(stream: Stream, context: _Context) -> None:

@@ -261,8 +261,10 @@ class TableState:
 
     # -- reading ------------------------------------------------------------------------------
 
-    def rows(self, query: p4r.TableEntry) -> list[Row]:
-        """The entries that a read of TableEntry selects; an exact key selects at most one."""
+    def rows(self, query: p4r.TableEntry, *, hit: bool = False) -> list[Row]:
+        """The entries that a read of TableEntry selects; an exact key selects at most one. `hit`:
+        of those that are counted only the ones that have counted anything.
+        """
         if query.is_default_action:
             if query.HasField("time_since_last_hit"):
                 raise invalid(f"table {self.table.name}: the default entry does not age")
@@ -272,8 +274,9 @@ class TableState:
             raise invalid(f"table {self.table.name}: does not support idle timeouts")
         if query.HasField("action") and query.action.WhichOneof("type") != "action":
             raise invalid(f"table {self.table.name}: reads filter by direct action only")
-        entries = self._mirror.selected(query)
         counted = query.HasField("counter_data") and self.table.direct_counter
+        cells = self._engine.direct_counted(self.table.name) if counted and hit else None
+        entries = self._mirror.selected(query, cells)
         metered = self.table.direct_meter is not None
         configured = metered and query.HasField("meter_config")
         marked = metered and query.HasField("meter_counter_data")
@@ -282,7 +285,9 @@ class TableState:
         return [
             Row(
                 encoded,
-                self.direct.counter(handle) if counted else None,
+                (self.direct.counter(handle) if cells is None else cells[handle])
+                if counted
+                else None,
                 self._engine.since_last_hit_us(self.table.name, handle) * 1000 if timed else None,
                 self.direct.configs.get(handle) if configured else None,
                 self.direct.counts(handle) if marked else None,

@@ -359,6 +359,14 @@ class FakeEngine:
         entry = self._entry(table, handle)
         return entry.packets, entry.bytes
 
+    def direct_counted(self, table: str) -> dict[int, tuple[int, int]]:
+        assert not self.closed
+        return {
+            handle: (entry.packets, entry.bytes)
+            for handle, entry in self.tables[table].entries.items()
+            if entry.packets or entry.bytes
+        }
+
     def set_direct_counter(self, table: str, handle: int, packets: int, bytes_: int) -> None:
         entry = self._entry(table, handle)
         entry.packets, entry.bytes = packets, bytes_

@@ -222,12 +222,14 @@ class Client:
             return by_number[code], text
         raise AssertionError(f"{kind} was accepted: {message}")
 
-    async def read(self, *messages: Any) -> list[p4r.Entity]:
+    async def read(
+        self, *messages: Any, metadata: tuple[tuple[str, str], ...] = ()
+    ) -> list[p4r.Entity]:
         request = p4r.ReadRequest(device_id=DEVICE)
         for message in messages:
             put_entity(request.entities.add(), message)
         found: list[p4r.Entity] = []
-        async for response in self.stub.Read(request, timeout=20):
+        async for response in self.stub.Read(request, timeout=20, metadata=metadata):
             found += response.entities
         return found
 

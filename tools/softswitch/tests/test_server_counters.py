@@ -198,3 +198,38 @@ async def test_direct_counter_read_misuse_is_refused(primary: Client) -> None:
     assert await primary.read_refused(missing) is grpc.StatusCode.NOT_FOUND
     uncounted = direct(lpm_entry(primary, b"\x0a\x00\x00\x00", 8))
     assert await primary.read_refused(uncounted) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_entries_that_counted_nothing_are_left_out_of_tables_that_say_so(
+    primary: Client,
+) -> None:
+    """Also with other filters, and for all tables at once."""
+    exact = [with_counter(exact_entry(primary, n), n % 2, 50 * (n % 2)) for n in range(1, 6)]
+    quiet = acl_entry(primary, 5)
+    await primary.write(*(("INSERT", one) for one in (*exact, quiet)))
+    hit = [one for one in exact if one.counter_data.packet_count]
+    only = (("softswitch-hit-only", str(exact[0].table_id)),)
+
+    async def read(query: p4r.TableEntry, metadata: tuple[tuple[str, str], ...]) -> list[bytes]:
+        query.counter_data.SetInParent()
+        found = [e.table_entry for e in await primary.read(query, metadata=metadata)]
+        return sorted(one.SerializeToString() for one in found if one.counter_data.packet_count)
+
+    table = p4r.TableEntry(table_id=exact[0].table_id)
+    every = p4r.TableEntry()
+    wanted = sorted(one.SerializeToString() for one in hit)
+    assert await read(table, ()) == await read(table, only) == await read(every, only) == wanted
+    one = key_of(exact[1])
+    one.counter_data.SetInParent()
+    counts = {
+        where: [len(await primary.read(query, metadata=where)) for query in (table, one)]
+        for where in ((), only)
+    }
+    assert counts == {(): [5, 1], only: [3, 0]}
+    assert len(await primary.read(p4r.TableEntry(table_id=quiet.table_id), metadata=only)) == 1
+
+
+async def test_tables_that_are_no_numbers_are_refused(primary: Client) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await primary.read(p4r.TableEntry(), metadata=(("softswitch-hit-only", "acl"),))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -11,13 +11,12 @@ import pytest
 from grpc import StatusCode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from softswitch.server.batches import PER_TURN, write_each
+from softswitch.server.batches import PER_TURN, WriteCall, write_each
 from softswitch.server.dataplane import engine_builder
 from softswitch.server.errors import RequestError
 from softswitch.server.links import Links
 from softswitch.server.pb import p4r
 from softswitch.server.pipeline import Pipeline
-from softswitch.server.rpc import WriteCall
 from softswitch.tests.p4client import Names, contract_config, exact, lpm, streams_config, ternary
 from softswitch.tests.test_server_roundtrip import KINDS, entries
 
