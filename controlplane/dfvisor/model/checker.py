@@ -144,35 +144,46 @@ class _Index:
             if old.match.endpoint is not None:
                 self._entrances[old.match.endpoint] -= 1
         come = [one for one in changed.values() if one is not None]
-        known.update((one.name, one) for one in come)
+        known.update({one.name: one for one in come})
         self._overlaps.discard(gone)
-        return all(self._is_well(vn, one, slices) for one in come) and self._overlaps.extend(come)
+        return all(
+            _is_plain(one, slices) or self._is_well(vn, one, slices) for one in come
+        ) and self._overlaps.extend(come)
 
     def _is_well(
         self, vn: VirtualNetwork, flowspace: Flowspace, slices: Mapping[str, Slice]
     ) -> bool:
         slice_ = slices.get(flowspace.slice)
-        if slice_ is None or flowspace.under is not None:
+        if slice_ is None or match_problems(flowspace):
             return False
-        match = flowspace.match
-        ordinary = (  # looked at here, as there may be very many
-            match.eth_type is None
-            and match.ipv6_src is None
-            and match.ipv6_dst is None
-            and match.tcp_flags is None
-            and not match.fragment
-            and match.ip_proto in PORT_PROTOCOLS
-        )
-        if not ordinary and match_problems(flowspace):
+        if flowspace.under is not None:
             return False
         if flowspace.readers and any(permission_problems(vn, flowspace)):
             return False
         if flowspace.treatment is Treatment.TO_CONTROLLER and slice_.best_effort:
             return False
-        entrance = match.endpoint
+        entrance = flowspace.match.endpoint
         if entrance is not None:
             endpoint = vn.endpoints.get(entrance)
             if endpoint is None or endpoint.port is None or flowspace.bidirectional:
                 return False
             self._entrances[entrance] += 1
         return True
+
+
+def _is_plain(flowspace: Flowspace, slices: Mapping[str, Slice]) -> bool:
+    """Whether it is one of those of which there are very many, and well; others may be, too."""
+    match = flowspace.match
+    return (
+        flowspace.slice in slices
+        and flowspace.under is None
+        and not flowspace.readers
+        and flowspace.treatment is Treatment.PERMIT
+        and match.endpoint is None
+        and match.ip_proto in PORT_PROTOCOLS
+        and match.eth_type is None
+        and match.ipv6_src is None
+        and match.ipv6_dst is None
+        and match.fragment is None
+        and match.tcp_flags is None
+    )

@@ -129,9 +129,6 @@ class Named(Mapping[str, T], Generic[T]):
         if not back:
             return self
         found = dict(change) if len(back) == len(change) else {name: change[name] for name in back}
-        apart = len(back) > len(data)  # then the way back would be longer than the copy
-        if apart:
-            data = data.copy()
         for name, record in found.items():
             if record is None:
                 del data[name]
@@ -139,8 +136,24 @@ class Named(Mapping[str, T], Generic[T]):
                 data[name] = record
         made: Named[T] = Named(data)
         made._known = (ref(self), found)
-        if not apart:
-            self._data, self._next, self._changes = None, made, back
+        self._data, self._next, self._changes = None, made, back
+        return made
+
+    def replaced(self, records: dict[str, T]) -> Named[T]:
+        """With these records and no others; the dict is taken over. Otherwise as `changed`."""
+        data = self._here()
+        if len(records) <= 2 * len(data):
+            return self.changed(differing(data, records))
+        found: dict[str, T | None] = {**records}  # most is new: rather a dict of its own
+        for name, held in data.items():
+            record = records.get(name)
+            if record is None:
+                found[name] = None
+            elif held is record or held == record:
+                records[name] = held
+                del found[name]
+        made = Named(records)
+        made._known = (ref(self), found)
         return made
 
     # -- comparing

@@ -212,9 +212,10 @@ class Overlaps:
                     return False
                 continue
             every = come if group is None else [*group.flowspaces.values(), *come]
-            if _disagree(every) and _conflicts(every, 1):
+            made = _Group(every)
+            if made.disagrees and _conflicts(every, 1):
                 return False
-            self._groups[priority] = _Group(every)
+            self._groups[priority] = made
         return True
 
     def conflict(self, flowspace: Flowspace) -> bool:
@@ -248,6 +249,8 @@ class _Group:
         self._begins: list[tuple[int, str]] = []
         self._field: int | None = None  # None: places are not indexed yet
         self._put(flowspaces)
+        if self.disagrees:
+            self._index()
 
     def extend(self, flowspaces: Sequence[Flowspace]) -> bool:
         """Know these, too; False, and the group is of no more use, if there is a conflict."""
@@ -260,13 +263,16 @@ class _Group:
             self._put((flowspace,))
         return True
 
+    @property
+    def disagrees(self) -> bool:
+        """Whether there is more than one outcome."""
+        return len(self._outcomes) > 1
+
     def _put(self, flowspaces: Sequence[Flowspace]) -> None:
         self._outcomes.update(_outcomes(flowspaces))
-        self.flowspaces.update([(flowspace.name, flowspace) for flowspace in flowspaces])
+        self.flowspaces.update({flowspace.name: flowspace for flowspace in flowspaces})
         if self._field is not None:
             self._place(flowspaces)
-        elif len(self._outcomes) > 1:
-            self._index()
 
     def _index(self) -> None:
         every = list(self.flowspaces.values())

@@ -135,7 +135,8 @@ class Spaces:
     def __init__(self) -> None:
         self._spaces: dict[str, Space] = {}
         self._demotable = frozenset[int]()
-        self._held: dict[str, tuple[Flowspace, Mac | None, Sequence[TernaryMatch]]] = {}
+        self._held: dict[str, Flowspace] = {}
+        self._macs: dict[str, Mac] = {}  # of the endpoints at which those enter that say so
         self._vn: VirtualNetwork | None = None  # the last one
 
     def of(self, slice_name: str) -> Space:
@@ -152,7 +153,7 @@ class Spaces:
             gone = [name for name, flowspace in looked.items() if flowspace is None]
         else:
             gone = [name for name in self._held if name not in vn.flowspaces]
-        every = self._held
+        every, macs = self._held, self._macs
         shrunk = {self._forget(name) for name in gone if name in every}
         come: defaultdict[str, list[TernaryMatch]] = defaultdict(list)
         for name, flowspace in looked.items():
@@ -162,18 +163,13 @@ class Spaces:
             match = flowspace.match
             mac = None if match.endpoint is None else _entrance(vn, match)
             if held is not None:
-                if (held[0] is flowspace or held[0] == flowspace) and held[1] == mac:
+                if (held is flowspace or held == flowspace) and macs.get(name) == mac:
                     continue
                 shrunk.add(self._forget(name))
-            if flowspace.treatment is Treatment.DENY:
-                every[name] = (flowspace, mac, ())
-                continue
-            if mac is None:
-                keys = expand(match, bidirectional=flowspace.bidirectional)
-            else:
-                keys = _keys(flowspace, mac)
-            come[flowspace.slice] += keys
-            every[name] = (flowspace, mac, keys)
+            every[name] = flowspace
+            if mac is not None:
+                macs[name] = mac
+            come[flowspace.slice] += _letting(flowspace, mac)
         for slice_name, found in come.items():
             self.of(slice_name).put(found)
         if not same:
@@ -187,8 +183,8 @@ class Spaces:
         return shrunk
 
     def _forget(self, name: str) -> str:
-        flowspace, _, keys = self._held.pop(name)
-        self.of(flowspace.slice).take(keys)
+        flowspace = self._held.pop(name)
+        self.of(flowspace.slice).take(_letting(flowspace, self._macs.pop(name, None)))
         return flowspace.slice
 
 
@@ -202,6 +198,15 @@ def flowspace_keys(vn: VirtualNetwork, flowspace: Flowspace) -> list[Fields]:
     port to look at: an endpoint is told by its MAC.
     """
     return [key.fields for key in _keys(flowspace, _entrance(vn, flowspace.match))]
+
+
+def _letting(flowspace: Flowspace, mac: Mac | None) -> Sequence[TernaryMatch]:
+    """The keys by which it lets packets into its slice."""
+    if flowspace.treatment is Treatment.DENY:
+        return ()
+    if mac is None:
+        return expand(flowspace.match, bidirectional=flowspace.bidirectional)
+    return _keys(flowspace, mac)
 
 
 def _keys(flowspace: Flowspace, mac: Mac | None) -> list[TernaryMatch]:

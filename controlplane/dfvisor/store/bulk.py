@@ -22,12 +22,11 @@ from dfvisor.model.types import Mac
 
 _CACHED = 65536  # texts; a page repeats many
 
-_Name = Annotated[str, msgspec.Meta(pattern=rf"^{form.NAME.pattern}\Z")]
 _Text = str | None
 
 
 class _Match(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    endpoint: _Name | None = None
+    endpoint: _Text = None
     eth_src: _Text = None
     eth_dst: _Text = None
     eth_type: int | str | None = None
@@ -47,13 +46,19 @@ class _Match(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=
 class _Flowspace(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     priority: Annotated[int, msgspec.Meta(ge=1, le=form.MAX_PRIORITY)]
     match: _Match
-    slice: _Name
+    slice: str
     treatment: Treatment = Treatment.PERMIT
     bidirectional: bool = False
     rate: Any = None
 
 
 _named = msgspec.json.Decoder(dict[str, _Flowspace] | None)
+
+
+@lru_cache(_CACHED)
+def _name(text: str) -> str:
+    """Checked once, and one object for all of them."""
+    return form.name(text)
 
 
 @lru_cache(_CACHED)
@@ -89,7 +94,7 @@ def _flowspace(name: str, one: _Flowspace) -> Flowspace:
         name=name,
         priority=one.priority,
         match=_match(one.match),
-        slice=one.slice,
+        slice=_name(one.slice),
         treatment=one.treatment,
         bidirectional=one.bidirectional,
         rate=rate,
@@ -102,7 +107,7 @@ def _match(one: _Match) -> Match:
         vlan = form.vlan(vlan)
         assert isinstance(vlan, int)
     return Match(
-        endpoint=one.endpoint,
+        endpoint=None if one.endpoint is None else _name(one.endpoint),
         eth_src=None if one.eth_src is None else _mac(one.eth_src),
         eth_dst=None if one.eth_dst is None else _mac(one.eth_dst),
         eth_type=None if one.eth_type is None else _type(one.eth_type),

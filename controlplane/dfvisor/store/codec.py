@@ -18,7 +18,7 @@ from dfvisor.errors import StoreError
 from dfvisor.model import plain as form
 from dfvisor.model.granted import parse_grant, render_grant
 from dfvisor.model.grants import Grant
-from dfvisor.model.named import Named, differing, named
+from dfvisor.model.named import Named, named
 from dfvisor.model.plain import Problems
 from dfvisor.model.records import (
     Endpoint,
@@ -251,7 +251,7 @@ def assemble(
             found[kind] = Named({name: held[name] for name in sorted(held)})
         else:
             before: Named[Any] = named(getattr(base, kind))
-            found[kind] = before.changed(differing(before, held))
+            found[kind] = before.replaced(held)
     return replace(settings, **found)
 
 

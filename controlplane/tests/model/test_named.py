@@ -39,6 +39,23 @@ def test_named_of_any_version_is_as_a_dict_of_its_own(
     assert [one.plain() for one in shared] == plain
 
 
+@given(
+    old=st.dictionaries(NAMES, st.integers(0, 3), max_size=2),
+    new=st.dictionaries(NAMES, st.integers(0, 3)),
+    change=CHANGES,
+)
+def test_named_replaced_by_few_or_many_is_those_and_knows_what_differs(
+    old: dict[str, int], new: dict[str, int], change: dict[str, int | None]
+) -> None:
+    before = Named(dict(old))
+    now = before.replaced(dict(new))
+    later = now.changed(change)
+    for records, wanted in ((before, old), (now, new), (later, after(new, change))):
+        for others, expected in ((before, old), (now, new), (later, after(new, change))):
+            assert differing(others, records) == differing(expected, wanted)
+        assert records == wanted
+
+
 @given(old=st.dictionaries(NAMES, st.integers(0, 3)), change=CHANGES)
 def test_what_differs_makes_the_new_of_the_old(
     old: dict[str, int], change: dict[str, int | None]
