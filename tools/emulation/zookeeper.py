@@ -31,6 +31,8 @@ _JVM = (
     "-Xmx256m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
+    "-XX:CompileThresholdScaling=0.1",  # servers here live for minutes, and serve little
+    "-XX:+PerfDisableSharedMem",  # a file that the disk may hold up
     "-Xshare:auto",
     "-Djava.awt.headless=true",
     "-Dzookeeper.admin.enableServer=false",

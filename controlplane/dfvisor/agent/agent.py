@@ -583,6 +583,7 @@ class Agent:
                     self._removals.drop(self._directory.shrink(one.name, one.plan))
             changes = self._book.pending()
             written = await link.carry_out(changes)
+            at = time.time()
         except BaseException:
             self._dirty |= names
             self._fabric_dirty |= fabric
@@ -600,7 +601,7 @@ class Agent:
         if wanted is not None and FABRIC not in self._refusals:
             self._fabric_applied = wanted[0]
         for one in staged:
-            self._applied.publish(one, self._refusals.get(one.name))
+            self._applied.publish(one, self._refusals.get(one.name), at)
             if one.prepared > max(one.revision, self._heard.get(one.name, (0, 0.0))[0]):
                 self._heard[one.name] = (one.prepared, asyncio.get_running_loop().time())
         if wanted is not None and wanted[1] is not self._fabric_saved:
@@ -667,11 +668,12 @@ class Agent:
         if busy:
             return False
         async with self._writing:
-            staged = await write_together(link, self._planner, self._book, updates, name, revision)
-        if staged is None:
+            done = await write_together(link, self._planner, self._book, updates, name, revision)
+        if done is None:
             return False
-        self.tracer.written(name, revision, time.time())
-        self._applied.publish(staged, None)
+        staged, at = done
+        self.tracer.written(name, revision, at)
+        self._applied.publish(staged, None, at)
         self._reports.changed()
         return True
 

@@ -91,8 +91,10 @@ class AppliedVns:
             name: msgspec.structs.replace(held, flows=0) for name, held in self._held.items()
         }
 
-    def publish(self, one: Staged, refused: str | None) -> None:
-        """What was staged of a VN has been written, but for what the switch `refused`."""
+    def publish(self, one: Staged, refused: str | None, at: float) -> None:
+        """What was staged of a VN is in the switch since `at` (seconds since the epoch), but for
+        what it `refused`.
+        """
         name = one.name
         self._remember(one)
         if one.keeps and name not in self._keeping:
@@ -118,7 +120,7 @@ class AppliedVns:
         else:
             revision = one.revision
             self.directory.publish(name, one.prepared, one.plan, active=revision, space=one.space)
-            self._tracer.edge(name, revision, time.time())
+            self._tracer.edge(name, revision, at)
             if one.vn is not None and (held is None or held.revision != revision):
                 self._saver.save(name, revision, one.vn)
         self._enter(one, held, revision, refused or one.error)

@@ -80,7 +80,7 @@ class Inputs:
 
     def same(self, other: Inputs) -> bool:
         return (
-            self.site is other.site
+            (self.site is other.site or self.site.same_for_vns(other.site))
             and self.learned == other.learned
             and self.doubted == other.doubted
             and self.addresses == other.addresses
@@ -251,7 +251,7 @@ def vn_plan(
     if before is not None and before.inputs is not None and before.inputs.same(inputs):
         changed = changes(before.vn, vn)
         if not changed.structure and not changed.endpoints:
-            return _with_flowspaces(before, vn, changed.flowspaces)
+            return _with_flowspaces(replace(before, inputs=inputs), vn, changed.flowspaces)
     home = site.is_home(vn)
     carried = [slice_ for slice_ in vn.slices.values() if _carries(site, vn, slice_, home)]
     if not carried:

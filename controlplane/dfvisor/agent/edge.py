@@ -285,20 +285,21 @@ class Edge:
         packet can meet it.
         """
         flowspaces, held, made = content(self.vn.flowspaces), content(before), self._classified
-        return {
-            name: None if (one := flowspaces.get(name)) is None else made(one, held.get(name))
-            for name in names
-        }
+        found: dict[str, Classified | None] = {}
+        for name in names:
+            flowspace = flowspaces.get(name)
+            found[name] = None if flowspace is None else made(flowspace, held.get(name))
+        return found
 
     def _classified(self, flowspace: Flowspace, before: Classified | None) -> Classified | None:
-        port, entrance = None, flowspace.match.endpoint
+        entrance, rate = flowspace.match.endpoint, flowspace.rate
+        port = None
         if entrance is not None:
             endpoint = self.vn.endpoints[entrance]
             if where(endpoint) != self.site.name:
                 return None
             port = endpoint.port.port if endpoint.port else None
         slice_id = self.slices[flowspace.slice].slice_id
-        rate = flowspace.rate
         meter_id = NO_METER if rate is None else self._meter_id(flowspace)
         context = (self.vn_id, slice_id, port, meter_id)
         if (
@@ -307,10 +308,18 @@ class Edge:
             and (before.flowspace is flowspace or before.flowspace == flowspace)
         ):
             return before
-        items: tuple[Formed | Meter, ...] = _classifier_entries(self.vn.name, flowspace, *context)
+        at = (self.vn_id,) if port is None else (self.vn_id, port)
+        denied = flowspace.treatment is Treatment.DENY
+        cookie = flowspace_cookie(self.vn.name, flowspace.name)
+        args = (cookie,) if denied else (slice_id, cookie, meter_id)
+        priority = flowspace.priority + CATCH_ALL_PRIORITY
+        items: list[Formed | Meter] = []
+        for key in expand(flowspace.match, bidirectional=flowspace.bidirectional):
+            form = _form(key.masks, port is not None, denied)
+            items.append(Formed(form, FormedKey(form.key, at + key.values, priority), args))
         if rate is not None:
-            items += (Meter("flow_meters", meter_id, rate_meter(rate)),)
-        return Classified(flowspace, context, items)
+            items.append(Meter("flow_meters", meter_id, rate_meter(rate)))
+        return Classified(flowspace, context, tuple(items))
 
 
 def where(endpoint: Endpoint) -> str:
@@ -318,21 +327,6 @@ def where(endpoint: Endpoint) -> str:
     if endpoint.peer is not None:
         return endpoint.peer
     return endpoint.port.switch if endpoint.port is not None else ""
-
-
-def _classifier_entries(
-    vn: str, flowspace: Flowspace, vn_id: int, slice_id: int, port: int | None, meter_id: int
-) -> tuple[Formed, ...]:
-    at = (vn_id,) if port is None else (vn_id, port)
-    denied = flowspace.treatment is Treatment.DENY
-    cookie = flowspace_cookie(vn, flowspace.name)
-    args = (cookie,) if denied else (slice_id, cookie, meter_id)
-    priority = flowspace.priority + CATCH_ALL_PRIORITY
-    found: list[Formed] = []
-    for one in expand(flowspace.match, bidirectional=flowspace.bidirectional):
-        form = _form(one.masks, port is not None, denied)
-        found.append(Formed(form, FormedKey(form.key, at + one.values, priority), args))
-    return tuple(found)
 
 
 @lru_cache(MOST_SHAPES)

@@ -8,6 +8,7 @@ at which the one is there without the other, and one round trip less.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from dfvisor.agent.book import Book
@@ -29,24 +30,25 @@ async def write_together(
     updates: Sequence[p4r.Update],
     name: str,
     revision: int,
-) -> Staged | None:
+) -> tuple[Staged, float] | None:
     """Write the updates and what lets this revision of the VN take effect; the VN as it is staged
-    then. None, and nothing was done, where that is not to be, or was refused. Errors are those of
-    `Link.write_at_once`; planner and book are then as they were.
+    then, and since when that is in the switch (seconds since the epoch). None, and nothing was
+    done, where that is not to be, or was refused. Errors are those of `Link.write_at_once`; planner
+    and book are then as they were.
     """
     if not link.at_once or len(updates) > MOST_UPDATES:
         return None
     before = planner.remember(name)
     if not planner.tell_active(name, revision):
         return None
-    done: Staged | None = None
+    done: tuple[Staged, float] | None = None
     try:
         (staged,) = planner.stage({name})
         changes = book.pending()
         if _goes_along(staged, changes, len(updates)) and await link.write_at_once(
             updates, changes
         ):
-            done = staged
+            done = staged, time.time()
     finally:
         if done is None:
             planner.restore(name, before)

@@ -7,7 +7,7 @@ so the answer is right all the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -20,13 +20,17 @@ _NOTHING: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """Names of the records that came, went or differ. `settings`: what is the VN's own does."""
+    """Names of the records that came, went or differ. `settings`: what is the VN's own does.
+
+    Those of flowspaces come in the order of the records, as these most often lie in memory: to go
+    through many in another order takes up to twice as long.
+    """
 
     settings: bool = False
     profiles: frozenset[str] = _NOTHING
     slices: frozenset[str] = _NOTHING
     endpoints: frozenset[str] = _NOTHING
-    flowspaces: frozenset[str] = _NOTHING
+    flowspaces: Set[str] = _NOTHING
 
     def __or__(self, other: Changed) -> Changed:
         """What differs between the first state of one and the last of the other, at most."""
@@ -51,7 +55,7 @@ def changes(old: VirtualNetwork, new: VirtualNetwork) -> Changed:
         profiles=changed_names(old.profiles, new.profiles),
         slices=changed_names(old.slices, new.slices),
         endpoints=changed_names(old.endpoints, new.endpoints),
-        flowspaces=changed_names(old.flowspaces, new.flowspaces),
+        flowspaces=differing(old.flowspaces, new.flowspaces).keys(),
     )
 
 
@@ -62,7 +66,7 @@ def everything(vn: VirtualNetwork) -> Changed:
         profiles=frozenset(vn.profiles),
         slices=frozenset(vn.slices),
         endpoints=frozenset(vn.endpoints),
-        flowspaces=frozenset(vn.flowspaces),
+        flowspaces=vn.flowspaces.keys(),
     )
 
 

@@ -7,14 +7,17 @@ another client. Every call has a time limit. Errors are those of `errors`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 
+from dfvisor.p4rt import onstream
 from dfvisor.p4rt.entries import (
     CloneSession,
     DigestSubscription,
@@ -72,6 +75,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),  # a new client is a new connection
 )
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 ElectionId = tuple[int, int]
 Metadata = Mapping[str, str]
@@ -136,6 +141,9 @@ class P4RuntimeClient:
             response_deserializer=p4r.WriteResponse.FromString,
         )
         self._requests: asyncio.Queue[p4r.StreamMessageRequest | None] = asyncio.Queue()
+        self._sending = asyncio.Lock()  # one message at a time
+        self._stream: Any = None  # if the server takes Writes there
+        self._written: deque[asyncio.Future[rpc_status.Status]] = deque()  # and not yet answered
         self._reader: asyncio.Task[None] | None = None
         self._standing = asyncio.Condition()
         self._primary: bool | None = None
@@ -217,24 +225,34 @@ class P4RuntimeClient:
 
     async def _read_stream(self) -> None:
         reason = "the server ended it"
-        call = self._stub.StreamChannel(self._outgoing())
+        call: Any = cast("Any", self._stub.StreamChannel)()
+        sender = asyncio.create_task(self._send_all(call), name=f"p4rt-requests-{self.address}")
         try:
-            async for message in call:
+            while isinstance(message := await call.read(), p4r.StreamMessageResponse):
+                if self._stream is None and await _offered(call):
+                    self._stream = call
                 await self._handle(message)
             details = await call.details()
             reason = f"{(await call.code()).name}: {details or 'the server ended the stream'}"
         except grpc.aio.AioRpcError as error:
             reason = f"{error.code().name}: {error.details()}"
         finally:
+            self._stream = None
             call.cancel()
+            sender.cancel()
             await self._mark_lost(reason)
 
-    async def _outgoing(self) -> AsyncIterator[p4r.StreamMessageRequest]:
-        while (message := await self._requests.get()) is not None:
-            yield message
+    async def _send_all(self, call: Any) -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it has ended
+            while (message := await self._requests.get()) is not None:
+                async with self._sending:
+                    await call.write(message)
 
     async def _handle(self, message: p4r.StreamMessageResponse) -> None:
         kind = message.WhichOneof("update")
+        if kind == "other":
+            self._handle_answer(message)
+            return
         if kind != "arbitration":
             self._handle_event(kind, message)
             return
@@ -251,6 +269,15 @@ class P4RuntimeClient:
             log.info("%s: %s primary", self.address, "now" if self._primary else "no longer")
         if self._on_standing and was != self._primary:
             self._on_standing(bool(self._primary))
+
+    def _handle_answer(self, message: p4r.StreamMessageResponse) -> None:
+        status = onstream.status_in(message.other)
+        if status is None or not self._written:
+            log.debug("%s: stream message of type %s ignored", self.address, message.other.type_url)
+            return
+        answer = self._written.popleft()
+        if not answer.done():  # else nobody waits for it any more
+            answer.set_result(status)
 
     def _handle_event(self, kind: str | None, message: p4r.StreamMessageResponse) -> None:
         if kind == "error":
@@ -302,7 +329,11 @@ class P4RuntimeClient:
             return
         self._refusal = reason
         self._lost.set()
-        self._requests.put_nowait(None)  # or gRPC's task that waits for more is never ended
+        self._requests.put_nowait(None)
+        written, self._written = self._written, deque()
+        for answer in written:
+            if not answer.done():
+                answer.set_exception(SwitchUnavailable(f"{self.address}: stream closed: {reason}"))
         async with self._standing:
             self._standing.notify_all()
         if self._primary and self._on_standing:
@@ -373,18 +404,22 @@ class P4RuntimeClient:
         metadata: Metadata | None = None,
         *,
         at_once: bool = False,
+        prompt: bool = False,
     ) -> list[UpdateStatus]:
         """As `write`, but with one status per update instead of WriteError. `at_once`: all of them
-        between two packets, or none, in one message. `Updates` are one message as well.
+        between two packets, or none, in one message. `Updates` are one message as well. `prompt`:
+        the server will not have it wait for long, so it may go on the stream if it is small and the
+        server takes Writes there. Who is cancelled while it is sent there ends the stream.
         """
         if at_once:
-            return await self._write_chunk(updates, metadata, p4r.WriteRequest.DATAPLANE_ATOMIC)
+            atomicity = p4r.WriteRequest.DATAPLANE_ATOMIC
+            return await self._write_chunk(updates, metadata, atomicity, prompt=True)
         statuses: list[UpdateStatus] = []
         if isinstance(updates, Updates):
-            return await self._write_chunk(updates, metadata)
+            return await self._write_chunk(updates, metadata, prompt=prompt)
         for start in range(0, max(1, len(updates)), UPDATES_PER_WRITE):
             chunk = updates[start : start + UPDATES_PER_WRITE]
-            statuses += await self._write_chunk(chunk, metadata)
+            statuses += await self._write_chunk(chunk, metadata, prompt=prompt)
         return statuses
 
     async def _write_chunk(
@@ -392,6 +427,8 @@ class P4RuntimeClient:
         updates: Sequence[p4r.Update],
         metadata: Metadata | None,
         atomicity: p4r.WriteRequest.Atomicity.ValueType = p4r.WriteRequest.CONTINUE_ON_ERROR,
+        *,
+        prompt: bool = False,
     ) -> list[UpdateStatus]:
         request = p4r.WriteRequest(
             device_id=self.device_id,
@@ -403,6 +440,16 @@ class P4RuntimeClient:
         data = request.SerializeToString()
         if isinstance(updates, Updates):
             data += updates.data
+        stream = self._stream if prompt and len(data) <= onstream.MAX_BYTES else None
+        if stream is not None:
+            status = await self._write_on(stream, onstream.request(data, metadata or {}))
+            if status.code == 0:
+                return [UpdateStatus()] * len(updates)
+            details = _details_of(status)
+            if len(details) == len(updates) and updates:
+                return details
+            code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+            raise self._failure(code, status.message, f"writing {len(updates)} updates")
         try:
             await self._write_call(
                 data, timeout=RPC_TIMEOUT_S, metadata=tuple((metadata or {}).items())
@@ -413,6 +460,22 @@ class P4RuntimeClient:
                 return details
             raise self._translated(error, f"writing {len(updates)} updates") from error
         return [UpdateStatus()] * len(updates)
+
+    async def _write_on(self, stream: Any, message: p4r.StreamMessageRequest) -> rpc_status.Status:
+        """Send a Write on the stream, and wait for its answer: they come in the same order."""
+        answer: asyncio.Future[rpc_status.Status] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(RPC_TIMEOUT_S):
+                async with self._sending:  # gRPC takes one message at a time
+                    self._written.append(answer)
+                    await stream.write(message)
+                return await answer
+        except TimeoutError as error:
+            raise SwitchUnavailable(
+                f"{self.address}: a Write was not answered in {RPC_TIMEOUT_S:g} s"
+            ) from error
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise SwitchUnavailable(f"{self.address}: the stream has ended") from error
 
     def _put_election_id(self, message: p4r.Uint128) -> None:
         if self.election_id is not None:
@@ -593,8 +656,10 @@ class P4RuntimeClient:
         return self.schema
 
     def _translated(self, error: grpc.aio.AioRpcError, doing: str) -> Exception:
-        code, details = error.code(), error.details() or "no details"
-        message = f"{self.address}: {doing}: {code.name}: {details}"
+        return self._failure(error.code(), error.details() or "", doing)
+
+    def _failure(self, code: grpc.StatusCode, details: str, doing: str) -> Exception:
+        message = f"{self.address}: {doing}: {code.name}: {details or 'no details'}"
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             return SwitchUnavailable(message)
         return RpcFailed(code, message)
@@ -610,6 +675,13 @@ def _counter(data: p4r.CounterData) -> CounterValue:
     return CounterValue(data.packet_count, data.byte_count)
 
 
+async def _offered(call: Any) -> bool:
+    """Whether the server takes Writes on the stream; known once it has sent a message."""
+    name, value = onstream.OFFER
+    metadata = cast("Iterable[tuple[str, str | bytes]]", await call.initial_metadata() or ())
+    return (name, value) in list(metadata)
+
+
 def _update_details(error: grpc.aio.AioRpcError) -> list[UpdateStatus]:
     """The per-update errors of a failed Write (P4Runtime 12.3), empty if the server gave none."""
     trailer = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
@@ -617,14 +689,20 @@ def _update_details(error: grpc.aio.AioRpcError) -> list[UpdateStatus]:
         if key != "grpc-status-details-bin" or not isinstance(value, bytes):
             continue
         try:
-            status = rpc_status.Status.FromString(value)
-            found = []
-            for detail in status.details:
-                one = p4r.Error()
-                if not detail.Unpack(one):
-                    return []
-                found.append(UpdateStatus(one.canonical_code, one.message))
+            return _details_of(rpc_status.Status.FromString(value))
         except DecodeError:
             return []
-        return found
     return []
+
+
+def _details_of(status: rpc_status.Status) -> list[UpdateStatus]:
+    found: list[UpdateStatus] = []
+    for detail in status.details:
+        one = p4r.Error()
+        try:
+            if not detail.Unpack(one):
+                return []
+        except DecodeError:
+            return []
+        found.append(UpdateStatus(one.canonical_code, one.message))
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 import grpc
@@ -20,10 +20,12 @@ SHOWN_FAILURES = 10
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-def metadata_numbers(context: Context, names: Collection[str]) -> dict[str, int]:
+def metadata_numbers(
+    metadata: Iterable[tuple[str, str | bytes]], names: Collection[str]
+) -> dict[str, int]:
     """Those of the names that the request's metadata has, each with its decimal number."""
     found: dict[str, int] = {}
-    for name, text in context.invocation_metadata() or ():
+    for name, text in metadata:
         if name not in names:
             continue
         if not (isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 18):
@@ -40,8 +42,17 @@ async def abort(context: Context, refused: Refused) -> NoReturn:
 async def abort_with_details(
     context: Context, statuses: Sequence[UpdateStatus], *, ample: bool
 ) -> NoReturn:
-    """UNKNOWN with a `p4.v1.Error` for each update; if those would be too long, without messages;
-    then none at all, and the first failures in the text. `ample`: the client takes long answers.
+    """Answer a Write of which some updates have failed."""
+    text, data = details_of(statuses, ample=ample)
+    if data is not None:
+        context.set_trailing_metadata((("grpc-status-details-bin", data),))
+    await context.abort(grpc.StatusCode.UNKNOWN, text)
+
+
+def details_of(statuses: Sequence[UpdateStatus], *, ample: bool) -> tuple[str, bytes | None]:
+    """The first failures as text, and a google.rpc.Status of UNKNOWN with a `p4.v1.Error` for each
+    update; if those would be too long, without messages; then none at all. `ample`: the client
+    takes long answers.
     """
     failed = [(place, status) for place, status in enumerate(statuses) if status.code]
     shown = "; ".join(
@@ -60,6 +71,5 @@ async def abort_with_details(
             details.details.append(packed)
         data = details.SerializeToString()
         if len(data) <= DETAIL_BYTES[ample]:
-            context.set_trailing_metadata((("grpc-status-details-bin", data),))
-            break
-    await context.abort(grpc.StatusCode.UNKNOWN, text)
+            return text, data
+    return text, None

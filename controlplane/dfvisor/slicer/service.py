@@ -14,15 +14,16 @@ import grpc
 import grpc.aio
 
 from dfvisor.errors import SwitchError
+from dfvisor.p4rt import onstream
 from dfvisor.p4rt.drops import PuntReason
 from dfvisor.p4rt.errors import NotPrimary, SchemaError, SwitchUnavailable
 from dfvisor.p4rt.p4info import Schema
-from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.pb import DecodeError, p4r
 from dfvisor.p4rt.ports import SliceDirectory, SliceInfo, SwitchPort, UpdateStatus
 from dfvisor.p4rt.streamed import DigestList, IdleEntries, PacketIn, StreamEvent, encode_digest
 from dfvisor.p4rt.updates import WriteCall
 from dfvisor.slicer.access import Access
-from dfvisor.slicer.answers import abort, abort_with_details, metadata_numbers
+from dfvisor.slicer.answers import abort, abort_with_details, details_of, metadata_numbers
 from dfvisor.slicer.calls import Calls
 from dfvisor.slicer.digests import Digests
 from dfvisor.slicer.identity import ANYBODY, Identity
@@ -62,6 +63,8 @@ GREEDY_PRICE = 5
 NOBODY = Role("")
 """Whose account the requests for roles of VNs that are not here go to."""
 ALL_OR_NOTHING = (p4r.WriteRequest.ROLLBACK_ON_ERROR, p4r.WriteRequest.DATAPLANE_ATOMIC)
+OFFERS = (onstream.OFFER,)
+"""Initial metadata of each stream."""
 TO_CONTROLLERS = (PuntReason.FLOW_MISS, PuntReason.FLOW_ACTION)
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -294,6 +297,7 @@ class SlicerService:
         """Arbitration, packets, notifications."""
         try:
             stream = self._streams.open(context.peer(), self._who(context))
+            await context.send_initial_metadata(OFFERS)
         except Refused as refused:
             await asyncio.sleep(REFUSAL_DELAY_S)
             await abort(context, refused)
@@ -329,6 +333,8 @@ class SlicerService:
                     self._streams.arbitrate(stream, message.arbitration)
                 elif kind == "packet":
                     await self._packet_out(stream, message.packet)
+                elif kind == "other" and onstream.is_write(message.other):
+                    stream.tell(await self._answer(stream, message.other))
                 elif kind == "digest_ack":
                     ack = message.digest_ack
                     if stream.role is not None and self._streams.primary(stream.role) is stream:
@@ -386,26 +392,59 @@ class SlicerService:
 
     async def Write(self, call: WriteCall, context: Context) -> p4r.WriteResponse:
         """Updates of the role's own entries, each with a status of its own (P4Runtime 12.3)."""
+        try:
+            metadata = context.invocation_metadata() or ()
+            statuses = await self._carry_out(call, metadata, context.peer())
+        except Refused as refused:
+            await abort(context, refused)
+        if any(status.code for status in statuses):
+            ample = self._role(call.head.role).whole_vn
+            await abort_with_details(context, statuses, ample=ample)
+        return p4r.WriteResponse()
+
+    async def _answer(self, stream: Stream, other: Any) -> p4r.StreamMessageResponse:
+        """Carry out a Write that came on a stream; what the call would end with."""
+        try:
+            data, metadata = onstream.opened(other)
+            call = WriteCall.parse(data)
+            role = stream.role
+            if role is None or str(role) != call.head.role:
+                raise denied(f"role {call.head.role!r} on the stream of role {role}")
+            statuses = await self._carry_out(call, metadata, stream.peer)
+        except DecodeError as error:
+            refused = invalid(f"a Write that cannot be read: {error}")
+            return onstream.answer(refused.code.value[0], refused.reason)
+        except Refused as refused:
+            return onstream.answer(refused.code.value[0], refused.reason)
+        if any(status.code for status in statuses):
+            text, details = details_of(statuses, ample=role.whole_vn)
+            return onstream.answer(grpc.StatusCode.UNKNOWN.value[0], text, details)
+        return onstream.answer(0)
+
+    async def _carry_out(
+        self, call: WriteCall, metadata: Iterable[tuple[str, str | bytes]], peer: str
+    ) -> list[UpdateStatus]:
+        """The statuses of a Write that has come from this peer; Refused as a whole."""
         request = call.head
         role = NOBODY
         try:
             role = self._role(request.role)
             self._check_device(request.device_id)
-            peer = context.peer()
             self._streams.check_primary(role, number(request.election_id), peer)
             await self._calls.enter(role)
             try:
                 await self._pace(role, "writes", self._price(role))
                 await self._pace(role, "updates", len(call.updates))
-                statuses = await self._write(role, call, context, peer)
+                statuses = await self._write(role, call, metadata, peer)
             finally:
                 self._calls.leave(role)
-        except Refused as refused:
-            self._accounts.count(self._culprit(role, context.peer()), "writes_refused")
+        except Refused:
+            self._accounts.count(self._culprit(role, peer), "writes_refused")
             await asyncio.sleep(REFUSAL_DELAY_S)
-            await abort(context, refused)
+            raise
         except (SwitchUnavailable, NotPrimary) as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the switch is away: {error}")
+            why = f"the switch is away: {error}"
+            raise Refused(grpc.StatusCode.UNAVAILABLE, why) from error
         failed = len(statuses) - statuses.count(OK)
         self._accounts.count(role, "writes")
         self._accounts.count(role, "updates", len(statuses) - failed)
@@ -413,11 +452,14 @@ class SlicerService:
             self._accounts.count(role, "updates_refused", failed)
             if not role.whole_vn and failed == len(statuses):
                 await asyncio.sleep(REFUSAL_DELAY_S)
-            await abort_with_details(context, statuses, ample=role.whole_vn)
-        return p4r.WriteResponse()
+        return statuses
 
     async def _write(
-        self, role: Role, call: WriteCall, context: Context, peer: str
+        self,
+        role: Role,
+        call: WriteCall,
+        metadata: Iterable[tuple[str, str | bytes]],
+        peer: str,
     ) -> list[UpdateStatus]:
         request, updates = call
         election_id = number(request.election_id)
@@ -429,7 +471,7 @@ class SlicerService:
 
         check()
         conditions = metadata_numbers(
-            context, (REVISION, ACTIVE, ACTIVATE, AT_ONCE, COMPLETE, HOLD, FABRIC)
+            metadata, (REVISION, ACTIVE, ACTIVATE, AT_ONCE, COMPLETE, HOLD, FABRIC)
         )
         if conditions:
             await self._wait_for_revision(role, conditions)

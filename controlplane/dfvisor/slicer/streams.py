@@ -80,7 +80,7 @@ class Stream:
             self._some.clear()
             await self._some.wait()
         message = self._outgoing.popleft()
-        if message.WhichOneof("update") in ("arbitration", "error"):
+        if message.WhichOneof("update") in ("arbitration", "error", "other"):
             self._answers -= 1
         return message
 

@@ -85,13 +85,19 @@ def size(deltas: Iterable[Delta]) -> int:
     return sum(len(encode(delta)) for delta in deltas)
 
 
-def recent(deltas: Iterable[Delta], needed: int, most_bytes: int) -> tuple[Delta, ...] | None:
-    """The newest deltas that fit; None if not all after revision `needed` do."""
+def recent(
+    deltas: Iterable[Delta], needed: int, most_bytes: int, spare_bytes: int
+) -> tuple[Delta, ...] | None:
+    """The newest deltas that fit; None if not all after revision `needed` do. Of those that are not
+    needed, who reads them may want the newest, and some before it in case he has missed one.
+    """
     found: list[Delta] = []
-    left = most_bytes
+    left, spare = most_bytes, spare_bytes
     for delta in reversed(list(deltas)):
-        left -= size([delta])
-        if left < 0:
+        taken = size([delta])
+        left -= taken
+        spare -= taken if found and delta.revision <= needed else 0
+        if left < 0 or spare < 0:
             if delta.revision > needed:
                 return None
             break

@@ -6,6 +6,7 @@ and `active`. Nobody sees a half-written revision; who loses the race merges and
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from dfvisor.store import layout
 from dfvisor.store.access import Guard
 from dfvisor.store.codec import (
     Delta,
+    Revision,
     decode,
     encode,
     encode_grant,
@@ -72,7 +74,9 @@ from dfvisor.store.zk import (
 
 MAX_INLINE_BYTES = 8 * 1024  # of deltas in the revision node
 MOST_INLINE = MAX_INLINE_BYTES // 4  # records; none takes less, so more of them never fit
-FOLD_BYTES = 6 * 1024  # with so many, they are put into the pages after the change
+FOLD_BYTES = 3 * 1024  # with so many, they are put into the pages after the change
+SPARE_BYTES = 1024  # of older ones, for who has missed a change; all others read them in vain
+TIDY_AFTER_S = 0.02  # who waits for the change is to have it first
 PAGE_GRACE_S = 60.0  # an unused page younger than this may belong to a change under way
 COLLECT_EVERY = 16  # revisions, where no page was replaced
 _MOST_LOST = 5  # times that the connection may be lost during one change
@@ -265,8 +269,13 @@ class VnStore(VnReader):
 
     async def _tidy_up(self, found: VnSnapshot, *, collects: bool) -> VnSnapshot:
         """After a change, which is made whatever becomes of this: the next one does it, too."""
+        folds = _unfolded(found.manifest) >= FOLD_BYTES
+        if not folds and not collects:
+            return found
+        await asyncio.sleep(TIDY_AFTER_S)
         try:
-            found = await self._fold(found)
+            if folds:
+                found = await self._fold(found)
             if collects:
                 await self._collect(found.vn.name, found)
         except StoreUnavailable as error:
@@ -285,7 +294,7 @@ class VnStore(VnReader):
         deltas: tuple[Delta, ...] | None = None
         if len(change) <= MOST_INLINE:
             written = (*written, to_delta(number, change))
-            deltas = recent(written, old.paged, MAX_INLINE_BYTES)
+            deltas = recent(written, old.paged, MAX_INLINE_BYTES, SPARE_BYTES)
         record = msgspec.structs.replace(
             old,
             revision=number,
@@ -308,7 +317,7 @@ class VnStore(VnReader):
         pages = await self._read_pages(vn.name, old)
         newest: tuple[Delta, ...] = ()
         if len(change) <= MOST_INLINE:
-            newest = recent(written, number, MAX_INLINE_BYTES) or ()
+            newest = recent(written, number, MAX_INLINE_BYTES, SPARE_BYTES) or ()
         return paged(
             msgspec.structs.replace(record, base=number, deltas=newest),
             *amended(pages, pending | change, number),
@@ -317,9 +326,6 @@ class VnStore(VnReader):
     async def _fold(self, snapshot: VnSnapshot) -> VnSnapshot:
         """Put the changes of the revision node into pages, before it is full: nobody waits."""
         name, old = snapshot.vn.name, snapshot.manifest
-        pending = [delta for delta in old.deltas if delta.revision > old.paged]
-        if size(pending) < FOLD_BYTES:
-            return snapshot
         change = since(old, old.paged, layout.revision(name))
         assert change is not None, "just written"
         try:
@@ -383,6 +389,11 @@ class VnStore(VnReader):
         """Delete a VN that `read` cannot read, whatever it holds; Conflict when there is none."""
         await self._deletion.delete_unreadable(name, why)
         self.forget(name)
+
+
+def _unfolded(record: Revision) -> int:
+    """Bytes of the changes that are not in the pages yet."""
+    return size(delta for delta in record.deltas if delta.revision > record.paged)
 
 
 def _version(stat: Stat | None) -> int:

@@ -188,7 +188,7 @@ class Compiler:
         elif changed is None:
             changed = changes(self._vn, vn)
         new_trees = trees is not self._trees
-        flowspaces = changed.flowspaces.union(
+        flowspaces = frozenset(changed.flowspaces).union(
             *(self._bound.get(name, ()) for name in changed.endpoints)
         )
         _check(trees.fabric, vn, vn.endpoints if new_trees else changed.endpoints, flowspaces)

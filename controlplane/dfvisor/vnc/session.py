@@ -337,7 +337,7 @@ class Session:
         """
         try:
             at_once = {**metadata, AT_ONCE: str(AT_ONCE_MS)}
-            return await self._write(client, schema, work, held, at_once)
+            return await self._write(client, schema, work, held, at_once, prompt=True)
         except RpcFailed as error:
             if error.code is not grpc.StatusCode.ABORTED:
                 raise
@@ -395,10 +395,13 @@ class Session:
         work: Sequence[Step] | Portion,
         held: dict[EntryKey, TableEntry],
         metadata: Mapping[str, str],
+        *,
+        prompt: bool = False,
     ) -> list[str]:
         """Write a chunk; the refusals as text."""
         refused: list[str] = []
-        statuses = await client.write_statuses(_framer(schema).updates(work), metadata)
+        updates = _framer(schema).updates(work)
+        statuses = await client.write_statuses(updates, metadata, prompt=prompt)
         if isinstance(work, Portion):
             if not any(status.code for status in statuses):
                 held.update(work.entries)

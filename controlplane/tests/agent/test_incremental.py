@@ -196,7 +196,8 @@ def test_change_of_one_flowspace_looks_at_one_flowspace(
     planner = Planner("s1", MemoryNumbers(), Book())
     planner.set_fabric(1, NETWORK.fabric)
     planner.set_vn(RED.name, 1, vn, None)
-    planner.stage({RED.name})
+    (before,) = planner.stage({RED.name})
+    planner.site = look(NETWORK.fabric, "s1")  # found again, and as it was for VNs
     looked = []
     from dfvisor.agent import edge
 
@@ -204,8 +205,10 @@ def test_change_of_one_flowspace_looks_at_one_flowspace(
     monkeypatch.setattr(edge, "expand", lambda *a, **k: looked.append(a) or expand(*a, **k))
     other = msgspec.structs.replace(vn.flowspaces["f3"], priority=6)
     planner.set_vn(RED.name, 2, changed(vn, {("flowspaces", "f3"): other}), None)
-    planner.stage({RED.name})
+    (staged,) = planner.stage({RED.name})
     assert len(looked) == 1
+    assert staged.live is not None and before.live is not None
+    assert staged.live.base is before.live.base
 
 
 @pytest.mark.parametrize("away_s", [0.0, 5.0], ids=["disabled", "stale"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from typing import cast
 
@@ -53,8 +54,12 @@ async def written(desk: Desk, link: FakeLink, updates: int = 1, revision: int = 
     found = await write_together(
         cast("Link", link), desk.planner, desk.book, [p4r.Update()] * updates, "red", revision
     )
-    assert found is None or (found.revision, found.prepared) == (revision, revision)
-    return found is not None
+    if found is None:
+        return False
+    staged, at = found
+    assert (staged.revision, staged.prepared) == (revision, revision)
+    assert at <= time.time()
+    return True
 
 
 async def test_revision_that_waits_takes_effect_with_its_flow_entries() -> None:

@@ -36,7 +36,7 @@ from softswitch.server.errors import (
 from softswitch.server.events import EventPump
 from softswitch.server.packet_io import pack
 from softswitch.server.packets import PacketService
-from softswitch.server.pb import empty_pb2, p4r
+from softswitch.server.pb import DecodeError, empty_pb2, p4r, rpc_status
 from softswitch.server.pipeline import Pipeline, from_engine, realize
 from softswitch.server.ports import PortHost
 from softswitch.server.reconcile import carry_over, carry_values_over, refusal
@@ -48,6 +48,10 @@ from softswitch.server.streams import Stream
 log = logging.getLogger(__name__)
 
 API_VERSION = "1.4.0"
+WRITE_ON_STREAM = ("p4runtime-write-on-stream", "1")
+"""In the initial metadata of each stream: `other` of a request may be a WriteRequest there. It is
+answered, in the order of the requests, by `other` with the google.rpc.Status of the Write. A call
+costs a client twice as much time."""
 HIT_ONLY_KEY = "softswitch-hit-only"
 """Metadata of a Read: ids of tables, with commas, of which entries that have counted nothing need
 not be told. Not P4Runtime's, so other switches tell them."""
@@ -140,6 +144,7 @@ class P4RuntimeService:
         self, request_iterator: AsyncIterator[p4r.StreamMessageRequest], context: _Context
     ) -> None:
         stream = Stream(self._device_id)
+        await context.send_initial_metadata((WRITE_ON_STREAM,))
         sender = asyncio.create_task(_send(stream, context), name="p4runtime-stream-sender")
         sender.add_done_callback(_sender_ended)
         try:
@@ -157,6 +162,9 @@ class P4RuntimeService:
         if kind == "arbitration":
             await self._arbitrate(stream, message.arbitration)
             return
+        if kind == "other" and message.other.Is(p4r.WriteRequest.DESCRIPTOR):
+            stream.answer(await self._answer(stream, message.other.value))
+            return
         try:
             if kind == "packet":
                 self._packet_out(stream, message.packet)
@@ -166,6 +174,23 @@ class P4RuntimeService:
                 raise invalid(f"stream message {kind or 'without content'} is not understood")
         except RequestError as error:
             stream.error(_stream_error(error, message))
+
+    async def _answer(self, stream: Stream, raw: bytes) -> rpc_status.Status:
+        """Carry out a Write that came on the stream; what the call would end with."""
+        status = rpc_status.Status()
+        try:
+            write = WriteCall.parse(raw)
+            self._check_primary(stream, "Write")
+            errors = await self._carry_out(write)
+        except DecodeError as error:
+            refused = invalid(f"a WriteRequest that cannot be read: {error}")
+            status.code, status.message = refused.number, refused.message
+        except RequestError as error:
+            status.code, status.message = error.number, error.message
+        else:
+            if any(errors):
+                status.MergeFromString(batch_status(errors, "update")[1])
+        return status
 
     def _packet_out(self, stream: Stream, packet: p4r.PacketOut) -> None:
         self._check_primary(stream, "PacketOut")
@@ -248,18 +273,19 @@ class P4RuntimeService:
     # -- Write --------------------------------------------------------------------------------
 
     async def Write(self, write: WriteCall, context: _Context) -> p4r.WriteResponse:
-        request = write.request
         try:
-            self._check_writer(request)
-            if len(request.updates) <= UPDATES_PER_TURN:
-                errors = await self._write(write)
-            else:
-                errors = await self._finish(self._write(write), "p4runtime-write")
+            errors = await self._carry_out(write)
         except RequestError as error:
             await context.abort(error.code, error.message)
         if any(errors):
             await _abort_batch(context, errors, "update")
         return p4r.WriteResponse()
+
+    async def _carry_out(self, write: WriteCall) -> list[RequestError | None]:
+        self._check_writer(write.request)
+        if len(write.request.updates) <= UPDATES_PER_TURN:
+            return await self._write(write)
+        return await self._finish(self._write(write), "p4runtime-write")
 
     async def _write(self, write: WriteCall) -> list[RequestError | None]:
         request = write.request

@@ -10,7 +10,8 @@ import asyncio
 from collections import deque
 
 from softswitch.server.arbitration import View
-from softswitch.server.pb import any_pb2, p4r
+from softswitch.server.errors import exhausted
+from softswitch.server.pb import any_pb2, p4r, rpc_status
 
 MAX_WAITING = 64
 MAX_EVENTS_WAITING = 1024
@@ -39,6 +40,16 @@ class Stream:
         """Queue a stream error, unless too much waits already."""
         if len(self._waiting) < MAX_WAITING:
             self._put(p4r.StreamMessageResponse(error=message))
+
+    def answer(self, status: rpc_status.Status) -> None:
+        """Queue what became of a Write; RequestError, which ends the stream, if the client does not
+        read.
+        """
+        if len(self._waiting) >= MAX_EVENTS_WAITING:
+            raise exhausted("answers are not read")
+        message = p4r.StreamMessageResponse()
+        message.other.Pack(status)
+        self._put(message)
 
     def event(self, message: p4r.StreamMessageResponse) -> None:
         """Queue what the data plane reported, unless too much waits already."""

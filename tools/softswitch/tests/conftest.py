@@ -78,8 +78,10 @@ async def client(switch: Switch) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def primary(client: Client) -> Client:
-    """A client that is primary with election id 1 and has pushed the test program."""
-    await client.become_primary()
+    """A client that is primary with election id 1 and has pushed the test program;
+    `client.primary` is its stream.
+    """
+    client.primary = await client.become_primary()
     await client.push(contract_config(cookie=42))
     return client
 

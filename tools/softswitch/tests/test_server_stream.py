@@ -8,10 +8,12 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import empty_pb2, wrappers_pb2
-from softswitch.server.pb import p4r
+from softswitch.server.pb import p4r, rpc_status
+from softswitch.server.service import WRITE_ON_STREAM
 from softswitch.tests.p4client import (
     DEVICE,
     Client,
+    StreamClient,
     StreamEndedError,
     Switch,
     contract_config,
@@ -272,3 +274,68 @@ async def test_push_in_flight_is_denied_after_a_change_of_primary(
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
     assert switch.fake.closed
     assert len(await primary.entries(table_id=exact_entry(primary, 1).table_id)) == 1
+
+
+# -- a Write on the stream
+
+
+def _on_stream(client: Client, *entries: p4r.TableEntry, **fields: Any) -> p4r.StreamMessageRequest:
+    request = p4r.WriteRequest(**{"device_id": DEVICE, **fields})
+    request.election_id.low = 1
+    for entry in entries:
+        update = request.updates.add(type=p4r.Update.INSERT)
+        update.entity.table_entry.CopyFrom(entry)
+    message = p4r.StreamMessageRequest()
+    message.other.Pack(request)
+    return message
+
+
+async def _answer(stream: StreamClient, message: p4r.StreamMessageRequest) -> rpc_status.Status:
+    await stream.call.write(message)
+    answer = (await stream.next()).other
+    status = rpc_status.Status()
+    assert answer.Unpack(status), answer
+    return status
+
+
+async def test_write_on_the_stream_is_offered_and_carried_out(primary: Client) -> None:
+    stream = primary.primary
+    assert stream is not None
+    assert WRITE_ON_STREAM in list(await stream.call.initial_metadata())
+    before = await primary.entries()
+    entries = [exact_entry(primary, 1), exact_entry(primary, 2)]
+    for atomicity in (p4r.WriteRequest.CONTINUE_ON_ERROR, p4r.WriteRequest.DATAPLANE_ATOMIC):
+        message = _on_stream(primary, entries.pop(), atomicity=atomicity)
+        assert (await _answer(stream, message)).code == OK
+    assert len(await primary.entries()) == len(before) + 2
+
+
+async def test_write_on_the_stream_has_the_details_of_a_call(primary: Client) -> None:
+    stream = primary.primary
+    assert stream is not None
+    entries = [exact_entry(primary, 1), exact_entry(primary, 1)]
+    status = await _answer(stream, _on_stream(primary, *entries))
+    assert status.code == grpc.StatusCode.UNKNOWN.value[0]
+    found = [p4r.Error(), p4r.Error()]
+    assert all(one.Unpack(error) for one, error in zip(status.details, found, strict=True))
+    assert [error.canonical_code for error in found] == [OK, ALREADY_EXISTS]
+
+
+async def test_write_on_the_stream_of_a_backup_is_denied(primary: Client) -> None:
+    before = await primary.entries()
+    backup = primary.stream()
+    await backup.arbitrate(0)
+    await backup.standing()
+    status = await _answer(backup, _on_stream(primary, exact_entry(primary, 1)))
+    assert status.code == grpc.StatusCode.PERMISSION_DENIED.value[0]
+    assert await primary.entries() == before
+
+
+async def test_write_on_the_stream_that_cannot_be_read_is_answered(primary: Client) -> None:
+    stream = primary.primary
+    assert stream is not None
+    message = _on_stream(primary)
+    message.other.value = b"\xff\xff"
+    status = await _answer(stream, message)
+    assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert (await _answer(stream, _on_stream(primary, exact_entry(primary, 1)))).code == OK
