@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -96,7 +96,7 @@ class Wire:
 
     def take(
         self, request: bytes, at: int, skip: int, most: int
-    ) -> tuple[int, Iterator[tuple[int, int, int, int, int]]]:
+    ) -> tuple[int, list[tuple[int, int, int, int, int]]]:
         """Pass over `skip` updates from byte `at` of a request on, and apply those that follow, up
         to `most` and the first that is not plain.
 
@@ -106,7 +106,8 @@ class Wire:
         where = ctypes.c_uint32(at)
         arguments = request, len(request), ctypes.byref(where), skip, min(most, MOST_TAKEN)
         count = self._c.call("updates", "sw_wire_write", *arguments, self._room)
-        return where.value, _TAKEN.iter_unpack(memoryview(self._room)[: count * _TAKEN.size])
+        taken = _TAKEN.iter_unpack(memoryview(self._room)[: count * _TAKEN.size])
+        return where.value, list(taken)
 
 
 class _Rows:

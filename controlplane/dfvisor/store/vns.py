@@ -21,6 +21,7 @@ from dfvisor.model.records import VirtualNetwork
 from dfvisor.store import layout
 from dfvisor.store.access import Guard
 from dfvisor.store.codec import (
+    Delta,
     Revision,
     decode,
     encode,
@@ -72,6 +73,7 @@ from dfvisor.store.zk import (
 )
 
 MAX_INLINE_BYTES = 8 * 1024  # of deltas in the revision node
+MOST_INLINE = MAX_INLINE_BYTES // 4  # records; none takes less, so more of them never fit
 FOLD_BYTES = 3 * 1024  # with so many, they are put into the pages after the change
 SPARE_BYTES = 1024  # of older ones, for who has missed a change; all others read them in vain
 TIDY_AFTER_S = 0.02  # who waits for the change is to have it first
@@ -288,8 +290,11 @@ class VnStore(VnReader):
         """The next revision: the change inline if it fits, otherwise in pages."""
         old = current.manifest
         number = current.revision + 1
-        delta = to_delta(number, change)
-        deltas = recent((*old.deltas, delta), old.paged, MAX_INLINE_BYTES, SPARE_BYTES)
+        written = old.deltas
+        deltas: tuple[Delta, ...] | None = None
+        if len(change) <= MOST_INLINE:
+            written = (*written, to_delta(number, change))
+            deltas = recent(written, old.paged, MAX_INLINE_BYTES, SPARE_BYTES)
         record = msgspec.structs.replace(
             old,
             revision=number,
@@ -310,7 +315,9 @@ class VnStore(VnReader):
         if pending is None:
             raise StoreError(f"{path}: bad record: changes since revision {old.paged} are missing")
         pages = await self._read_pages(vn.name, old)
-        newest = recent((*old.deltas, delta), number, MAX_INLINE_BYTES, SPARE_BYTES) or ()
+        newest: tuple[Delta, ...] = ()
+        if len(change) <= MOST_INLINE:
+            newest = recent(written, number, MAX_INLINE_BYTES, SPARE_BYTES) or ()
         return paged(
             msgspec.structs.replace(record, base=number, deltas=newest),
             *amended(pages, pending | change, number),

@@ -15,7 +15,9 @@ import pytest
 from dfvisor.agent import agent as agent_module
 from dfvisor.agent.link import Link, Written
 from dfvisor.agent.making import exact
-from dfvisor.model.records import Rate
+from dfvisor.agent.planner import Planner
+from dfvisor.model.records import Endpoint, Rate, Slice
+from dfvisor.model.types import Mac, PortRef
 from dfvisor.p4rt.entries import Changes, Meter, MulticastGroup, TableEntry
 from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.pb import p4r
@@ -527,3 +529,51 @@ async def test_link_that_becomes_dearer_leaves_the_group_and_comes_back(rig: Rig
             base = await rig.database.read_fabric()
             await rig.database.apply_fabric(base, wanted.fabric, wanted.tenants)
             await rig.wait_until_equal(wanted)
+
+
+async def test_revision_that_no_controller_sees_to_takes_effect_in_part_after_a_while(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since it was read, or since a controller was last heard of it."""
+    monkeypatch.setattr(agent_module, "ACTIVATE_AFTER_S", 0.5)
+    loop = asyncio.get_running_loop()
+    asked: list[tuple[float, bool]] = []
+    overdue = Planner.set_overdue
+
+    def noted(planner: Planner, name: str, revision: int) -> bool:
+        found = overdue(planner, name, revision)
+        if (name, revision) == ("red", 2):
+            asked.append((loop.time(), found))
+        return found
+
+    monkeypatch.setattr(Planner, "set_overdue", noted)
+    await rig.put(demo())
+    red = demo().vns["red"]
+    profile = next(iter(red.profiles))
+    end = Endpoint(name="new", mac=Mac(0x02_00_00_00_00_99), ips=(), port=PortRef(SWITCH, 78))
+    coming = dataclasses.replace(
+        red,
+        endpoints={**red.endpoints, "new": end},
+        slices={**red.slices, "new": Slice(name="new", key=0x99, profile=profile)},
+    )
+    async with rig.agent(), await GlobalDatabase.connect(rig.zookeeper) as tenant:
+        await rig.wait_until_applied("red", 1)
+        await tenant.apply(await tenant.read_vn("red"), coming)
+        assert rig.slicer is not None
+        assert await rig.slicer.directory.wait_for_revision("red", 2, WAIT_S)
+        heard = loop.time()
+        rig.slicer.directory.flows_written("red", 2)
+
+        async def in_part() -> bool:
+            held = (await tenant.read_applied())[SWITCH].vns["red"]
+            return held.error is not None and "waits for a controller" in held.error
+
+        await eventually(in_part, "the part that waits for nobody has taken effect")
+        ((at, waited),) = asked
+        assert waited and at >= heard + 0.499
+        keys = [
+            dict(one.key)
+            for one in await rig.held()
+            if isinstance(one, TableEntry) and one.table == "access_port"
+        ]
+        assert exact(port=78)[0] in [("port", key["port"]) for key in keys]

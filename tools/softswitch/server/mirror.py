@@ -39,6 +39,7 @@ class Mirror:
         self._table = table
         self._engine = engine
         self._encoded: dict[int, bytes] = {}
+        self.keep = self._encoded.__setitem__  # as `put`, for an entry of a direct table
         self._targets: dict[int, tuple[Target, Bound | None]] = {}  # of an indirect table
         self._const: dict[EntryId, int] = {}  # the program's own, to which the engine gives ranks
 

@@ -118,11 +118,15 @@ class Pipeline:
         if self._wire is None:
             return 0, at
         after, done = self._wire.take(request, at, skip, most)
-        count = 0
+        last: int | None = None
         for handle, table_id, kind, begin, size in done:
-            self.tables[table_id].taken(kind, handle, request[begin : begin + size])
-            count += 1
-        return count, after
+            if kind == p4r.Update.DELETE:
+                self.tables[table_id].gone(handle)
+                continue
+            if table_id != last:
+                last, keep = table_id, self.tables[table_id].keep
+            keep(handle, request[begin : begin + size])
+        return len(done), after
 
     def _write_table(self, kind: p4r.Update.Type.ValueType, entity: p4r.Entity) -> None:
         entry = entity.table_entry

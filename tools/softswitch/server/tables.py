@@ -138,13 +138,15 @@ class TableState:
             raise self._missing()
         self._remove(old)
 
-    def taken(self, kind: int, handle: int, encoded: bytes) -> None:
-        """The engine has taken a plain update as it came: keep the mirror equal."""
-        if kind == p4r.Update.DELETE:
-            self._mirror.remove(handle)
-            self.direct.forget(handle)
-        else:
-            self._mirror.put(handle, encoded)
+    @property
+    def keep(self) -> Callable[[int, bytes], None]:
+        """To be told handle and TableEntry of those that the engine has taken as they came."""
+        return self._mirror.keep
+
+    def gone(self, handle: int) -> None:
+        """The engine has deleted an entry as it was told to: keep the mirror equal."""
+        self._mirror.remove(handle)
+        self.direct.forget(handle)
 
     def _remove(self, old: Entry) -> None:
         self._engine.delete(self.table.name, old.handle)
