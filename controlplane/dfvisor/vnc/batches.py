@@ -17,28 +17,22 @@ Run = tuple[Sequence[EntryKey], Sequence[TableEntry]]
 """Keys and entries of one form, as `Framer.inserts` has it."""
 
 
+MOST_UPDATES = 1000  # in a Write: each costs both ends as much as a hundred updates
+MOST_BYTES = 192 * 1024  # the slicer takes 256 KiB
+AT_A_TIME = 125  # updates that are encoded together
+
+
 class Portion:
-    """What of a batch goes into one Write."""
+    """What of a batch goes into one Write, the same to all switches."""
 
-    __slots__ = ("_framer", "_runs", "_updates", "entries")
+    __slots__ = ("entries", "updates")
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self.entries: dict[EntryKey, TableEntry] = {}
-        for keys, entries in runs:
-            self.entries.update(zip(keys, entries, strict=True))
-        self._runs = runs
-        self._framer: Framer | None = None
-        self._updates = Updates(b"", 0)
+    def __init__(self, entries: dict[EntryKey, TableEntry], data: bytes) -> None:
+        self.entries = entries
+        self.updates = Updates(data, len(entries))
 
     def __len__(self) -> int:
         return len(self.entries)
-
-    def updates(self, framer: Framer) -> Updates:
-        """Their INSERTs; the same object for all who ask with the same framer."""
-        if self._framer is not framer:
-            data = b"".join([framer.inserts(entries) for _, entries in self._runs])
-            self._framer, self._updates = framer, Updates(data, len(self.entries))
-        return self._updates
 
 
 class Batch(Collection[EntryKey]):
@@ -51,7 +45,7 @@ class Batch(Collection[EntryKey]):
         self._runs = [run for run in runs if run[0]]
         self._keys = frozenset(key for keys, _ in self._runs for key in keys)
         self._portions: list[Portion] = []
-        self._size = 0
+        self._framer: Framer | None = None
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -69,24 +63,26 @@ class Batch(Collection[EntryKey]):
             return self._keys.isdisjoint(keys)
         return all(key not in keys for key in self._keys)
 
-    def portions(self, size: int) -> Sequence[Portion]:
-        """All of it, so many entries at a time; the same objects for all who ask."""
-        if self._size != size:
-            self._portions, self._size = [Portion(runs) for runs in self._cut(size)], size
+    def portions(self, framer: Framer) -> Sequence[Portion]:
+        """All of it; the same objects for all who ask with the same framer."""
+        if self._framer is not framer:
+            self._portions, self._framer = list(self._cut(framer)), framer
         return self._portions
 
-    def _cut(self, size: int) -> Iterator[list[Run]]:
-        gathered: list[Run] = []
-        room = size
-        for keys, entries in self._runs:
-            start = 0
-            while start < len(keys):
-                end = start + room
-                gathered.append((keys[start:end], entries[start:end]))
-                room -= len(gathered[-1][0])
-                start = end
-                if not room:
-                    yield gathered
-                    gathered, room = [], size
-        if gathered:
-            yield gathered
+    def _cut(self, framer: Framer) -> Iterator[Portion]:
+        entries: dict[EntryKey, TableEntry] = {}
+        pieces: list[bytes] = []
+        size = 0
+        for keys, found in self._runs:
+            for start in range(0, len(keys), AT_A_TIME):
+                some = found[start : start + AT_A_TIME]
+                data = framer.inserts(some)
+                full = len(entries) + len(some) > MOST_UPDATES or size + len(data) > MOST_BYTES
+                if entries and full:
+                    yield Portion(entries, b"".join(pieces))
+                    entries, pieces, size = {}, [], 0
+                entries.update(zip(keys[start : start + AT_A_TIME], some, strict=True))
+                pieces.append(data)
+                size += len(data)
+        if entries:
+            yield Portion(entries, b"".join(pieces))

@@ -305,7 +305,7 @@ class Session:
             for start in range(0, len(work), UPDATES_PER_WRITE)
         ]
         for batch in batches:
-            chunks += batch.portions(UPDATES_PER_WRITE)
+            chunks += batch.portions(_framer(schema).framer)
         if not chunks and (last or not sure):
             chunks.append([])
         refused: list[str] = []
@@ -443,18 +443,18 @@ class _Frames:
     """Steps as fields of a WriteRequest; all switches of a VN get the same entries."""
 
     def __init__(self, schema: Schema) -> None:
-        self._framer = Framer(schema)
+        self.framer = Framer(schema)
         self._inserts: dict[int, tuple[TableEntry, bytes]] = {}  # by id(), which they keep alive
         self._latest = 0.0
 
     def updates(self, work: Sequence[Step] | Portion) -> Updates:
         """In their order."""
         if isinstance(work, Portion):
-            return work.updates(self._framer)
+            return work.updates
         return Updates(b"".join(self._frames(work)), len(work))
 
     def _frames(self, work: Iterable[Step]) -> list[bytes]:
-        inserts, framer = self._inserts, self._framer
+        inserts, framer = self._inserts, self.framer
         now = time.monotonic()
         if now > self._latest + RECENT_S:
             inserts.clear()

@@ -6,6 +6,7 @@ Every process is a child that a test may kill; all are gone when the rig is clos
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import shutil
 import signal
@@ -18,11 +19,13 @@ from pathlib import Path
 
 import msgspec
 from dfvisor.model.grants import Grant
-from dfvisor.model.records import Network
+from dfvisor.model.records import Flowspace, Match, Network, VirtualNetwork
+from dfvisor.model.types import PortRange
 from dfvisor.p4rt.client import P4RuntimeClient
-from dfvisor.p4rt.entries import SLICE_TABLES, TableEntry
+from dfvisor.p4rt.entries import SLICE_TABLES, FieldMatch, TableEntry
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.store.database import GlobalDatabase
+from dfvisor.vnc.compile import compile_vn
 from dfvisor.vnc.daemon import STATUS_FILE
 
 WAIT_S = 30.0
@@ -216,3 +219,63 @@ class Rig:
             if port not in self._ports:
                 self._ports.add(port)
                 return port
+
+
+# -- VNs and entries
+
+
+async def change(rig: Rig, vn: VirtualNetwork) -> int:
+    """Apply a change of the VN; its revision."""
+    base = await rig.database.read_vn(vn.name)
+    return (await rig.database.apply(base, vn)).revision
+
+
+async def vn_now(rig: Rig, name: str) -> VirtualNetwork:
+    """The VN as the database has it."""
+    snapshot = await rig.database.read_vn(name)
+    assert snapshot is not None
+    return snapshot.vn
+
+
+def with_flowspace(vn: VirtualNetwork, name: str, port: int) -> VirtualNetwork:
+    """With TCP to this port in slice `voice`, or there at another."""
+    flowspace = Flowspace(
+        name=name,
+        priority=20,
+        match=Match(ip_proto=6, l4_dst=PortRange(port, port)),
+        slice="voice",
+    )
+    return dataclasses.replace(vn, flowspaces={**vn.flowspaces, name: flowspace})
+
+
+def shape(entries: frozenset[TableEntry]) -> set[tuple[object, ...]]:
+    """Entries without what is numbered by the switch (slice ids and next hops), and without the
+    path class, which depends on what was before.
+    """
+
+    def plain(name: str, match: FieldMatch) -> tuple[str, object]:
+        return name, match.value > 0 if name == "path_class" else match
+
+    return {
+        (
+            entry.table,
+            tuple(plain(*field) for field in entry.key[1:]),
+            entry.priority,
+            entry.action,
+            tuple(arg for arg in entry.args if arg[0] not in ("next_hop", "path_class")),
+        )
+        for entry in entries
+    }
+
+
+async def until_equal(rig: Rig, vn: VirtualNetwork) -> None:
+    """Until each switch has the entries that the VN asks for, and no others."""
+    wanted = compile_vn(rig.network.fabric, vn)
+
+    async def equal() -> bool:
+        held = await rig.all_flows()
+        return all(
+            shape(found) == shape(wanted.get(switch, frozenset())) for switch, found in held.items()
+        )
+
+    await eventually(equal, "the switches hold what the VN asks for")

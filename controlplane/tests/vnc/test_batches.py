@@ -14,8 +14,9 @@ from dfvisor.p4rt.entries import EntryKey, TableEntry
 from dfvisor.p4rt.framing import Framer
 from dfvisor.p4rt.p4info import Schema
 from dfvisor.slicer.view import role_view
+from dfvisor.vnc import batches
 from dfvisor.vnc import compile as compiling
-from dfvisor.vnc.batches import Batch
+from dfvisor.vnc.batches import MOST_UPDATES, Batch
 from dfvisor.vnc.compile import Compiler, SwitchEntries, Update, compile_vn
 from dfvisor.vnc.routing import Trees
 from dfvisor.vnc.stages import Stage, as_they_are, steps
@@ -47,10 +48,10 @@ class Switch:
             else:
                 self.pending.update(dict.fromkeys(group))
 
-    def carry_out(self, compiler: Compiler, name: str, stage: Stage, size: int = 2) -> None:
+    def carry_out(self, compiler: Compiler, name: str, stage: Stage) -> None:
         wanted = SwitchEntries(compiler, name)
-        batches, self.batches = self.batches, []
-        whole = as_they_are(self.held, wanted, stage, self.pending, batches)
+        waiting, self.batches = self.batches, []
+        whole = as_they_are(self.held, wanted, stage, self.pending, waiting)
         for step in steps(self.held, wanted, stage, self.pending):
             assert self.held.get(step.key) == step.old
             if step.new is None:
@@ -58,8 +59,8 @@ class Switch:
             else:
                 self.held[step.key] = step.new
         for batch in whole:
-            for portion in batch.portions(size):
-                assert 0 < len(portion) <= size
+            for portion in batch.portions(FRAMER):
+                assert portion.entries
                 assert portion.entries.keys().isdisjoint(self.held)  # all are INSERTs
                 self.held.update(portion.entries)
                 self.whole += len(portion)
@@ -153,16 +154,25 @@ class Load:
 
 
 def test_bulk_of_new_entries_is_written_as_it_is_and_encoded_once() -> None:
-    load = Load()
-    batches = [switch.batches for switch in load.switches.values() if switch.batches]
-    (batch,) = {id(one): one for found in batches for one in found}.values()
-    portions = batch.portions(250)
-    assert [len(portion) for portion in portions] == [250, 250, 100]
-    assert batch.portions(250) is portions
+    load = Load(count=1500)
+    (batch,) = {id(one): one for s in load.switches.values() for one in s.batches}.values()
+    portions = batch.portions(FRAMER)
+    assert [len(portion) for portion in portions] == [MOST_UPDATES, 1500 - MOST_UPDATES]
+    assert batch.portions(FRAMER) is portions
     for portion in portions:
-        updates = portion.updates(FRAMER)
-        assert portion.updates(FRAMER) is updates and len(updates) == len(portion)
-        assert updates.data == b"".join(map(FRAMER.insert, portion.entries.values()))
+        assert len(portion.updates) == len(portion)
+        assert portion.updates.data == b"".join(map(FRAMER.insert, portion.entries.values()))
+    assert load.whole() == {1500}
+
+
+def test_portion_is_no_longer_than_a_slicer_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "MOST_BYTES", 20_000)
+    load = Load()
+    (batch,) = {id(one): one for s in load.switches.values() for one in s.batches}.values()
+    portions = batch.portions(FRAMER)
+    assert len(portions) > 2
+    assert all(len(portion.updates.data) <= 20_000 for portion in portions)
+    assert sum(map(len, portions)) == 600
     assert load.whole() == {600}
 
 
@@ -176,9 +186,9 @@ def test_entries_of_several_forms_are_written_as_they_are() -> None:
     entries = 600 + 1 + 1 + 2 * 3  # 5 to 9 are 5, 6 to 7, and 8 to 9
     (batch,) = {id(one): one for s in load.switches.values() for one in s.batches}.values()
     assert len(batch) == len(set(batch)) == entries
-    for portion in batch.portions(250):
+    for portion in batch.portions(FRAMER):
         framed = b"".join(map(FRAMER.insert, portion.entries.values()))
-        assert portion.updates(FRAMER).data == framed
+        assert portion.updates.data == framed
     assert load.whole() == {entries}
 
 

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import signal
 import time
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 from dfvisor.model.description import load_network
 from dfvisor.model.records import (
-    Fabric,
     Flowspace,
-    Link,
     Match,
     Slice,
-    Switch,
-    VirtualNetwork,
 )
 from dfvisor.model.types import PortRange, PortRef
 from dfvisor.p4rt.client import P4RuntimeClient
-from dfvisor.p4rt.entries import Exact, FieldMatch, TableEntry
+from dfvisor.p4rt.entries import Exact
 from dfvisor.p4rt.errors import RpcFailed, SwitchUnavailable
 from dfvisor.store import layout
 from dfvisor.store.export import parse, restore, take
@@ -32,7 +26,15 @@ from dfvisor.vnc.compile import compile_vn
 from emulation.zookeeper import ZooKeeperServer
 
 from controlplane.tests.store.harness import Proxy
-from controlplane.tests.vnc.rig import SCHEMA, Rig, eventually
+from controlplane.tests.vnc.rig import (
+    Rig,
+    change,
+    eventually,
+    shape,
+    until_equal,
+    vn_now,
+    with_flowspace,
+)
 
 pytestmark = [pytest.mark.zk, pytest.mark.switch]
 
@@ -51,61 +53,6 @@ async def rig(tmp_path: Path, zookeeper: str) -> AsyncIterator[Rig]:
         await made.close()
 
 
-async def change(rig: Rig, vn: VirtualNetwork) -> int:
-    """Apply a change of the VN; its revision."""
-    base = await rig.database.read_vn(vn.name)
-    return (await rig.database.apply(base, vn)).revision
-
-
-async def vn_now(rig: Rig) -> VirtualNetwork:
-    snapshot = await rig.database.read_vn(VN)
-    assert snapshot is not None
-    return snapshot.vn
-
-
-def with_flowspace(vn: VirtualNetwork, name: str, port: int) -> VirtualNetwork:
-    flowspace = Flowspace(
-        name=name,
-        priority=20,
-        match=Match(ip_proto=6, l4_dst=PortRange(port, port)),
-        slice="voice",
-    )
-    return dataclasses.replace(vn, flowspaces={**vn.flowspaces, name: flowspace})
-
-
-def shape(entries: frozenset[TableEntry]) -> set[tuple[object, ...]]:
-    """Entries without what is numbered by the switch (slice ids and next hops), and without the
-    path class, which depends on what was before.
-    """
-
-    def plain(name: str, match: FieldMatch) -> tuple[str, object]:
-        return name, match.value > 0 if name == "path_class" else match
-
-    return {
-        (
-            entry.table,
-            tuple(plain(*field) for field in entry.key[1:]),
-            entry.priority,
-            entry.action,
-            tuple(arg for arg in entry.args if arg[0] not in ("next_hop", "path_class")),
-        )
-        for entry in entries
-    }
-
-
-async def until_equal(rig: Rig, vn: VirtualNetwork) -> None:
-    """Until each switch has the entries that the VN asks for, and no others."""
-    wanted = compile_vn(rig.network.fabric, vn)
-
-    async def equal() -> bool:
-        held = await rig.all_flows()
-        return all(
-            shape(found) == shape(wanted.get(switch, frozenset())) for switch, found in held.items()
-        )
-
-    await eventually(equal, "the switches hold what the VN asks for")
-
-
 async def until_connected(rig: Rig) -> None:
     async def connected() -> bool:
         return rig.database.connected
@@ -116,7 +63,7 @@ async def until_connected(rig: Rig) -> None:
 async def test_daemon_writes_the_entries_and_reports_them_complete(rig: Rig) -> None:
     rig.start_vnc("vnc1")
     await rig.until_completed(VN, 1)
-    await until_equal(rig, await vn_now(rig))
+    await until_equal(rig, await vn_now(rig, VN))
     active = await rig.database.read_active(VN)
     assert active is not None and active.leader == "vnc1" and active.election_id > 0
     ids = {entry.field("slice_id") for found in (await rig.all_flows()).values() for entry in found}
@@ -127,7 +74,7 @@ async def test_change_writes_only_the_difference(rig: Rig) -> None:
     rig.start_vnc("vnc1")
     await rig.until_completed(VN, 1)
     before = rig.written("vnc1")
-    vn = with_flowspace(await vn_now(rig), "web", 80)
+    vn = with_flowspace(await vn_now(rig, VN), "web", 80)
     await rig.until_completed(VN, await change(rig, vn))
     await until_equal(rig, vn)
     added = rig.written("vnc1")[len(before) :]
@@ -144,7 +91,7 @@ async def test_change_writes_only_the_difference(rig: Rig) -> None:
 async def test_new_slice_is_programmed_and_a_deleted_one_leaves_nothing(rig: Rig) -> None:
     rig.start_vnc("vnc1")
     await rig.until_completed(VN, 1)
-    vn = await vn_now(rig)
+    vn = await vn_now(rig, VN)
     bulk = Slice(name="bulk", key=0xFEDC_BA98, profile="voice")
     larger = dataclasses.replace(
         vn,
@@ -182,7 +129,7 @@ async def test_slice_that_went_and_came_back_unseen_is_programmed_again(rig: Rig
     """The controller sleeps through the revision without the slice; its agents do not."""
     rig.start_vnc("vnc1")
     await rig.until_completed(VN, 1)
-    vn = await vn_now(rig)
+    vn = await vn_now(rig, VN)
     without = dataclasses.replace(
         vn,
         slices={name: one for name, one in vn.slices.items() if one.best_effort},
@@ -226,7 +173,7 @@ async def test_second_daemon_takes_over_and_writes_nothing(
     await eventually(taken_over, "the second leads")
     took_s = time.monotonic() - began
     assert took_s < (1.5 if number is signal.SIGTERM else 5.0), took_s
-    vn = with_flowspace(await vn_now(rig), "web", 80)
+    vn = with_flowspace(await vn_now(rig, VN), "web", 80)
     await rig.until_completed(VN, await change(rig, vn))
     await until_equal(rig, vn)
     written = rig.written("vnc2")
@@ -254,7 +201,7 @@ async def test_leader_that_was_paused_is_refused_when_it_comes_back(rig: Rig) ->
         return rig.leads("vnc2") == [VN]
 
     await eventually(taken_over, "the second leads")
-    vn = with_flowspace(await vn_now(rig), "web", 80)
+    vn = with_flowspace(await vn_now(rig, VN), "web", 80)
     await rig.until_completed(VN, await change(rig, vn))
     before = rig.written("vnc1")
     said = len(rig.log("vnc1").read_text())
@@ -295,7 +242,7 @@ async def test_agent_that_restarts_is_found_again_and_nothing_is_rewritten(rig: 
     written = rig.written("vnc1")
     before = await rig.all_flows()
     rig.stop("agent-s1", signal.SIGKILL)
-    vn = with_flowspace(await vn_now(rig), "web", 80)
+    vn = with_flowspace(await vn_now(rig, VN), "web", 80)
     revision = await change(rig, vn)
     rig.start_agent("s1")
     await rig.until_completed(VN, revision)
@@ -307,7 +254,7 @@ async def test_agent_that_restarts_is_found_again_and_nothing_is_rewritten(rig: 
 
 async def test_restored_copy_is_followed_by_all_and_older_leaders_are_refused(rig: Rig) -> None:
     """The epoch is part of election ids, so a leader of before the restore writes nothing more."""
-    vn = await vn_now(rig)
+    vn = await vn_now(rig, VN)
     rig.start_vnc("vnc1")
     await rig.until_completed(VN, 1)
     data, _ = await take(rig.database)
@@ -317,7 +264,7 @@ async def test_restored_copy_is_followed_by_all_and_older_leaders_are_refused(ri
     await until_equal(rig, later)
     before = await rig.database.read_active(VN)
     done = await restore(rig.database, parse(data, "copy"), replace=True)
-    assert done.epoch == 1 and await vn_now(rig) == vn
+    assert done.epoch == 1 and await vn_now(rig, VN) == vn
     found = await rig.database.read_vn(VN)
     assert found is not None and found.revision > revision
     await rig.until_completed(VN, found.revision)
@@ -367,7 +314,7 @@ async def test_database_that_is_away_stops_writes_and_nothing_else(
         assert rig.written("vnc1") == written
         own_zookeeper.start()
         await until_connected(rig)
-        vn = with_flowspace(await vn_now(rig), "web", 80)
+        vn = with_flowspace(await vn_now(rig, VN), "web", 80)
         await rig.until_completed(VN, await change(rig, vn))
         await until_equal(rig, vn)
     finally:
@@ -403,7 +350,7 @@ async def test_session_that_expires_gives_the_lead_up_and_it_is_won_anew(rig: Ri
 
         await eventually(led_anew, "the lead is won anew")
         assert rig.written("vnc1") == written
-        vn = with_flowspace(await vn_now(rig), "web", 80)
+        vn = with_flowspace(await vn_now(rig, VN), "web", 80)
         await rig.until_completed(VN, await change(rig, vn))
         await until_equal(rig, vn)
 
@@ -455,168 +402,6 @@ async def test_daemon_ends_at_once_while_the_database_is_away(
         await rig.close()
 
 
-def triangle(direct_cost: int) -> Fabric:
-    """A direct link between s1 and s2, and the way round over s3, which costs 2."""
-    return Fabric(
-        switches={
-            **NETWORK.fabric.switches,
-            "s3": Switch(name="s3", device_id=3, vtep=IPv4Address("192.0.2.3")),
-        },
-        links=(
-            Link(a=PortRef("s1", 1), b=PortRef("s2", 1), cost=direct_cost),
-            Link(a=PortRef("s1", 2), b=PortRef("s3", 1)),
-            Link(a=PortRef("s3", 2), b=PortRef("s2", 2)),
-        ),
-    )
-
-
-async def refit(rig: Rig, fabric: Fabric) -> None:
-    """Have the network take this fabric."""
-    base = await rig.database.read_fabric()
-    await rig.database.apply_fabric(base, fabric, NETWORK.tenants)
-    rig.network = dataclasses.replace(NETWORK, fabric=fabric)
-
-
-async def test_path_moves_when_the_fabric_changes(tmp_path: Path, zookeeper: str) -> None:
-    """From the way round over a third switch to the direct link, which has become cheaper."""
-    rig = Rig(tmp_path, zookeeper, dataclasses.replace(NETWORK, fabric=triangle(10)))
-    vn = NETWORK.vns[VN]
-    try:
-        await rig.open()
-        rig.start_vnc("vnc1")
-        await rig.until_completed(VN, 1)
-        await until_equal(rig, vn)
-        assert await rig.flows("s3")
-        await refit(rig, triangle(1))
-        await until_equal(rig, vn)
-        assert not await rig.flows("s3")
-        await refit(rig, triangle(10))
-        await until_equal(rig, vn)
-        assert await rig.flows("s3")
-    finally:
-        await rig.close()
-
-
-def square(over_s3: int) -> Fabric:
-    """Two ways from s1 to s2: over s3, at this cost and 1, and over s4, which costs 4."""
-    switches = {
-        name: Switch(name=name, device_id=number, vtep=IPv4Address("192.0.2.0") + number)
-        for number, name in ((3, "s3"), (4, "s4"))
-    }
-    return Fabric(
-        switches={**NETWORK.fabric.switches, **switches},
-        links=(
-            Link(a=PortRef("s1", 1), b=PortRef("s3", 1), cost=over_s3),
-            Link(a=PortRef("s3", 2), b=PortRef("s2", 1)),
-            Link(a=PortRef("s1", 2), b=PortRef("s4", 1), cost=2),
-            Link(a=PortRef("s4", 2), b=PortRef("s2", 2), cost=2),
-        ),
-    )
-
-
-async def carried(rig: Rig, switch: str) -> frozenset[TableEntry]:
-    """The slices whose packets the switch knows."""
-    client = P4RuntimeClient(
-        rig._addresses[switch], rig.network.fabric.switches[switch].device_id, schema=SCHEMA
-    )
-    try:
-        await client.connect()
-        return frozenset(await client.read_entries("slice", "slice_policy"))
-    finally:
-        await client.close()
-
-
-async def test_slice_stays_on_its_path_until_the_switches_of_the_new_one_can_be_reached(
-    tmp_path: Path, zookeeper: str
-) -> None:
-    """The agent of the switch that the new path passes is away, for longer than anybody waits.
-    Meanwhile a change comes, and the leader dies. The agent of the switch that packets pass still
-    is killed before the fabric changes and comes back after that, and is killed once more.
-    """
-    rig = Rig(tmp_path, zookeeper, dataclasses.replace(NETWORK, fabric=square(1)))
-    vn = NETWORK.vns[VN]
-    leader = "vnc1"
-
-    async def stamped() -> dict[str, list[int]]:
-        return {
-            switch: [entry.arg("path_class") for entry in held if entry.table == "slice_path"]
-            for switch, held in (await rig.all_flows()).items()
-        }
-
-    async def held_back() -> bool:
-        state = rig.status(leader).get(VN, {"leading": False, "error": ""})
-        return bool(state["leading"]) and "until s4 can be reached" in str(state["error"])
-
-    async def well() -> bool:
-        return rig.status(leader)[VN]["error"] == ""
-
-    async def taken() -> bool:
-        path = (await stamped())["s1"]
-        return path != before["s1"] and await stamped() == {
-            "s1": path,
-            "s2": path,
-            "s3": [],
-            "s4": path,
-        }
-
-    async def there() -> set[str]:
-        names = rig.network.fabric.switches
-        return {name for name in names if VN in await rig.database.read_present(name)}
-
-    try:
-        await rig.open()
-        rig.start_vnc("vnc1")
-        await rig.until_completed(VN, 1)
-        await until_equal(rig, vn)
-        before = await stamped()
-        flows = await rig.all_flows()
-        assert flows["s3"] and not flows["s4"]
-        slices = await carried(rig, "s3")
-        rig.stop("agent-s4", signal.SIGKILL)
-        rig.start_vnc("vnc2")
-
-        async def away() -> bool:
-            standing = len(await rig.database.read_owners(VN)) == 2
-            return standing and "s4" not in await rig.database.read_agents()
-
-        async def back() -> bool:
-            said = rig.log("agent-s3").read_text()[len(log) :]
-            assert not re.search(r"deleted \d+ flow", said), "nothing goes"
-            assert await carried(rig, "s3") >= slices
-            return f"{VN}: revision" in said and "registered" in said
-
-        await eventually(away, "the agent is known to be away, and another daemon stands")
-        rig.stop("agent-s3", signal.SIGKILL)
-        await refit(rig, square(9))
-        log = rig.log("agent-s3").read_text()
-        rig.start_agent("s3")
-        await eventually(back, "the agent of the old path is back")
-        await eventually(held_back, "the leader says what it waits for")
-        larger = with_flowspace(await vn_now(rig), "web", 80)
-        await rig.until_completed(VN, await change(rig, larger), {"s1", "s2", "s3"})
-        assert await stamped() == before
-        found = await rig.all_flows()
-        assert all(found[name] > flows[name] for name in ("s1", "s2"))  # all stays, and more
-        assert found["s3"] >= flows["s3"]
-        rig.stop("agent-s3", signal.SIGKILL)
-        log = rig.log("agent-s3").read_text()
-        rig.start_agent("s3")
-        await eventually(back, "the agent of the old path is back")
-        rig.stop("vnc1", signal.SIGKILL)
-        leader = "vnc2"
-        await eventually(held_back, "the new leader waits for it, too")
-        now = await rig.all_flows()
-        assert all(now[name] >= found[name] for name in found) and await stamped() == before
-        assert await there() == {"s1", "s2", "s3", "s4"}
-        rig.start_agent("s4")
-        await eventually(taken, "packets take the new path")
-        await until_equal(rig, larger)
-        await eventually(well, "the leader waits for nothing")
-        assert await there() == {"s1", "s2", "s4"}
-    finally:
-        await rig.close()
-
-
 async def test_bad_record_leaves_its_vn_as_it_is_and_the_others_alone(
     tmp_path: Path, zookeeper: str
 ) -> None:
@@ -653,7 +438,7 @@ async def test_bad_record_leaves_its_vn_as_it_is_and_the_others_alone(
         assert all(before[switch] < held for switch, held in (await rig.all_flows()).items())
 
         await zk.set(f"/vns/{VN}/revision", good)
-        vn = with_flowspace(await vn_now(rig), "web", 80)
+        vn = with_flowspace(await vn_now(rig, VN), "web", 80)
         await rig.until_completed(VN, await change(rig, vn))
 
         async def well_again() -> bool:

@@ -19,8 +19,7 @@ from dfvisor.vnc.compile import compile_vn
 from dfvisor.vnc.daemon import LOCAL_DATABASE as VNC_DATABASE
 
 from controlplane.tests.store.test_local import fill
-from controlplane.tests.vnc.rig import Rig, eventually
-from controlplane.tests.vnc.test_daemon import shape
+from controlplane.tests.vnc.rig import Rig, eventually, shape
 
 pytestmark = [pytest.mark.zk, pytest.mark.switch]
 

@@ -37,8 +37,7 @@ from dfvisor.vnc.compile import compile_vn
 from emulation.zookeeper import Ensemble
 
 from controlplane.tests.store.harness import Proxy, expire
-from controlplane.tests.vnc.rig import SCHEMA, Rig, eventually
-from controlplane.tests.vnc.test_daemon import shape
+from controlplane.tests.vnc.rig import SCHEMA, Rig, eventually, shape
 
 pytestmark = [pytest.mark.zk, pytest.mark.switch]
 
