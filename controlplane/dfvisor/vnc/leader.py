@@ -128,8 +128,14 @@ class Candidate:
 
     @property
     def advancing(self) -> bool:
-        """Whether switches have yet to get what is wanted."""
-        return self._stage is not None
+        """Whether switches have yet to get what is wanted. Stages do not wait for those that are
+        cut off, which may be written to all the same.
+        """
+        return self._stage is not None or any(
+            session.held is not None and not self._reached(switch, session)
+            for switch, (session, _) in self._sessions.items()
+            if switch in self._targets
+        )
 
     @property
     def progress(self) -> dict[str, Progress]:
