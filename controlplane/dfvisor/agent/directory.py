@@ -236,6 +236,8 @@ class Directory:
     async def _wait_for(
         self, revisions: Mapping[str, int], vn: str, revision: int, timeout_s: float
     ) -> bool:
+        if revisions.get(vn, -1) >= revision:
+            return True  # most often
         try:
             async with asyncio.timeout(timeout_s):
                 while revisions.get(vn, -1) < revision:

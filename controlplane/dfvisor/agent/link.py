@@ -114,8 +114,13 @@ class Link:
         """
         frames = [frame for _, _, frame in self._updates(changes)]
         own = Updates(b"".join(frames), len(frames))
+        both: Sequence[p4r.Update]
+        if isinstance(updates, Updates):  # as most often: nobody need look into them
+            both = Updates(updates.data + own.data, len(updates) + len(own))
+        else:
+            both = [*updates, *own]
         try:
-            statuses = await self.client.write_statuses([*updates, *own], at_once=True)
+            statuses = await self.client.write_statuses(both, at_once=True)
         except RpcFailed as error:
             if error.code is not grpc.StatusCode.UNIMPLEMENTED:
                 raise

@@ -151,6 +151,7 @@ class P4RuntimeClient:
         self._packets_refused = ""  # why the switch can take none
         self._highest: ElectionId | None = None
         self._vacant = False
+        self._heads: dict[int, bytes] = {}  # of Writes, by atomicity
         self._lost = asyncio.Event()
         # what `read_direct` found last, by its bytes: reading again is mostly reading the same
         self._decoded: dict[tuple[str, ...], dict[bytes, TableEntry]] = {}
@@ -430,16 +431,11 @@ class P4RuntimeClient:
         *,
         prompt: bool = False,
     ) -> list[UpdateStatus]:
-        request = p4r.WriteRequest(
-            device_id=self.device_id,
-            role=self.role or "",
-            atomicity=atomicity,
-            updates=() if isinstance(updates, Updates) else updates,
-        )
-        self._put_election_id(request.election_id)
-        data = request.SerializeToString()
+        data = self._head(atomicity)
         if isinstance(updates, Updates):
             data += updates.data
+        else:
+            data += p4r.WriteRequest(updates=updates).SerializeToString()
         stream = self._stream if prompt and len(data) <= onstream.MAX_BYTES else None
         if stream is not None:
             status = await self._write_on(stream, onstream.request(data, metadata or {}))
@@ -460,6 +456,17 @@ class P4RuntimeClient:
                 return details
             raise self._translated(error, f"writing {len(updates)} updates") from error
         return [UpdateStatus()] * len(updates)
+
+    def _head(self, atomicity: p4r.WriteRequest.Atomicity.ValueType) -> bytes:
+        """A WriteRequest without updates, serialized."""
+        found = self._heads.get(atomicity)
+        if found is None:
+            request = p4r.WriteRequest(
+                device_id=self.device_id, role=self.role or "", atomicity=atomicity
+            )
+            self._put_election_id(request.election_id)
+            found = self._heads[atomicity] = request.SerializeToString()
+        return found
 
     async def _write_on(self, stream: Any, message: p4r.StreamMessageRequest) -> rpc_status.Status:
         """Send a Write on the stream, and wait for its answer: they come in the same order."""

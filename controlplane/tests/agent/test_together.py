@@ -11,10 +11,14 @@ import pytest
 from dfvisor.agent.link import Link
 from dfvisor.agent.together import MOST_UPDATES, write_together
 from dfvisor.model.records import Flowspace, Match, VirtualNetwork
-from dfvisor.p4rt.entries import Changes, Formed
+from dfvisor.p4rt.client import P4RuntimeClient
+from dfvisor.p4rt.entries import Changes, Exact, Formed, TableEntry
 from dfvisor.p4rt.errors import SwitchUnavailable
 from dfvisor.p4rt.pb import p4r
+from dfvisor.p4rt.ports import UpdateStatus
+from dfvisor.p4rt.updates import Updates, framed
 
+from .rig import PIPELINE
 from .test_steps import GOLD, RED, WITH_SLICE, Desk
 
 
@@ -116,3 +120,36 @@ async def test_switch_that_cannot_do_it_is_not_asked_again() -> None:
     link.at_once = False
     assert not await written(desk, link)
     assert not link.sent
+
+
+class FakeClient:
+    """Takes all that is written, as it would be sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    async def write_statuses(
+        self, updates: Sequence[p4r.Update], *, at_once: bool
+    ) -> list[UpdateStatus]:
+        assert at_once
+        data = updates.data if isinstance(updates, Updates) else None
+        messages = p4r.WriteRequest(updates=list(updates)).SerializeToString()
+        assert data in (None, messages)
+        self.sent.append(messages)
+        return [UpdateStatus()] * len(updates)
+
+
+async def test_updates_that_are_bytes_are_sent_as_others_are() -> None:
+    schema = PIPELINE.schema
+    entries = [
+        TableEntry("vtep", (("outer_dst", Exact(number)),), 0, "terminate") for number in (1, 2)
+    ]
+    given = [schema.insert(entries[0])]
+    changes = Changes(inserts=(entries[1],))
+    sent = []
+    for updates in (given, Updates(framed(given[0]), 1)):
+        client = FakeClient()
+        link = Link(cast("P4RuntimeClient", client), schema, fresh=False)
+        assert await link.write_at_once(updates, changes)
+        sent += client.sent
+    assert sent == [p4r.WriteRequest(updates=map(schema.insert, entries)).SerializeToString()] * 2
