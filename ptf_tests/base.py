@@ -11,7 +11,7 @@ import functools
 import time
 
 import ptf
-from dfvisor.p4rt.client import CounterValue
+from dfvisor.p4rt.counters import CounterValue
 from dfvisor.p4rt.drops import DropReason, PuntReason, drop_cell
 from dfvisor.p4rt.entries import Item, MeterConfig, TableEntry, entry_key
 from dfvisor.p4rt.streamed import PacketIn

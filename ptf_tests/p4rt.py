@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dfvisor.errors import SwitchError
-from dfvisor.p4rt.client import CountedEntry, CounterValue, P4RuntimeClient
+from dfvisor.p4rt.client import P4RuntimeClient
+from dfvisor.p4rt.counters import CountedEntry, CounterValue
 from dfvisor.p4rt.entries import (
     CloneSession,
     DigestSubscription,
@@ -177,11 +178,11 @@ class SwitchClient:
 
     def direct(self, *tables: str) -> list[CountedEntry]:
         """Entries of the tables with their direct counters."""
-        return self._run(self._client.read_direct(*tables))
+        return self._run(self._client.counters.direct(*tables))
 
     def cells(self, counter: str, indexes: Iterable[int]) -> dict[int, CounterValue]:
         """Cells of a counter array, by index."""
-        return self._run(self._client.read_counters(counter, indexes))
+        return self._run(self._client.counters.cells(counter, indexes))
 
     def set_meter(self, meter: str, index: int, rates: MeterConfig | None) -> None:
         """Configure a meter cell, which fills its buckets; None: always green."""

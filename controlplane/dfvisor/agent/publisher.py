@@ -135,7 +135,7 @@ class Statistics:
         """One reading of the switch."""
         plans = self._plans()
         at = time.time()
-        entries, drops = await link.client.read_statistics(
+        entries, drops = await link.client.counters.statistics(
             COUNTED_TABLES, "drops", tuple(drop_cells(plans)), sparse=SPARSE_TABLES
         )
         self._legend.follow(plans)

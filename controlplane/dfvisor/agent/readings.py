@@ -9,8 +9,8 @@ from dfvisor.agent.desired import VnPlan
 from dfvisor.model.named import differing
 from dfvisor.model.records import Endpoint, VirtualNetwork
 from dfvisor.model.types import MAX_PORT
-from dfvisor.p4rt.client import CountedEntry, CounterValue
 from dfvisor.p4rt.cookies import NO_FLOWSPACE, flowspace_cookie
+from dfvisor.p4rt.counters import CountedEntry, CounterValue
 from dfvisor.p4rt.drops import DropReason, drop_cell
 from dfvisor.p4rt.entries import TableEntry
 from dfvisor.store.stats import Counter, Drop, PortCounters, SwitchStats

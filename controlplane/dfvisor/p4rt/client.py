@@ -11,13 +11,13 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import grpc
 import grpc.aio
 
 from dfvisor.p4rt import onstream
+from dfvisor.p4rt.counters import CounterReader
 from dfvisor.p4rt.entries import (
     CloneSession,
     DigestSubscription,
@@ -54,14 +54,11 @@ from dfvisor.p4rt.updates import Updates
 log = logging.getLogger(__name__)
 
 WRITE = "/p4.v1.P4Runtime/Write"
-HIT_ONLY_KEY = "softswitch-hit-only"  # metadata of a Read, which other switches do not know
 RPC_TIMEOUT_S = 10.0
 PIPELINE_TIMEOUT_S = 60.0  # a switch may compile what it is given
 NO_CPU_PORT = grpc.StatusCode.FAILED_PRECONDITION.value[0]  # of a PacketOut
 UPDATES_PER_WRITE = 500
-CELLS_PER_READ = 4096
 UNSENT_MESSAGES = 1024  # on the stream; then more are refused
-ENTRIES_PER_TURN = 200  # decoded before others get a turn on the event loop
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_METADATA_BYTES = (
     1 << 20
@@ -80,25 +77,6 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 ElectionId = tuple[int, int]
 Metadata = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class CounterValue:
-    """What a counter has counted; a counter of packets alone has 0 bytes."""
-
-    packets: int
-    bytes: int
-
-
-_NOTHING = CounterValue(0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class CountedEntry:
-    """A table entry and its direct counter."""
-
-    entry: TableEntry
-    counter: CounterValue
 
 
 class P4RuntimeClient:
@@ -153,11 +131,7 @@ class P4RuntimeClient:
         self._vacant = False
         self._heads: dict[int, bytes] = {}  # of Writes, by atomicity
         self._lost = asyncio.Event()
-        # what `read_direct` found last, by its bytes: reading again is mostly reading the same
-        self._decoded: dict[tuple[str, ...], dict[bytes, TableEntry]] = {}
-        self._asked: (  # what `read_statistics` asked for last, and that as it is sent
-            tuple[tuple[tuple[str, ...], str, tuple[int, ...]], list[p4r.Entity]] | None
-        ) = None
+        self.counters = CounterReader(self.read, self._need_schema)
 
     # -- connection and arbitration
 
@@ -574,89 +548,6 @@ class P4RuntimeClient:
                     raise
         return [one for one in found if isinstance(one, DigestSubscription)]
 
-    async def read_direct(self, *tables: str) -> list[CountedEntry]:
-        """All entries of the tables with their direct counters."""
-        return await self._counted(tables, await self.read(self._wildcards(tables)))
-
-    async def read_counters(self, name: str, indexes: Iterable[int]) -> dict[int, CounterValue]:
-        """Cells of an indirect counter, by index."""
-        wanted = self._cells(name, indexes)
-        found: dict[int, CounterValue] = {}
-        for start in range(0, len(wanted), CELLS_PER_READ):
-            found |= _cell_values(await self.read(wanted[start : start + CELLS_PER_READ]))
-        return found
-
-    async def read_statistics(
-        self,
-        tables: tuple[str, ...],
-        name: str,
-        indexes: tuple[int, ...],
-        *,
-        sparse: tuple[str, ...] = (),
-    ) -> tuple[list[CountedEntry], dict[int, CounterValue]]:
-        """As `read_direct` of the tables and `read_counters`, in one request where that will do.
-        Of the tables that are `sparse`, too, entries that have counted nothing are left out.
-        """
-        ids = frozenset(self._need_schema().table(table).id for table in sparse)
-        hint = {HIT_ONLY_KEY: ",".join(map(str, sorted(ids)))} if ids else {}
-        if len(indexes) > CELLS_PER_READ:
-            counted = await self.read(self._wildcards(tables), hint)
-            return await self._counted(tables, counted, ids), await self.read_counters(
-                name, indexes
-            )
-        asked = (tables, name, indexes)
-        if self._asked is None or self._asked[0] != asked:
-            self._asked = (asked, [*self._wildcards(tables), *self._cells(name, indexes)])
-        entries: list[p4r.Entity] = []
-        cells: list[p4r.Entity] = []
-        for entity in await self.read(self._asked[1], hint):
-            (entries if entity.HasField("table_entry") else cells).append(entity)
-        return await self._counted(tables, entries, ids), _cell_values(cells)
-
-    def _wildcards(self, tables: Iterable[str]) -> list[p4r.Entity]:
-        schema = self._need_schema()
-        wildcards = []
-        for table in tables:
-            wildcard = p4r.Entity(table_entry=p4r.TableEntry(table_id=schema.table(table).id))
-            wildcard.table_entry.counter_data.SetInParent()
-            wildcards.append(wildcard)
-        return wildcards
-
-    def _cells(self, name: str, indexes: Iterable[int]) -> list[p4r.Entity]:
-        counter = self._need_schema().counter(name)
-        cells = []
-        for index in sorted(set(indexes)):
-            cell = p4r.Entity()
-            cell.counter_entry.counter_id = counter.id
-            cell.counter_entry.index.index = index
-            cells.append(cell)
-        return cells
-
-    async def _counted(
-        self,
-        tables: tuple[str, ...],
-        entities: Iterable[p4r.Entity],
-        sparse: frozenset[int] = frozenset(),
-    ) -> list[CountedEntry]:
-        schema = self._need_schema()
-        found: list[CountedEntry] = []
-        known = self._decoded.get(tables, {})
-        decoded: dict[bytes, TableEntry] = {}
-        for place, entity in enumerate(entities):
-            if place % ENTRIES_PER_TURN == 0:
-                await asyncio.sleep(0)
-            message = entity.table_entry
-            counter = _counter(message.counter_data)
-            if counter == _NOTHING and message.table_id in sparse:
-                continue
-            message.ClearField("counter_data")
-            data = message.SerializeToString()
-            entry = known.get(data) or schema.decode_entry(message)
-            decoded[data] = entry
-            found.append(CountedEntry(entry, counter))
-        self._decoded[tables] = decoded
-        return found
-
     def _need_schema(self) -> Schema:
         if self.schema is None:
             raise SwitchUnavailable(f"{self.address}: the pipeline's P4Info is not known yet")
@@ -670,16 +561,6 @@ class P4RuntimeClient:
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             return SwitchUnavailable(message)
         return RpcFailed(code, message)
-
-
-def _cell_values(entities: Iterable[p4r.Entity]) -> dict[int, CounterValue]:
-    return {
-        entity.counter_entry.index.index: _counter(entity.counter_entry.data) for entity in entities
-    }
-
-
-def _counter(data: p4r.CounterData) -> CounterValue:
-    return CounterValue(data.packet_count, data.byte_count)
 
 
 async def _offered(call: Any) -> bool:

@@ -71,7 +71,7 @@ async def _table_rows(client: P4RuntimeClient, schema: Schema, name: str) -> lis
         return sorted(
             (
                 _row(counted.entry, counted.counter.packets, counted.counter.bytes)
-                for counted in await client.read_direct(name)
+                for counted in await client.counters.direct(name)
             ),
             key=_order,
         )

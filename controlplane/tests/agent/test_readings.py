@@ -5,8 +5,8 @@ from __future__ import annotations
 from dfvisor.agent.desired import VnPlan, vn_plan
 from dfvisor.agent.readings import drop_cells, legend, readings
 from dfvisor.agent.site import look
-from dfvisor.p4rt.client import CountedEntry, CounterValue
 from dfvisor.p4rt.cookies import flowspace_cookie
+from dfvisor.p4rt.counters import CountedEntry, CounterValue
 from dfvisor.p4rt.drops import DropReason, drop_cell
 from dfvisor.p4rt.entries import Exact, TableEntry, Ternary
 from dfvisor.store.stats import Counter, Drop

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from dfvisor.agent.pipeline import Pipeline
-from dfvisor.p4rt.client import CounterValue, ElectionId, P4RuntimeClient
+from dfvisor.p4rt.client import ElectionId, P4RuntimeClient
+from dfvisor.p4rt.counters import CounterValue
 from dfvisor.p4rt.entries import (
     CloneSession,
     DigestSubscription,
@@ -154,15 +155,17 @@ async def test_counters_of_entries_and_cells_are_read(
     fabric = fabric_port(1)
     async with primary_of(switch, pipeline) as client:
         await client.write([pipeline.schema.insert(fabric)])
-        (counted,) = await client.read_direct("access_port", "slice")
+        (counted,) = await client.counters.direct("access_port", "slice")
         assert counted.entry == fabric
         assert (counted.counter.packets, counted.counter.bytes) == (0, 0)
-        cells = await client.read_counters("drops", range(0, 9000, 2))
+        cells = await client.counters.cells("drops", range(0, 9000, 2))
         assert sorted(cells) == list(range(0, 9000, 2))
         for wanted in ((3, 1), (3, 1), tuple(range(5000))):  # in one request, again, and in more
-            entries, some = await client.read_statistics(("access_port", "slice"), "drops", wanted)
+            entries, some = await client.counters.statistics(
+                ("access_port", "slice"), "drops", wanted
+            )
             assert entries == [counted] and some == {cell: CounterValue(0, 0) for cell in wanted}
-            entries, _ = await client.read_statistics(
+            entries, _ = await client.counters.statistics(
                 ("access_port", "slice"), "drops", wanted, sparse=("access_port",)
             )
             assert entries == []

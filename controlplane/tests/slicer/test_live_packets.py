@@ -150,7 +150,7 @@ async def set_miss_and_prove(rig: Live, gold: PlainClient) -> None:
 async def dropped(rig: Live) -> int:
     """Packets of the slice that missed and were dropped (reason 13)."""
     cell = RED_GOLD.slice_id << 6 | 13
-    counters = await rig.switch.client.read_counters("drops", [cell])
+    counters = await rig.switch.client.counters.cells("drops", [cell])
     return counters[cell].packets
 
 
@@ -158,7 +158,7 @@ async def until_counted(rig: Live, packets: int) -> None:
     """Until the slice's flow entry has counted so many."""
     async with asyncio.timeout(10):
         while True:
-            counted = await rig.switch.client.read_direct("flow")
+            counted = await rig.switch.client.counters.direct("flow")
             if sum(one.counter.packets for one in counted) >= packets:
                 return
             await asyncio.sleep(0.02)

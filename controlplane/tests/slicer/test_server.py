@@ -452,7 +452,7 @@ async def test_read_of_direct_counters_gives_those_of_the_own_entries(
         entry_key(flow(RED_GOLD.slice_id, 81)): (3, 300),
         entry_key(flow(BLUE_GOLD.slice_id, 80)): (9, 900),
     }
-    counted = {one.entry: one.counter.packets for one in await red.read_direct("flow")}
+    counted = {one.entry: one.counter.packets for one in await red.counters.direct("flow")}
     assert counted == {flow(RED_GOLD.key, 80): 0, flow(RED_GOLD.key, 81): 3}
     wildcard = p4r.Entity()
     wildcard.direct_counter_entry.table_entry.SetInParent()

@@ -212,7 +212,7 @@ async def test_reader_sees_what_it_may_read_and_writes_nothing_of_it(
     await statuses(owner, flow(None, 80), flow(None, 99), forward(None, 1))
     switch.counters[entry_key(flow(RED_GOLD.slice_id, 80))] = (3, 30)
     assert await monitor.read_entries() == [flow(None, 80)]
-    (counted,) = await monitor.read_direct("flow")
+    (counted,) = await monitor.counters.direct("flow")
     assert counted.counter.packets == 3
     schema = monitor.schema
     assert schema is not None

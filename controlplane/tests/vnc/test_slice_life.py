@@ -244,7 +244,9 @@ async def test_slice_changes_its_miss_policy_is_disabled_enabled_and_deleted_alo
     cells = [drop_cell(slice_id, reason) for reason in DropReason]
     try:
         await client.connect()
-        assert not any(one.packets for one in (await client.read_counters("drops", cells)).values())
+        assert not any(
+            one.packets for one in (await client.counters.cells("drops", cells)).values()
+        )
     finally:
         await client.close()
     with pytest.raises(SwitchError, match="no such QoS slice"):
